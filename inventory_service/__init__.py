@@ -1,0 +1,3 @@
+"""Callboard: who is live, what runs where, and the deployments between them."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""WHO may do what: users, API tokens, roles."""

@@ -1,0 +1,65 @@
+"""`cbu_` tokens of people and CI jobs."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from inventory_service import audit, credentials
+from inventory_service.accounts.roles import Principal, check_role
+from inventory_service.database import database
+from inventory_service.errors import NotFoundError, UnauthorizedError
+from inventory_service.models import ApiToken
+
+PREFIX = "cbu_"
+
+
+def create(
+    name: str,
+    *,
+    role: str,
+    projects: list[str] | None,
+    actor: audit.Actor,
+    at: dt.datetime,
+    expires_at: dt.datetime | None = None,
+) -> tuple[ApiToken, str]:
+    """Make a token; returns the row and its text, which is never shown again."""
+    minted = credentials.mint(PREFIX)
+    with database.atomic():
+        row = ApiToken.create(
+            id=minted.id,
+            secret_sha256=minted.secret_sha256,
+            name=name,
+            role=check_role(role),
+            projects=projects,
+            created_by=actor.name,
+            created_at=at,
+            expires_at=expires_at,
+        )
+        audit.record(actor, "token.create", name, at=at, id=row.id, role=role, projects=projects)
+    return row, minted.token
+
+
+def authenticate(token: str, *, at: dt.datetime, peer: str | None) -> Principal:
+    """What the token's owner may do. Raises UnauthorizedError, the same for every reason."""
+    parts = credentials.split(token)
+    row = ApiToken.get_or_none(ApiToken.id == parts[1]) if parts and parts[0] == PREFIX else None
+    is_held = parts is not None and row is not None and credentials.matches(parts[2], row.secret_sha256)
+    if not is_held or row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= at):
+        raise UnauthorizedError("This token does not hold. It may be mistyped, expired or revoked; make a new one.")
+    projects = None if row.projects is None else tuple(row.projects)
+    return Principal(audit.Actor(f"token:{row.name}", peer), row.role, projects)
+
+
+def list_tokens() -> list[ApiToken]:
+    """All tokens that were not revoked, newest first."""
+    return list(ApiToken.select().where(ApiToken.revoked_at.is_null()).order_by(ApiToken.created_at.desc()))
+
+
+def revoke(token_id: str, *, actor: audit.Actor, at: dt.datetime) -> None:
+    """End a token. Raises NotFoundError."""
+    row = ApiToken.get_or_none(ApiToken.id == token_id)
+    if row is None:
+        raise NotFoundError(f"There is no token {token_id[:40]!r}.")
+    with database.atomic():
+        ApiToken.update(revoked_at=at).where((ApiToken.id == token_id) & ApiToken.revoked_at.is_null()).execute()
+        audit.record(actor, "token.revoke", row.name, at=at, id=token_id)

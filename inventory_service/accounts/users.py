@@ -1,0 +1,117 @@
+"""People who sign in with a password."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import secrets
+
+import argon2
+import peewee as pw
+
+from inventory_service import audit
+from inventory_service.accounts.roles import ADMIN, Principal, check_role
+from inventory_service.database import database
+from inventory_service.errors import ConflictError, InvalidError, NotFoundError, UnauthorizedError
+from inventory_service.models import User
+
+_HASHER = argon2.PasswordHasher()
+# Checked when the user is unknown, so that the answer takes as long as for a wrong password.
+_NOBODY = _HASHER.hash(secrets.token_hex(16))
+_NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
+_SHORTEST_PASSWORD = 10
+
+
+def create(
+    name: str,
+    password: str,
+    *,
+    role: str,
+    projects: list[str] | None,
+    actor: audit.Actor,
+    at: dt.datetime,
+) -> User:
+    """Add a user. Raises InvalidError for a bad name, role or short password, ConflictError when the name is taken."""
+    if not _NAME.fullmatch(name):
+        raise InvalidError.at("name", f"{name[:60]!r} is no user name: use a-z, 0-9, dot, @, - and _.")
+    try:
+        with database.atomic():
+            row = User.create(
+                name=name,
+                password_hash=_hash(password),
+                role=check_role(role),
+                projects=projects,
+                created_at=at,
+                session_nonce=secrets.token_hex(8),
+            )
+            audit.record(actor, "user.create", name, at=at, role=role, projects=projects)
+    except pw.IntegrityError as error:
+        raise ConflictError(f"There is a user {name!r} already.") from error
+    return row
+
+
+def _hash(password: str) -> str:
+    if len(password) < _SHORTEST_PASSWORD:
+        raise InvalidError.at("password", f"A password needs at least {_SHORTEST_PASSWORD} characters.")
+    return _HASHER.hash(password)
+
+
+def sign_in(name: str, password: str) -> User:
+    """The user whose password this is. Raises UnauthorizedError, the same for every reason."""
+    row = User.get_or_none(User.name == name)
+    try:
+        _HASHER.verify(row.password_hash if row else _NOBODY, password)
+    except argon2.exceptions.VerificationError as error:
+        raise UnauthorizedError("The name or the password is not right.") from error
+    if row is None or row.is_disabled:
+        raise UnauthorizedError("The name or the password is not right.")
+    return row
+
+
+def get(name: str) -> User:
+    """The user of that name. Raises NotFoundError."""
+    row = User.get_or_none(User.name == name)
+    if row is None:
+        raise NotFoundError(f"There is no user {name[:60]!r}.")
+    return row
+
+
+def list_users() -> list[User]:
+    """All users, by name."""
+    return list(User.select().order_by(User.name))
+
+
+def update(
+    user: User,
+    *,
+    actor: audit.Actor,
+    at: dt.datetime,
+    password: str | None = None,
+    role: str | None = None,
+    is_disabled: bool | None = None,
+) -> User:
+    """Change what is given. A new password or a disabling ends the user's sessions; the last admin stays one."""
+    fields: dict[str, object] = {}
+    if password is not None:
+        fields |= {"password_hash": _hash(password), "session_nonce": secrets.token_hex(8)}
+    if role is not None:
+        fields["role"] = check_role(role)
+    if is_disabled is not None:
+        fields |= {"is_disabled": is_disabled, "session_nonce": secrets.token_hex(8)}
+    with database.atomic():
+        if (is_disabled or (role is not None and role != ADMIN)) and _is_last_admin(user):
+            raise ConflictError(f"{user.name!r} is the last admin; make another one first.")
+        if fields:
+            User.update(**fields).where(User.id == user.id).execute()
+        audit.record(actor, "user.update", user.name, at=at, fields=sorted(set(fields) - {"password_hash"}))
+    return get(user.name)
+
+
+def _is_last_admin(user: User) -> bool:
+    admins = User.select().where((User.role == ADMIN) & ~User.is_disabled)
+    return user.role == ADMIN and not user.is_disabled and admins.count() == 1
+
+
+def principal_of(user: User, *, peer: str | None) -> Principal:
+    """What this user may do."""
+    return Principal(audit.Actor(user.name, peer), user.role, None if user.projects is None else tuple(user.projects))

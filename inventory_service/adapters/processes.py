@@ -1,0 +1,124 @@
+"""Processes: who is alive, who belongs to whom, and how to end a whole tree. Reads /proc; Linux only."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import TypedDict
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class Identity(TypedDict):
+    """Names one process for good: a pid alone is used again."""
+
+    machine: str
+    boot_id: str
+    pid: int
+    started: int
+
+
+def identity_of(pid: int) -> Identity | None:
+    """The identity of a running process; None when there is none of that pid."""
+    started = _started(pid)
+    if started is None:
+        return None
+    return {"machine": socket.gethostname(), "boot_id": _boot_id(), "pid": pid, "started": started}
+
+
+def is_on_this_machine(identity: Identity) -> bool:
+    """Whether the process ran on this machine, in this boot or an earlier one."""
+    return identity["machine"] == socket.gethostname()
+
+
+def is_alive(identity: Identity) -> bool:
+    """Whether this very process still runs here."""
+    return identity_of(identity["pid"]) == identity
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of /proc/PID/stat from the third on: state, parent, …; None when the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def _started(pid: int) -> int | None:
+    fields = _stat(pid)
+    return None if fields is None or fields[0] == "Z" else int(fields[19])
+
+
+def descendants(pid: int) -> list[int]:
+    """Every living process below `pid`, children before grandchildren."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (fields := _stat(int(entry.name))) is not None and fields[0] != "Z":
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found, waiting = [], list(children.get(pid, []))
+    while waiting:
+        child = waiting.pop(0)
+        found.append(child)
+        waiting.extend(children.get(child, []))
+    return found
+
+
+def marked(variable: str, value: str) -> list[int]:
+    """Processes of this user whose environment holds `variable=value`, this one not counted."""
+    wanted, found = f"{variable}={value}".encode(), []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+    return found
+
+
+def end(pids: list[int], *, patience_seconds: float) -> None:
+    """TERM, wait, then KILL what is left."""
+    _send(pids, signal.SIGTERM)
+    deadline = time.monotonic() + patience_seconds
+    while any(_started(pid) is not None for pid in pids) and time.monotonic() < deadline:
+        reap()
+        time.sleep(0.05)
+    _send([pid for pid in pids if _started(pid) is not None], signal.SIGKILL)
+    reap()
+
+
+def _send(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def reap() -> None:
+    """Collect adopted children that have ended. Not for processes that wait for children of their own."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0] > 0:
+            pass
+
+
+def adopt_orphans() -> None:
+    """From now on orphaned descendants become children of this process, so that none can slip away."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_with_parent(number: int = signal.SIGTERM) -> None:
+    """Ask the kernel to send this signal to the calling process when its parent dies."""
+    _prctl(_PR_SET_PDEATHSIG, number)
+
+
+def _prctl(option: int, value: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), f"prctl({option}, {value}) failed")

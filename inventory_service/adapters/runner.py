@@ -1,0 +1,170 @@
+"""ansible-runner: one playbook, executed once, with every surprise of its defaults taken out.
+
+It switches host key checking off unless told otherwise, hands the caller's whole environment to Ansible and
+writes it to disk, keeps one file per event, and leaves ansible-playbook alive when the caller is killed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import shutil
+import sys
+import sysconfig
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import ansible_runner
+
+from inventory_service.errors import SourceError
+
+_GUARD = """#!/bin/sh
+exec {python} -I {guard} {program} "$@"
+"""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PlaybookCall:
+    """Everything that one execution needs. All paths are absolute; `private_dir` is fresh and 0700."""
+
+    private_dir: Path
+    project_dir: Path
+    playbook: Path
+    inventory: Path
+    known_hosts: Path
+    control_dir: Path
+    ssh_key: Path
+    content_dir: Path
+    extra_vars: dict[str, Any]
+    limit: tuple[str, ...]
+    tags: tuple[str, ...]
+    skip_tags: tuple[str, ...]
+    is_check: bool
+    is_diff: bool
+    forks: int
+    timeout_seconds: float
+    marker: tuple[str, str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """ansible-runner's word: `successful`, `failed`, `timeout` or `canceled`, and the return code."""
+
+    status: str
+    return_code: int
+
+
+def run_playbook(call: PlaybookCall, on_event: Callable[[dict[str, Any]], None]) -> Outcome:
+    """Run the playbook and return when it has ended. `on_event` gets each event in order, in this thread."""
+
+    def handle(event: dict[str, Any]) -> bool:
+        on_event(event)
+        return False  # ansible-runner would write one file per event otherwise
+
+    runner = ansible_runner.run(
+        private_data_dir=str(call.private_dir),
+        project_dir=str(call.project_dir),
+        playbook=str(call.playbook),
+        inventory=str(call.inventory),
+        binary=str(_write_guard(call)),
+        cmdline=shlex.join(command_line(call)),
+        envvars=environment(call),
+        settings={"job_timeout": int(call.timeout_seconds), "pexpect_timeout": 1},
+        event_handler=handle,
+        suppress_env_files=True,
+        suppress_output_file=True,
+        quiet=True,
+    )
+    return Outcome(runner.status, runner.rc if runner.rc is not None else -1)
+
+
+def command_line(call: PlaybookCall) -> list[str]:
+    """The options after `ansible-playbook`. Extra vars and the limit travel in files of the run's folder."""
+    extra_vars = call.private_dir / "extra_vars.json"
+    _write_private(extra_vars, json.dumps(mark_unsafe(call.extra_vars)))
+    limit = call.private_dir / "limit"
+    _write_private(limit, "\n".join(call.limit) + "\n")
+    options = ["-e", f"@{extra_vars}", "--limit", f"@{limit}", "--forks", str(call.forks)]
+    options += ["--tags", ",".join(call.tags)] if call.tags else []
+    options += ["--skip-tags", ",".join(call.skip_tags)] if call.skip_tags else []
+    return options + ["--check"] * call.is_check + ["--diff"] * call.is_diff
+
+
+def mark_unsafe(value: Any) -> Any:
+    """The same value with every text marked as data that Ansible must not template."""
+    if isinstance(value, str):
+        return {"__ansible_unsafe": value}
+    if isinstance(value, dict):
+        return {key: mark_unsafe(item) for key, item in value.items()}
+    return [mark_unsafe(item) for item in value] if isinstance(value, list) else value
+
+
+def environment(call: PlaybookCall) -> dict[str, str]:
+    """What Ansible reads from its environment; it beats an ansible.cfg in the project's source."""
+    quoted = f'"{call.known_hosts}"'
+    options = [
+        "ControlMaster=auto",
+        "ControlPersist=60s",
+        f"UserKnownHostsFile={quoted}",
+        "GlobalKnownHostsFile=/dev/null",
+        "StrictHostKeyChecking=yes",
+        "UpdateHostKeys=no",
+        "ForwardAgent=no",
+        "IdentitiesOnly=yes",
+    ]
+    return {
+        "ANSIBLE_HOST_KEY_CHECKING": "True",
+        "ANSIBLE_SSH_ARGS": shlex.join([part for option in options for part in ("-o", option)]),
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(call.control_dir),
+        "ANSIBLE_PRIVATE_KEY_FILE": str(call.ssh_key),
+        "ANSIBLE_PIPELINING": "True",
+        "ANSIBLE_INVENTORY_PLUGINS": str(call.content_dir / "plugins" / "inventory"),
+        "ANSIBLE_INVENTORY_ENABLED": "registry",
+        "ANSIBLE_ROLES_PATH": f"{call.project_dir / 'roles'}:{call.content_dir / 'roles'}",
+        "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "True",
+        "ANSIBLE_HOST_PATTERN_MISMATCH": "error",
+        "ANSIBLE_LOCAL_TEMP": str(call.private_dir / "tmp"),
+        "ANSIBLE_HOME": str(call.private_dir / "ansible"),
+        "ANSIBLE_CACHE_PLUGIN": "memory",
+        "ANSIBLE_PYTHON_INTERPRETER": "auto_silent",
+        "ANSIBLE_NOCOWS": "True",
+        "LC_ALL": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        call.marker[0]: call.marker[1],
+    }
+
+
+def _write_guard(call: PlaybookCall) -> Path:
+    """A stand-in for ansible-playbook that dies with this process instead of outliving it."""
+    guard = Path(__file__).with_name("playbook_guard.py")
+    path = call.private_dir / "ansible-playbook"
+    words = {"python": sys.executable, "guard": str(guard), "program": str(find_program("ansible-playbook"))}
+    _write_private(path, _GUARD.format(**{key: shlex.quote(word) for key, word in words.items()}), mode=0o700)
+    return path
+
+
+def find_program(name: str) -> Path:
+    """An Ansible program of this very Python environment, else of PATH. Raises SourceError."""
+    own = Path(sysconfig.get_path("scripts")) / name
+    found = own if own.exists() else shutil.which(name)
+    if found is None:
+        raise SourceError(f"{name} was not found; install ansible-core beside Callboard.")
+    return Path(found)
+
+
+def _write_private(path: Path, text: str, *, mode: int = 0o600) -> None:
+    path.touch(mode=mode)
+    path.write_text(text)
+    path.chmod(mode)
+
+
+def versions() -> dict[str, str]:
+    """The versions that a run's snapshot records."""
+    return {
+        "ansible_core": metadata.version("ansible-core"),
+        "ansible_runner": metadata.version("ansible-runner"),
+        "python": sys.version.split()[0],
+    }

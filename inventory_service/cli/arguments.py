@@ -1,0 +1,49 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+import yaml
+
+
+def stage_path(stage: str) -> str:
+    """The API path of `shop/production`. Raises BadParameter for anything without exactly one slash."""
+    project, slash, name = stage.partition("/")
+    if not slash or not project or not name or "/" in name:
+        raise click.BadParameter(f"{stage!r} is no stage; write it as project/stage.", param_hint="STAGE")
+    return f"/api/v1/stages/{quote(project, safe='')}/{quote(name, safe='')}"
+
+
+def variables(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Ansible's habit for -e: `name=value` (text), `{"json": …}`, or `@file` of YAML or JSON."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        found |= _variables_of(pair)
+    return found
+
+
+def _variables_of(pair: str) -> dict[str, Any]:
+    if pair.startswith("@"):
+        return _mapping(yaml.safe_load(Path(pair[1:]).read_text()), pair)
+    if pair.lstrip().startswith("{"):
+        return _mapping(json.loads(pair), pair)
+    name, equals, value = pair.partition("=")
+    if not equals:
+        raise click.BadParameter(f"{pair!r} is no variable; write name=value, JSON or @file.")
+    return {name: value}
+
+
+def _mapping(value: Any, source: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise click.BadParameter(f"{source!r} holds no mapping of names to values.")
+    return value
+
+
+def given(**fields: Any) -> dict[str, Any]:
+    """The fields that are neither None nor empty tuples."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in fields.items() if value not in (None, ())}

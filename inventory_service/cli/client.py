@@ -1,0 +1,121 @@
+"""The HTTP client behind the client commands."""
+
+from __future__ import annotations
+
+import codecs
+import http.client
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+from inventory_service.errors import CallboardError
+
+_TIMEOUT_SECONDS = 60
+_DEFAULT_URL = "http://127.0.0.1:8500"
+
+
+class ClientError(CallboardError):
+    """The service refused, or could not be reached."""
+
+    def __init__(self, detail: str, *, status: int = 0, errors: list[dict[str, object]] | None = None) -> None:
+        super().__init__(detail, errors=errors)
+        self.status = status
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A token must not travel to where a redirect points."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+class Client:
+    """Calls the service at CALLBOARD_URL with CALLBOARD_TOKEN."""
+
+    def __init__(self, url: str | None = None, token: str | None = None) -> None:
+        self.url = (url or os.environ.get("CALLBOARD_URL") or _DEFAULT_URL).rstrip("/")
+        self._token = token or os.environ.get("CALLBOARD_TOKEN", "")
+        self._opener = urllib.request.build_opener(_NoRedirect)
+
+    def get(self, path: str, **query: Any) -> Any:
+        """The JSON that a GET answers. None values of the query are left out."""
+        return self._json("GET", self._with_query(path, query))
+
+    def get_all(self, path: str, **query: Any) -> list[dict[str, Any]]:
+        """Every item of a paged list."""
+        items, cursor = [], None
+        while True:
+            page = self.get(path, cursor=cursor, **query)
+            items += page["items"]
+            cursor = page["next"]
+            if cursor is None:
+                return items
+
+    def text(self, path: str) -> str:
+        """The text that a GET answers."""
+        with self._open("GET", path) as response:
+            return str(response.read().decode("utf-8", "replace"))
+
+    def stream(self, path: str) -> Iterator[str]:
+        """Pieces of text as they arrive."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        with self._open("GET", path, timeout=None) as response:
+            while chunk := response.read1(65536):
+                yield decoder.decode(chunk)
+
+    def send(self, method: str, path: str, body: dict[str, Any] | None = None, **headers: str) -> Any:
+        """The JSON that a changing call answers; None for 204."""
+        return self._json(method, path, body or {}, headers)
+
+    def _with_query(self, path: str, query: dict[str, Any]) -> str:
+        given = {key: value for key, value in query.items() if value is not None}
+        return f"{path}?{urlencode(given)}" if given else path
+
+    def _json(
+        self, method: str, path: str, body: dict[str, Any] | None = None, headers: dict[str, str] | None = None
+    ) -> Any:
+        with self._open(method, path, body, headers) as response:
+            data = response.read()
+        return json.loads(data) if data else None
+
+    def _open(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+        timeout: float | None = _TIMEOUT_SECONDS,
+    ) -> http.client.HTTPResponse:
+        if not self._token:
+            raise ClientError("No token: set CALLBOARD_TOKEN to one that begins with cbu_.")
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, method=method)  # noqa: S310 - checked below
+        if request.type not in ("http", "https"):
+            raise ClientError(f"CALLBOARD_URL is {self.url!r}; it must begin with http:// or https://.")
+        request.add_header("Authorization", f"Bearer {self._token}")
+        request.add_header("Content-Type", "application/json")
+        for name, value in (headers or {}).items():
+            request.add_header(name.replace("_", "-"), value)
+        try:
+            answer: http.client.HTTPResponse = self._opener.open(request, timeout=timeout)
+        except urllib.error.HTTPError as error:
+            raise _refused(error, method, path) from error
+        except (urllib.error.URLError, OSError) as error:
+            reason = getattr(error, "reason", error)
+            raise ClientError(
+                f"The service at {self.url} could not be reached: {reason}. Is it running? CALLBOARD_URL says where."
+            ) from error
+        return answer
+
+
+def _refused(error: urllib.error.HTTPError, method: str, path: str) -> ClientError:
+    try:
+        problem = json.loads(error.read())
+        detail, fields = str(problem["detail"]), problem.get("errors")
+    except (ValueError, KeyError, TypeError):
+        detail, fields = f"{method} {path} was answered with {error.code} {error.reason}.", None
+    return ClientError(detail, status=error.code, errors=fields)

@@ -1,0 +1,95 @@
+"""`callboard hosts`, `callboard host …`, `callboard known-hosts`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from inventory_service.cli.arguments import given, stage_path
+from inventory_service.cli.client import Client
+from inventory_service.cli.output import json_option, print_fields, print_json, print_table
+
+_COLUMNS = {
+    "name": "HOST",
+    "address": "ADDRESS",
+    "state": "STATE",
+    "release": "RELEASE",
+    "is_converged": "CONVERGED",
+    "groups": "GROUPS",
+    "last_seen_at": "LAST HEARTBEAT",
+    "id": "ID",
+}
+
+
+@click.command()
+@click.argument("stage")
+@click.option("--state", help="live, late, stale, gone, pending; comma-separated.")
+@click.option("--group")
+@click.option("--drift", is_flag=True, help="Only hosts that do not run what they should.")
+@click.option("-q", "text", help="Part of the name or address.")
+@json_option
+def hosts(stage: str, state: str | None, group: str | None, drift: bool, text: str | None, as_json: bool) -> None:
+    """List a stage's hosts."""
+    query = {"state": state, "group": group, "drift": "1" if drift else None, "q": text}
+    rows = Client().get_all(f"{stage_path(stage)}/hosts", **query)
+    print_json(rows) if as_json else print_table(rows, _COLUMNS, empty=f"{stage} has no such hosts.")
+
+
+@click.command("known-hosts")
+@click.argument("stage")
+def known_hosts(stage: str) -> None:
+    """Print a stage's SSH host keys."""
+    click.echo(Client().text(f"{stage_path(stage)}/known_hosts"), nl=False)
+
+
+@click.group()
+def host() -> None:
+    """Show, drain and quarantine a host."""
+
+
+@host.command()
+@click.argument("host_id", metavar="ID")
+@json_option
+def show(host_id: str, as_json: bool) -> None:
+    """One host with its history."""
+    row = Client().get(f"/api/v1/hosts/{host_id}")
+    if as_json:
+        print_json(row)
+        return
+    changes, runs = row.pop("transitions"), row.pop("runs")
+    print_fields(row)
+    click.echo()
+    columns = {"at": "AT", "from": "FROM", "to": "TO", "reason": "REASON"}
+    print_table(changes, columns, empty="No transitions.")
+    click.echo()
+    print_table(runs, {"run": "RUN", "kind": "KIND", "status": "STATUS", "ended_at": "ENDED"}, empty="No runs yet.")
+
+
+@host.command()
+@click.argument("host_id", metavar="ID")
+@click.option("--off", is_flag=True, help="End the draining.")
+def drain(host_id: str, off: bool) -> None:
+    """Mark a host as draining: no convergence; plays can leave out the group `draining`."""
+    Client().send("PATCH", f"/api/v1/hosts/{host_id}", {"draining": not off})
+    click.echo("Draining ended." if off else "Draining.")
+
+
+@host.command()
+@click.argument("host_id", metavar="ID")
+@click.option("--reason", help="Why; shown beside the host.")
+@click.option("--off", is_flag=True, help="Release it from quarantine.")
+def quarantine(host_id: str, reason: str | None, off: bool) -> None:
+    """Keep convergence away from a host, or let it back."""
+    Client().send("PATCH", f"/api/v1/hosts/{host_id}", given(quarantined=not off, reason=reason))
+    click.echo("Released from quarantine." if off else "Quarantined.")
+
+
+@host.command()
+@click.argument("host_id", metavar="ID")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+def keys(host_id: str, files: tuple[Path, ...]) -> None:
+    """Vouch for a host's SSH host keys, from its ssh_host_*_key.pub files."""
+    lines = [" ".join(line.split()[:2]) for file in files for line in file.read_text().splitlines() if line.strip()]
+    Client().send("PATCH", f"/api/v1/hosts/{host_id}", {"host_keys": lines})
+    click.echo(f"Recorded {len(lines)} host keys.")

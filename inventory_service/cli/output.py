@@ -1,0 +1,86 @@
+"""Printing: tables for people, JSON for programs, and other machines' text made harmless."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+# All escape sequences but colours (SGR): others move the cursor, set titles, or make links of javascript:.
+_ESCAPES = re.compile(r"\x1b\[[0-9;:]*m|(\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b\[[0-?]*[ -/]*[@-~]|\x1b.?)")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
+_COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
+STATE_STYLES = {
+    "live": "green",
+    "late": "yellow",
+    "stale": "red",
+    "gone": "dim",
+    "pending": "cyan",
+    "successful": "green",
+    "running": "cyan",
+    "queued": "cyan",
+    "failed": "red",
+    "lost": "red",
+    "timeout": "red",
+    "canceled": "yellow",
+    "ok": "green",
+    "changed": "yellow",
+    "unreachable": "red",
+    "untouched": "dim",
+}
+
+
+def harmless(text: str, *, colours: bool) -> str:
+    """The text without control characters and escape sequences; colours stay where they are wanted."""
+    kept = _ESCAPES.sub(lambda match: "" if match[1] is not None else match[0], text)
+    kept = _CONTROLS.sub("", kept)
+    return kept if colours else _COLOURS.sub("", kept)
+
+
+def print_log(text: str) -> None:
+    """Write a piece of a run's log to the terminal."""
+    sys.stdout.write(harmless(text, colours=sys.stdout.isatty()))
+    sys.stdout.flush()
+
+
+def print_json(value: Any) -> None:
+    """Write JSON, indented."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def print_table(rows: list[dict[str, Any]], columns: dict[str, str], *, empty: str) -> None:
+    """Write rows as a table. `columns`: key → heading. `empty` is said when there are no rows."""
+    if not rows:
+        click.echo(empty)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in columns.values():
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row.get(key)) for key in columns))
+    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+
+
+def _cell(value: Any) -> Text:
+    if isinstance(value, bool):
+        value = "yes" if value else "no"
+    if isinstance(value, list):
+        value = ", ".join(str(item) for item in value)
+    text = "" if value is None else harmless(str(value), colours=False)
+    return Text(text, style=STATE_STYLES.get(text, ""))
+
+
+def print_fields(row: dict[str, Any]) -> None:
+    """Write one thing as `name: value` lines."""
+    width = max(len(key) for key in row)
+    for key, value in row.items():
+        shown = json.dumps(value) if isinstance(value, dict | list) else "" if value is None else value
+        click.echo(f"{key:<{width}}  {harmless(str(shown), colours=False)}")

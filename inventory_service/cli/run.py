@@ -1,0 +1,159 @@
+"""`callboard deploy`, `rollback`, `run`, `converge`, `runs`, `logs`, `cancel`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from inventory_service.cli.arguments import given, stage_path, variables
+from inventory_service.cli.client import Client, ClientError
+from inventory_service.cli.output import json_option, print_json, print_log, print_table
+
+EXIT_CODES = {"successful": 0, "failed": 2, "canceled": 3, "lost": 4, "timeout": 4}
+_RECONNECTS = 30
+_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option("-l", "--limit", help="Only these hosts or groups, as in Ansible: web,!web-3"),
+    click.option("--exclude", multiple=True, help="Leave this host out; repeatable."),
+    click.option("-t", "--tags", multiple=True, help="Only tasks with this tag; repeatable."),
+    click.option("--skip-tags", multiple=True),
+    click.option("-C", "--check", is_flag=True, help="Change nothing, say what would be changed."),
+    click.option("-D", "--diff", is_flag=True, help="Show the differences."),
+    click.option("-e", "--extra-vars", "pairs", multiple=True, help="name=value, JSON or @file."),
+    click.option("-m", "--comment", help="Why; kept with the run."),
+    click.option("--refuse-if-locked", is_flag=True, help="Fail at once where the run would have to wait."),
+    click.option("--detach", is_flag=True, help="Print the run's number and do not follow it."),
+)
+
+
+def _with_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def _launch(stage: str, kind: str, options: dict[str, Any], **own: Any) -> None:
+    stage_path(stage)
+    client, detach = Client(), options.pop("detach")
+    pairs, refuses = options.pop("pairs"), options.pop("refuse_if_locked")
+    body = given(stage=stage, kind=kind, **options, **own, extra_vars=variables(pairs) if pairs else None)
+    run = client.send("POST", "/api/v1/runs", {**body, "if_locked": "refuse" if refuses else "wait"})
+    click.echo(f"Run {run['id']}: {client.url}/runs/{run['id']}", err=True)
+    if detach:
+        click.echo(run["id"])
+        return
+    sys.exit(_follow(client, run["id"]))
+
+
+def _follow(client: Client, run_id: int) -> int:
+    """Print the log until the run has ended, then its hosts; returns the exit code."""
+    position = 0
+    for _ in range(_RECONNECTS):
+        try:
+            for piece in client.stream(f"/api/v1/runs/{run_id}/log?follow=1&start={position}"):
+                position += len(piece.encode())
+                print_log(piece)
+        except (OSError, ClientError) as error:
+            click.echo(f"callboard: the connection was lost ({error}); trying again.", err=True)
+        run = client.get(f"/api/v1/runs/{run_id}")
+        if run["status"] in EXIT_CODES:
+            _print_result(run)
+            return EXIT_CODES[run["status"]]
+    raise ClientError(f"The log of run {run_id} could not be followed; it goes on. Look again: callboard logs {run_id}")
+
+
+def _print_result(run: dict[str, Any]) -> None:
+    columns = {"host": "HOST", "status": "STATUS", "ok": "OK", "changed": "CHANGED", "failed": "FAILED"}
+    click.echo()
+    print_table(run["hosts"], {**columns, "unreachable": "UNREACHABLE", "skipped": "SKIPPED"}, empty="No hosts.")
+    release = f", release {run['release']}" if run["release"] else ""
+    click.echo(f"\nRun {run['id']} ({run['kind']}{release}): {run['status']}" + _took(run))
+    if run["error"]:
+        click.echo(run["error"], err=True)
+
+
+def _took(run: dict[str, Any]) -> str:
+    return f" after {run['duration_seconds']:.0f} s" if run["duration_seconds"] is not None else ""
+
+
+@click.command()
+@click.argument("stage")
+@click.option("-r", "--revision", help="Branch, tag or commit; the stage's default when left out.")
+@_with_options
+def deploy(stage: str, revision: str | None, **options: Any) -> None:
+    """Deploy a revision to a stage's live hosts and follow it."""
+    _launch(stage, "deploy", options, revision=revision)
+
+
+@click.command()
+@click.argument("stage")
+@click.option("--release", type=int, help="The release's number; the one before the present one when left out.")
+@_with_options
+def rollback(stage: str, release: int | None, **options: Any) -> None:
+    """Go back to an earlier release and follow it."""
+    _launch(stage, "rollback", options, release=release)
+
+
+@click.command()
+@click.argument("stage")
+@click.argument("playbook")
+@click.option("-r", "--revision", help="Branch, tag or commit of the source.")
+@_with_options
+def run(stage: str, playbook: str, revision: str | None, **options: Any) -> None:
+    """Run a playbook on a stage's live hosts and follow it."""
+    _launch(stage, "playbook", options, playbook=playbook, revision=revision)
+
+
+@click.command()
+@click.argument("stage")
+@_with_options
+def converge(stage: str, **options: Any) -> None:
+    """Bring the hosts that are behind to the desired release."""
+    _launch(stage, "converge", {**options, "limit": options["limit"] or "behind"})
+
+
+@click.command()
+@click.option("--stage")
+@click.option("--status")
+@click.option("--kind")
+@click.option("--user")
+@click.option("-q", "text", help="Text of the comment or revision.")
+@click.option("-n", "--limit", type=int, default=20, show_default=True)
+@json_option
+def runs(as_json: bool, text: str | None, **query: Any) -> None:
+    """List runs."""
+    rows = Client().get("/api/v1/runs", q=text, **query)["items"]
+    columns = {
+        "id": "RUN",
+        "stage": "STAGE",
+        "kind": "KIND",
+        "status": "STATUS",
+        "release": "RELEASE",
+        "revision": "REVISION",
+        "created_by": "BY",
+        "created_at": "AT",
+        "comment": "COMMENT",
+    }
+    print_json(rows) if as_json else print_table(rows, columns, empty="No runs.")
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN", type=int)
+@click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended; ends with its exit code.")
+def logs(run_id: int, follow: bool) -> None:
+    """Print a run's log; -f follows it."""
+    client = Client()
+    if follow:
+        sys.exit(_follow(client, run_id))
+    for piece in client.stream(f"/api/v1/runs/{run_id}/log"):
+        print_log(piece)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN", type=int)
+def cancel(run_id: int) -> None:
+    """Stop a run."""
+    Client().send("POST", f"/api/v1/runs/{run_id}/cancel")
+    click.echo(f"Run {run_id} is being stopped; tasks in flight may complete on their hosts.")

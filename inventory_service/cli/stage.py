@@ -1,0 +1,141 @@
+"""`callboard stage …`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from inventory_service.cli.arguments import given, stage_path, variables
+from inventory_service.cli.client import Client
+from inventory_service.cli.output import json_option, print_fields, print_json, print_table
+
+_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option("--interval-seconds", type=int, help="Seconds between heartbeats (60)."),
+    click.option("--ttl-seconds", type=int, help="Silence after which a host leaves the inventory (300)."),
+    click.option("--ansible-user", help="Login on the hosts."),
+    click.option("--default-revision", help="What a deploy without --revision takes (HEAD)."),
+    click.option("--deploy-playbook", help="deploy.yml of the source, else the one that ships."),
+    click.option("--rollback-playbook", help="rollback.yml of the source, else the one that ships."),
+    click.option("--simple-join/--no-simple-join", default=None, help="Allow the one-line call with a join token."),
+    click.option("--converge/--no-converge", default=None, help="Bring hosts to the desired release by itself."),
+    click.option("--description"),
+    click.option("-e", "--variable", "pairs", multiple=True, help="Variables: name=value, JSON or @file."),
+)
+
+
+def _with_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def _fields(pairs: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+    return given(**options, variables=variables(pairs) if pairs else None)
+
+
+@click.group()
+def stage() -> None:
+    """Add, show, change, lock and unlock stages."""
+
+
+@stage.command("list")
+@click.argument("project")
+@json_option
+def list_(project: str, as_json: bool) -> None:
+    """A project's stages."""
+    rows = Client().get_all(f"/api/v1/projects/{project}/stages")
+    if as_json:
+        print_json(rows)
+        return
+    shown = [{**row, "release": (row["desired_release"] or {}).get("number")} for row in rows]
+    columns = {"stage": "STAGE", "release": "RELEASE", "ttl_seconds": "TTL", "interval_seconds": "INTERVAL"}
+    print_table(shown, columns, empty=f"No stages yet: callboard stage add {project}/production")
+
+
+@stage.command()
+@click.argument("name", metavar="STAGE")
+@_with_options
+def add(name: str, pairs: tuple[str, ...], **options: Any) -> None:
+    """Add a stage, written project/stage."""
+    stage_path(name)
+    project, _, own = name.partition("/")
+    Client().send("POST", f"/api/v1/projects/{project}/stages", {"name": own, **_fields(pairs, options)})
+    click.echo(f"Added the stage {name}. Next: callboard join-token add {name}")
+
+
+@stage.command("set")
+@click.argument("name", metavar="STAGE")
+@_with_options
+def set_(name: str, pairs: tuple[str, ...], **options: Any) -> None:
+    """Change a stage. Variables given here replace all of its variables."""
+    Client().send("PATCH", stage_path(name), _fields(pairs, options))
+    click.echo(f"Changed the stage {name}.")
+
+
+@stage.command()
+@click.argument("name", metavar="STAGE")
+@json_option
+def show(name: str, as_json: bool) -> None:
+    """One stage."""
+    row = Client().get(stage_path(name))
+    print_json(row) if as_json else print_fields(row)
+
+
+@stage.command()
+@click.argument("name", metavar="STAGE")
+@click.argument("reason")
+def lock(name: str, reason: str) -> None:
+    """Lock a stage: runs wait until it is unlocked."""
+    Client().send("PUT", f"{stage_path(name)}/lock", {"reason": reason})
+    click.echo(f"Locked {name}: {reason}")
+
+
+@stage.command()
+@click.argument("name", metavar="STAGE")
+def unlock(name: str) -> None:
+    """Unlock a stage."""
+    Client().send("DELETE", f"{stage_path(name)}/lock")
+    click.echo(f"Unlocked {name}.")
+
+
+@stage.command()
+@click.argument("name", metavar="STAGE")
+@json_option
+def releases(name: str, as_json: bool) -> None:
+    """A stage's releases, newest first."""
+    rows = Client().get(f"{stage_path(name)}/releases")["items"]
+    if as_json:
+        print_json(rows)
+        return
+    columns = {
+        "number": "RELEASE",
+        "revision_name": "REVISION",
+        "revision": "COMMIT",
+        "created_by": "BY",
+        "succeeded_at": "DEPLOYED",
+    }
+    print_table(rows, columns, empty=f"No releases yet: callboard deploy {name}")
+
+
+@stage.command()
+@click.argument("name", metavar="STAGE")
+@json_option
+def playbooks(name: str, as_json: bool) -> None:
+    """What the stage's source offers to run."""
+    rows = Client().get(f"{stage_path(name)}/playbooks")["items"]
+    if as_json:
+        print_json(rows)
+    else:
+        columns = {"playbook": "PLAYBOOK", "description": "DESCRIPTION"}
+        print_table(rows, columns, empty="The source has no playbooks.")
+
+
+@stage.command()
+@click.argument("name", metavar="STAGE")
+@click.confirmation_option(prompt="Archive this stage? Its hosts' tokens end.")
+def archive(name: str) -> None:
+    """Take a stage out of sight; its history stays."""
+    Client().send("DELETE", stage_path(name))
+    click.echo(f"Archived the stage {name}.")

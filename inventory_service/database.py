@@ -1,0 +1,80 @@
+"""The database: opening it, its field types, its migrations.
+
+SQLite runs in WAL mode with BEGIN IMMEDIATE, because a deferred transaction that reads and then writes
+fails at once with SQLITE_BUSY_SNAPSHOT however long its timeout is.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from pathlib import Path
+from typing import Any
+
+import peewee
+from playhouse.migrations import Runner
+
+from inventory_service.errors import SettingsError
+
+database: peewee.DatabaseProxy = peewee.DatabaseProxy()
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
+_SQLITE_PRAGMAS = (("journal_mode", "wal"), ("synchronous", "full"), ("foreign_keys", 1), ("wal_autocheckpoint", 1000))
+_SQLITE_BUSY_SECONDS = 15
+
+
+class UtcDateTimeField(peewee.BigIntegerField):
+    """An aware UTC moment, stored as whole microseconds since 1970.
+
+    Whole numbers compare alike on SQLite and PostgreSQL; SQLite's own datetimes are text and compare as text.
+    """
+
+    def db_value(self, value: Any) -> int | None:
+        """Refuse naive datetimes: their meaning would depend on the machine."""
+        if value is None or isinstance(value, int):
+            return value
+        if value.tzinfo is None:
+            raise ValueError(f"{self.name} needs an aware datetime, got {value!r}")
+        return int((value - _EPOCH) / _MICROSECOND)
+
+    def python_value(self, value: Any) -> dt.datetime | None:
+        """Microseconds back to an aware datetime."""
+        return None if value is None else _EPOCH + value * _MICROSECOND
+
+
+def open_database(url: str) -> peewee.Database:
+    """Bind the models to the database that `url` names and return it. Raises SettingsError."""
+    opened = _sqlite(url) if url.startswith("sqlite:") else _postgresql(url)
+    database.initialize(opened)
+    return opened
+
+
+def _sqlite(url: str) -> peewee.SqliteDatabase:
+    path = Path(url.removeprefix("sqlite:///"))
+    if not path.parent.is_dir():
+        raise SettingsError(f"CALLBOARD_DATABASE_URL names {path}, whose folder does not exist.")
+    _create_private(path)
+    return peewee.SqliteDatabase(
+        str(path), pragmas=_SQLITE_PRAGMAS, lock_type="IMMEDIATE", timeout=_SQLITE_BUSY_SECONDS
+    )
+
+
+def _create_private(path: Path) -> None:
+    """Make the file readable by the service's user only; SQLite gives -wal and -shm the same mode."""
+    if not path.exists():
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+
+
+def _postgresql(url: str) -> peewee.Database:
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise SettingsError("CALLBOARD_DATABASE_URL must begin with sqlite:/// or postgresql://.")
+    from playhouse.db_url import connect  # noqa: PLC0415 - psycopg is an optional dependency
+
+    return connect(url)
+
+
+def migrate(opened: peewee.Database) -> list[str]:
+    """Apply the pending migrations and return their names. Safe when two processes start at once."""
+    folder = Path(__file__).parent / "migrations"
+    return list(Runner(opened, str(folder)).up())

@@ -1,0 +1,1 @@
+"""WHAT runs where: releases, run requests, the stage lock, execution, results, convergence."""

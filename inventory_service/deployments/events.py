@@ -1,0 +1,206 @@
+"""Events of a run on their way into the database, and its output on its way into an append-only log.
+
+ansible-runner calls the handler while it holds the reader of Ansible's terminal, so the handler only hands over;
+a thread writes in batches. What is written is capped: one result of 100 MB would stall everything behind it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import queue
+import threading
+from pathlib import Path
+from typing import Any
+
+import peewee as pw
+
+from inventory_service.clock import Clock, parse_iso
+from inventory_service.database import database
+from inventory_service.deployments.outcome import HostCount, from_stats
+from inventory_service.models import Run, RunEvent
+
+_FLUSH_SECONDS = 0.25
+_BATCH = 200
+_LONGEST_MESSAGE = 4000
+_LONGEST_TEXT = 262_144
+_LARGEST_LOG = 64 * 1024 * 1024
+_STATUS = {
+    "runner_on_ok": "ok",
+    "runner_on_failed": "failed",
+    "runner_on_unreachable": "unreachable",
+    "runner_on_skipped": "skipped",
+}
+_KEPT = frozenset(
+    {
+        *_STATUS,
+        "playbook_on_start",
+        "playbook_on_play_start",
+        "playbook_on_task_start",
+        "playbook_on_handler_task_start",
+        "playbook_on_stats",
+        "playbook_on_no_hosts_matched",
+        "runner_on_start",
+        "runner_item_on_failed",
+        "runner_retry",
+        "error",
+        "warning",
+    }
+)
+_CUT = "\n[Callboard: the log ends here; it has reached its largest size. The run goes on.]\n"
+
+
+class EventWriter:
+    """Takes one run's events. `close` writes what is left; `counts` and `in_flight` are then complete."""
+
+    def __init__(self, run_id: int, log_path: Path, clock: Clock) -> None:
+        self.counts: dict[str, HostCount] = {}
+        self.in_flight: set[str] = set()
+        self._run_id = run_id
+        self._clock = clock
+        self._log = log_path.open("ab")
+        self._size = self._log.tell()
+        self._is_cut = False
+        self._has_stats = False
+        self._waiting: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write_all, name=f"events-{run_id}", daemon=True)
+        self._thread.start()
+
+    def handle(self, event: dict[str, Any]) -> None:
+        """Hand one event of ansible-runner over; returns at once."""
+        self._waiting.put(event)
+
+    def say(self, text: str) -> None:
+        """Put a line of the service's own into the log."""
+        self._waiting.put({"event": "verbose", "stdout": f"callboard: {text}", "counter": 0})
+
+    def close(self) -> None:
+        """Write everything that was handed over, then stop. Twice is no error."""
+        if self._log.closed:
+            return
+        self._waiting.put(None)
+        self._thread.join()
+        self._log.close()
+
+    def _write_all(self) -> None:
+        is_open = True
+        while is_open:
+            batch, is_open = self._take_batch()
+            rows = [row for event in batch if (row := self._take_in(event)) is not None]
+            self._log.flush()
+            self._store(rows)
+        database.close()
+
+    def _take_batch(self) -> tuple[list[dict[str, Any]], bool]:
+        """Wait for one event, then take what else arrives within the flush time."""
+        batch: list[dict[str, Any]] = []
+        event = self._waiting.get()
+        deadline = self._clock.monotonic() + _FLUSH_SECONDS
+        while event is not None:
+            batch.append(event)
+            left = deadline - self._clock.monotonic()
+            if len(batch) >= _BATCH or left <= 0:
+                return batch, True
+            try:
+                event = self._waiting.get(timeout=left)
+            except queue.Empty:
+                return batch, True
+        return batch, False
+
+    def _take_in(self, event: dict[str, Any]) -> dict[str, Any] | None:
+        start, end = self._append(event.get("stdout") or "")
+        self._count(event)
+        if event["event"] not in _KEPT:
+            return None
+        return to_row(self._run_id, event, log_start=start, log_end=end, at=self._clock.now())
+
+    def _append(self, text: str) -> tuple[int, int]:
+        start = self._size
+        if text and not self._is_cut:
+            data = (_capped(text, _LONGEST_TEXT) + "\n").encode("utf-8", "replace")
+            self._is_cut = self._size + len(data) > _LARGEST_LOG
+            data = _CUT.encode() if self._is_cut else data
+            self._log.write(data)
+            self._size += len(data)
+        return start, self._size
+
+    def _count(self, event: dict[str, Any]) -> None:
+        """Keep per-host counters of our own: Ansible's final ones are missing when it is stopped."""
+        data = event.get("event_data") or {}
+        if event["event"] == "playbook_on_stats":
+            self.counts, self._has_stats = from_stats(data), True
+            return
+        host, status = data.get("host"), _STATUS.get(event["event"])
+        if event["event"] == "runner_on_start" and host:
+            self.in_flight.add(host)
+        if status is None or host is None or self._has_stats:
+            return
+        self.in_flight.discard(host)
+        _add(self.counts.setdefault(host, HostCount()), status, data)
+
+    def _store(self, rows: list[dict[str, Any]]) -> None:
+        with database.atomic():
+            for batch in pw.chunked(rows, 50):
+                RunEvent.insert_many(batch).on_conflict_ignore().execute()
+            Run.update(log_bytes=self._size, is_log_cut=self._is_cut).where(Run.id == self._run_id).execute()
+
+
+def _add(count: HostCount, status: str, data: dict[str, Any]) -> None:
+    if status == "failed" and data.get("ignore_errors"):
+        count.ignored += 1
+    else:
+        setattr(count, status, getattr(count, status) + 1)
+    if status == "ok" and (data.get("res") or {}).get("changed"):
+        count.changed += 1
+
+
+def to_row(
+    run_id: int, event: dict[str, Any], *, log_start: int, log_end: int, at: dt.datetime
+) -> dict[str, Any]:
+    """One event of ansible-runner as a row of RunEvent: names and numbers, and a message only for what went wrong."""
+    data = event.get("event_data") or {}
+    result = data.get("res") if isinstance(data.get("res"), dict) else {}
+    return {
+        "run": run_id,
+        "counter": event["counter"],
+        "at": _moment(event.get("created"), at),
+        "event": event["event"],
+        "host": _text(data.get("host")),
+        "play": _text(data.get("play")),
+        "task": _text(data.get("task")),
+        "action": _text(data.get("task_action")),
+        "status": _status(event["event"], data, result),
+        "is_changed": result.get("changed") is True,
+        "duration_seconds": data.get("duration") if isinstance(data.get("duration"), int | float) else None,
+        "message": _message(event, result),
+        "log_start": log_start,
+        "log_end": log_end,
+    }
+
+
+def _status(name: str, data: dict[str, Any], result: dict[str, Any]) -> str | None:
+    status = _STATUS.get(name)
+    if status == "failed" and data.get("ignore_errors"):
+        return "ignored"
+    return "changed" if status == "ok" and result.get("changed") is True else status
+
+
+def _message(event: dict[str, Any], result: dict[str, Any]) -> str | None:
+    if event["event"] not in ("runner_on_failed", "runner_on_unreachable", "runner_item_on_failed", "error", "warning"):
+        return None
+    words = [str(result[key]) for key in ("msg", "stderr", "module_stderr") if result.get(key)]
+    return _capped("\n".join(words) or str(event.get("stdout") or ""), _LONGEST_MESSAGE) or None
+
+
+def _text(value: Any) -> str | None:
+    return _capped(str(value), 1000) if value is not None else None
+
+
+def _capped(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}… [cut, {len(text)} characters]"
+
+
+def _moment(text: Any, otherwise: dt.datetime) -> dt.datetime:
+    try:
+        return parse_iso(str(text))
+    except ValueError:
+        return otherwise

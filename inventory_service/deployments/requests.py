@@ -1,0 +1,204 @@
+"""Asking for a run: checked, recorded with who and why, then queued."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import re
+from typing import Any
+
+from inventory_service import audit
+from inventory_service.database import database
+from inventory_service.deployments import limits, locks, releases, statuses
+from inventory_service.errors import ConflictError, InvalidError, LockedError, NotFoundError
+from inventory_service.models import Project, Run, Stage
+from inventory_service.registry import stages
+from inventory_service.registry.stages import stage_name
+
+WAIT, REFUSE = "wait", "refuse"
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}")
+_LARGEST_EXTRA_VARS = 65536
+_OWN_VARIABLES = re.compile(r"ansible_|callboard_")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What was asked for. `release` is for rollbacks, `playbook` for kind playbook, `revision` for both others."""
+
+    kind: str
+    playbook: str | None = None
+    revision: str | None = None
+    release: int | None = None
+    limit: str | None = None
+    exclude: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    skip_tags: tuple[str, ...] = ()
+    is_check: bool = False
+    is_diff: bool = False
+    extra_vars: dict[str, Any] = dataclasses.field(default_factory=dict)
+    comment: str = ""
+    if_locked: str = WAIT
+    idempotency_key: str | None = None
+    repeat_of: int | None = None
+
+
+def request_run(stage: Stage, request: RunRequest, *, actor: audit.Actor, at: dt.datetime) -> tuple[Run, bool]:
+    """Queue a run; returns it and whether it is new (False: the idempotency key was used before).
+
+    Raises InvalidError, LockedError (asked not to wait), ConflictError. The caller sends the run's id to the queue.
+    """
+    fields = _checked(stage, request)
+    with database.atomic():
+        known = _known(request.idempotency_key, stage, request)
+        if known is not None:
+            return known, False
+        if request.if_locked == REFUSE:
+            _refuse_if_held(stage)
+        run = Run.create(
+            stage=stage, status=statuses.QUEUED, created_by=actor.name, created_at=at, sent_at=at, **fields
+        )
+        audit.record(actor, f"run.{request.kind}", stage_name(stage), at=at, run=run.id)
+    return run, True
+
+
+def _known(key: str | None, stage: Stage, request: RunRequest) -> Run | None:
+    run = Run.get_or_none(Run.idempotency_key == key) if key else None
+    if run is not None and (run.stage_id != stage.id or run.kind != request.kind):
+        raise ConflictError(f"The idempotency key {key!r} belongs to run {run.id}, which asked for something else.")
+    return run
+
+
+def _refuse_if_held(stage: Stage) -> None:
+    held = locks.find(stage, locks.BY_PERSON)
+    if held is not None:
+        raise LockedError(f"{stage_name(stage)} is locked by {held.locked_by}: {held.reason}.")
+    active = Run.get_or_none((Run.stage == stage) & Run.status.in_(statuses.ACTIVE))
+    if active is not None:
+        raise LockedError(f"{stage_name(stage)} is busy: run {active.id} ({active.kind}) is {active.status}.")
+
+
+def _checked(stage: Stage, request: RunRequest) -> dict[str, Any]:
+    if request.limit is not None:
+        limits.parse(request.limit)
+    for tag in (*request.tags, *request.skip_tags):
+        if not _TAG.fullmatch(tag):
+            raise InvalidError.at("tags", f"{tag[:60]!r} is no tag.")
+    return {
+        "kind": request.kind,
+        "playbook": _playbook(stage, request),
+        "revision": _revision(request),
+        "release_number": _release_number(stage, request),
+        "limit": request.limit,
+        "exclude": sorted(set(request.exclude)),
+        "tags": list(request.tags),
+        "skip_tags": list(request.skip_tags),
+        "is_check": request.is_check,
+        "is_diff": request.is_diff,
+        "extra_vars": check_extra_vars(request.extra_vars),
+        "comment": request.comment.strip(),
+        "idempotency_key": request.idempotency_key,
+        "repeat_of": request.repeat_of,
+    }
+
+
+def _playbook(stage: Stage, request: RunRequest) -> str:
+    if request.kind == statuses.PLAYBOOK:
+        if request.playbook is None:
+            raise InvalidError.at("playbook", "A run of the kind playbook needs the playbook's path.")
+        return stages.check_playbook(request.playbook)
+    if request.playbook is not None:
+        raise InvalidError.at("playbook", f"A {request.kind} uses the stage's own playbook; leave this out.")
+    return stage.rollback_playbook if request.kind == statuses.ROLLBACK else stage.deploy_playbook
+
+
+def _revision(request: RunRequest) -> str | None:
+    if request.revision is None:
+        return None
+    if request.kind in (statuses.ROLLBACK, statuses.CONVERGE):
+        raise InvalidError.at("revision", f"A {request.kind} goes to a release; leave the revision out.")
+    return stages.check_revision_name(request.revision)
+
+
+def _release_number(stage: Stage, request: RunRequest) -> int | None:
+    """Rollback: the named release or the one before; converge: the desired one; deploy: made when the run starts."""
+    if request.kind == statuses.ROLLBACK:
+        return _rollback_target(stage, request.release)
+    if request.release is not None:
+        raise InvalidError.at("release", "Only a rollback names a release.")
+    if request.kind == statuses.CONVERGE and stage.desired_release_number is None:
+        raise ConflictError(f"{stage_name(stage)} has no release yet; deploy first.")
+    return stage.desired_release_number if request.kind == statuses.CONVERGE else None
+
+
+def _rollback_target(stage: Stage, number: int | None) -> int:
+    if number is None:
+        return releases.before(stage, stage.desired_release_number).number
+    release = releases.get(stage, number)
+    if release.succeeded_at is None:
+        raise ConflictError(f"Release {number} of {stage_name(stage)} was never deployed successfully.")
+    return release.number
+
+
+def check_extra_vars(variables: dict[str, Any]) -> dict[str, Any]:
+    """Extra vars beat everything, so those that steer the connection or the service itself are not accepted."""
+    stages.check_variables(variables)
+    for name in variables:
+        if _OWN_VARIABLES.match(name):
+            raise InvalidError.at("extra_vars", f"{name!r} can't be set per run: set it on the stage, or leave it out.")
+    if len(json.dumps(variables)) > _LARGEST_EXTRA_VARS:
+        raise InvalidError.at("extra_vars", f"The extra vars are larger than {_LARGEST_EXTRA_VARS} bytes.")
+    return variables
+
+
+def cancel(run: Run, *, actor: audit.Actor, at: dt.datetime) -> Run:
+    """Ask a run to end. A queued one ends at once; a running one is stopped by its executor within seconds."""
+    if run.status in statuses.ENDED:
+        raise ConflictError(f"Run {run.id} has ended already: it was {run.status}.")
+    wish = {"cancel_requested_at": at, "cancel_requested_by": actor.name}
+    with database.atomic():
+        ended = {"status": statuses.CANCELED, "ended_at": at, "error": "Canceled before it started.", **wish}
+        if Run.update(**ended).where((Run.id == run.id) & (Run.status == statuses.QUEUED)).execute() == 0:
+            Run.update(**wish).where((Run.id == run.id) & Run.cancel_requested_at.is_null()).execute()
+        audit.record(actor, "run.cancel", f"run {run.id}", at=at)
+    return get(run.id)
+
+
+def get(run_id: int) -> Run:
+    """The run of that number, with its stage and project. Raises NotFoundError."""
+    query = Run.select(Run, Stage, Project).join(Stage).join(Project)
+    run = query.where(Run.id == run_id).first() if 0 < run_id < 2**62 else None
+    if run is None:
+        raise NotFoundError(f"There is no run {run_id}.")
+    return run
+
+
+def list_runs(
+    *,
+    stage: Stage | None = None,
+    status: str | None = None,
+    kind: str | None = None,
+    user: str | None = None,
+    text: str | None = None,
+    projects: tuple[str, ...] | None = None,
+    before: int | None = None,
+    limit: int = 50,
+) -> list[Run]:
+    """Runs, newest first. `before` is a run's number: only older ones, for paging. `projects` None means all."""
+    query = Run.select(Run, Stage, Project).join(Stage).join(Project)
+    tests: list[Any] = []
+    tests += [Run.stage == stage] if stage is not None else []
+    tests += [Run.status == status] if status else []
+    tests += [Run.kind == kind] if kind else []
+    tests += [Run.created_by == user] if user else []
+    tests += [Run.comment.contains(text) | Run.revision.contains(text)] if text else []
+    tests += [Project.name.in_(projects)] if projects is not None else []
+    tests += [Run.id < before] if before is not None else []
+    query = query.where(*tests) if tests else query
+    return list(query.order_by(Run.id.desc()).limit(limit))
+
+
+def last_run(stage: Stage) -> Run | None:
+    """The stage's newest run."""
+    return Run.select().where(Run.stage == stage).order_by(Run.id.desc()).first()
+

@@ -1,0 +1,156 @@
+"""A project's source at one revision: a work tree for the playbooks, an archive for the release."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import gzip
+import hashlib
+import io
+import os
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from inventory_service.adapters import git
+from inventory_service.content import content_dir
+from inventory_service.errors import SourceError
+from inventory_service.models import Project
+from inventory_service.registry.stages import FOLDER
+from inventory_service.settings import Settings
+
+_SKIPPED = {".git"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Source:
+    """One project's source on this machine, brought up to date by `refresh`."""
+
+    project: Project
+    settings: Settings
+
+    @property
+    def _mirror(self) -> Path:
+        return self.settings.data_dir / "sources" / f"{self.project.id}.git"
+
+    def _kept_archive(self, revision: str) -> Path:
+        return self.settings.data_dir / "sources" / f"{self.project.id}-archives" / f"{revision}.tar.gz"
+
+    def resolve(self, revision_name: str) -> str:
+        """The full revision that a branch, tag or commit names now. A folder's revision is a hash of its content."""
+        if self.project.source_kind == FOLDER:
+            return self._resolve_folder(revision_name)
+        if not git.is_present(self._mirror, revision_name):
+            with _alone(self._mirror):
+                git.fetch(self.project.source, self._mirror)
+        return git.resolve(self._mirror, revision_name)
+
+    def _resolve_folder(self, revision_name: str) -> str:
+        if self._kept_archive(revision_name).exists():
+            return revision_name
+        if revision_name != "HEAD":
+            raise SourceError(f"The source is a folder without history; it has no revision {revision_name!r}.")
+        content = _pack(Path(self.project.source))
+        revision = hashlib.sha256(content).hexdigest()[:40]
+        kept = self._kept_archive(revision)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        _write_whole(kept, content)
+        return revision
+
+    def checkout(self, revision: str, target: Path) -> None:
+        """A fresh work tree of the revision at `target`."""
+        if self.project.source_kind == FOLDER:
+            with tarfile.open(self._kept_archive(revision)) as archive:
+                archive.extractall(target, filter="tar")  # noqa: S202 - we packed it ourselves
+        else:
+            git.checkout(self._mirror, revision, target)
+
+    def archive(self, revision: str, target: Path) -> None:
+        """The revision's tree as a .tar.gz at `target`."""
+        if self.project.source_kind == FOLDER:
+            shutil.copyfile(self._kept_archive(revision), target)
+        else:
+            git.archive(self._mirror, revision, target)
+
+
+@contextlib.contextmanager
+def _alone(mirror: Path) -> Iterator[None]:
+    """Two runs of one project fetch one after the other."""
+    mirror.parent.mkdir(parents=True, exist_ok=True)
+    with mirror.with_suffix(".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _pack(folder: Path) -> bytes:
+    """The folder's content as a .tar.gz that depends on nothing but names, modes and bytes."""
+    if not folder.is_dir():
+        raise SourceError(f"The source folder {folder} does not exist on the service's machine.")
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:") as archive:
+        for path in sorted(_files(folder)):
+            archive.add(path, arcname=str(path.relative_to(folder)), recursive=False, filter=_plain)
+    return gzip.compress(buffer.getvalue(), mtime=0)
+
+
+def _files(folder: Path) -> list[Path]:
+    found = []
+    for base, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name not in _SKIPPED]
+        found += [Path(base) / name for name in (*folders, *files)]
+    return found
+
+
+def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.mtime, member.uid, member.gid, member.uname, member.gname = 0, 0, 0, "", ""
+    return member
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def find_playbook(checkout: Path, playbook: str, *, shipped: tuple[str, ...]) -> Path:
+    """The playbook's real path inside the checkout; one of `shipped` when the source has none of its own.
+
+    Raises SourceError for a missing one, and for one that a link leads out of the source.
+    """
+    path = checkout / playbook
+    if not path.exists():
+        own = content_dir() / "playbooks" / playbook
+        if playbook in shipped and own.is_file():
+            return own
+        raise SourceError(f"The source has no playbook {playbook!r} at this revision.")
+    real = path.resolve()
+    if not real.is_relative_to(checkout.resolve()) or not real.is_file():
+        raise SourceError(f"The playbook {playbook!r} leads out of the source, or is no file.")
+    return path
+
+
+def list_playbooks(checkout: Path) -> list[dict[str, str]]:
+    """The playbooks of a checkout's root and its `playbooks/`, with the first comment line as description."""
+    folders = [checkout, checkout / "playbooks"]
+    files = [file for folder in folders if folder.is_dir() for file in sorted(folder.glob("*.y*ml"))]
+    return [
+        {"playbook": str(file.relative_to(checkout)), "description": _description(file)}
+        for file in files
+        if _is_playbook(file, checkout)
+    ]
+
+
+def _is_playbook(file: Path, checkout: Path) -> bool:
+    is_inside = file.is_file() and file.resolve().is_relative_to(checkout.resolve())
+    return is_inside and any(line.startswith("- ") for line in _head(file))
+
+
+def _description(file: Path) -> str:
+    return next((line.lstrip("# ").strip() for line in _head(file) if line.startswith("#")), "")
+
+
+def _head(file: Path) -> list[str]:
+    with file.open(errors="replace") as text:
+        return [line.rstrip("\n") for line in text.readlines(65536)]

@@ -1,0 +1,52 @@
+"""What the service needs once: its SSH key, the first admin, a token."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import os
+import secrets
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from inventory_service import audit
+from inventory_service.accounts import api_tokens, users
+from inventory_service.accounts.roles import ADMIN
+from inventory_service.models import User
+from inventory_service.settings import Settings
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FirstSignIn:
+    """Shown once, at the very first start."""
+
+    user: str
+    password: str
+    token: str
+
+
+def make_first_admin(*, at: dt.datetime) -> FirstSignIn | None:
+    """The user `admin` with a random password, and an admin token; None when there are users already."""
+    if User.select().exists():
+        return None
+    password = secrets.token_urlsafe(12)
+    users.create("admin", password, role=ADMIN, projects=None, actor=audit.SERVICE, at=at)
+    _, token = api_tokens.create("first-start", role=ADMIN, projects=None, actor=audit.SERVICE, at=at)
+    return FirstSignIn("admin", password, token)
+
+
+def make_ssh_key(settings: Settings) -> None:
+    """The Ed25519 key with which runs reach hosts, as OpenSSH writes it; kept when it exists."""
+    path = settings.ssh_key_path
+    if path.exists():
+        return
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    path.with_suffix(".pub").write_text(f"{public.decode()} callboard\n")
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(private)

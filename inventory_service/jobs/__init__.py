@@ -1,0 +1,1 @@
+"""What runs in the background and when: execute a run, sweep, dispatch, converge, recover."""

@@ -1,0 +1,46 @@
+"""The executor's process: `python -m inventory_service.jobs.execute RUN`. One process, one run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from inventory_service import settings as settings_module
+from inventory_service.adapters import processes
+from inventory_service.adapters.queue import RunQueue
+from inventory_service.clock import SystemClock
+from inventory_service.database import open_database
+from inventory_service.deployments import convergence, dispatch, execution, requests, statuses
+
+_KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+def main(run_id: int) -> int:
+    """Execute the run if it is due. 0 also when somebody else has it: that is no error."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings, clock = settings_module.load(), SystemClock()
+    _scrub_environment()
+    processes.adopt_orphans()
+    open_database(settings.database_url)
+    run = execution.claim(run_id, at=clock.now())
+    if run is None:
+        return 0
+    status = execution.execute(run, settings=settings, clock=clock)
+    if run.kind == statuses.CONVERGE:
+        convergence.quarantine_hopeless(requests.get(run.id))
+    following = dispatch.next_run(run.stage)
+    if following is not None:
+        RunQueue(settings).send(following)
+    logging.getLogger(__name__).info("run %s: %s", run_id, status)
+    return 0
+
+
+def _scrub_environment() -> None:
+    """ansible-runner hands this process's environment to the playbook: leave nothing of the service's in it."""
+    for name in set(os.environ) - set(_KEPT):
+        del os.environ[name]
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

@@ -1,0 +1,108 @@
+"""The periodic jobs. Each tick claims a row first, so that any number of workers may run them at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import logging
+import threading
+from collections.abc import Callable
+
+from inventory_service.adapters.queue import RunQueue
+from inventory_service.clock import Clock
+from inventory_service.database import database
+from inventory_service.deployments import convergence, dispatch
+from inventory_service.models import JobTick
+from inventory_service.registry import liveness
+from inventory_service.registry.sweep import sweep
+from inventory_service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 0.25
+_STALL = dt.timedelta(seconds=30)
+_CLOCK_JUMP_SECONDS = 5.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Job:
+    """Something to do every `seconds`. `work` gets the time of the tick."""
+
+    name: str
+    seconds: float
+    work: Callable[[dt.datetime], object]
+
+
+def jobs(settings: Settings, run_queue: RunQueue) -> tuple[Job, ...]:
+    """The table of periodic jobs."""
+
+    def judge(at: dt.datetime) -> liveness.Judge:
+        return liveness.judge(at=at, gone_after_seconds=settings.gone_after_seconds)
+
+    def send(runs: list[int]) -> None:
+        for run_id in runs:
+            run_queue.send(run_id)
+
+    return (
+        Job("sweep", settings.sweep_seconds, lambda at: sweep(judge=judge(at))),
+        Job("dispatch", 1.0, lambda at: send(dispatch.due_runs(at=at))),
+        Job("converge", settings.converge_seconds, lambda at: send(convergence.converge_all(judge=judge(at)))),
+        Job("recover", 5.0, lambda at: dispatch.recover_lost(settings, at=at)),
+    )
+
+
+class Ticker:
+    """A thread that looks at the table a few times a second and does what is due."""
+
+    def __init__(self, table: tuple[Job, ...], clock: Clock) -> None:
+        self._table = table
+        self._clock = clock
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="ticker", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the job in progress, then end."""
+        self._stop.set()
+        self._thread.join(timeout=3)
+
+    def _loop(self) -> None:
+        wall, monotonic = self._clock.now(), self._clock.monotonic()
+        while not self._stop.wait(_LOOK_SECONDS):
+            now, ticked = self._clock.now(), self._clock.monotonic()
+            jump = abs((now - wall).total_seconds() - (ticked - monotonic))
+            if jump > _CLOCK_JUMP_SECONDS:
+                log.warning("the wall clock jumped by %.0f s; hosts get a fresh lease", jump)
+                liveness.begin_grace(at=now)
+            wall, monotonic = now, ticked
+            self._tick(now)
+        database.close()
+
+    def _tick(self, at: dt.datetime) -> None:
+        for job in self._table:
+            try:
+                if claim(job, at=at):
+                    job.work(at)
+                    JobTick.update(last_finished_at=self._clock.now()).where(JobTick.name == job.name).execute()
+            except Exception:
+                log.exception("the job %s failed; it runs again in %.0f s", job.name, job.seconds)
+
+
+def claim(job: Job, *, at: dt.datetime) -> bool:
+    """Take this tick of the job: True for exactly one of those who ask. A sweep that was stalled gives grace."""
+    following = at + dt.timedelta(seconds=job.seconds)
+    JobTick.insert(name=job.name, next_at=at).on_conflict_ignore().execute()
+    due = JobTick.get(JobTick.name == job.name).next_at
+    was_set_back = due > following + _STALL
+    if due > at and not was_set_back:
+        return False
+    same = (JobTick.name == job.name) & (JobTick.next_at == due)
+    if JobTick.update(next_at=following).where(same).execute() != 1:
+        return False
+    if job.name == "sweep" and at - due > _STALL:
+        log.warning("the sweep was stalled for %.0f s; hosts get a fresh lease", (at - due).total_seconds())
+        liveness.begin_grace(at=at)
+    return True

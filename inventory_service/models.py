@@ -1,0 +1,309 @@
+"""The tables. Singular nouns, no behaviour: rules live in the rooms that own them.
+
+Peewee's own `id` keys are used where people like to say the number (runs), random text where a number
+would tell too much or be guessed (hosts, tokens).
+"""
+
+from __future__ import annotations
+
+import peewee as pw
+
+from inventory_service.database import UtcDateTimeField, database
+
+
+class _Table(pw.Model):
+    class Meta:
+        database = database
+        legacy_table_names = False
+
+
+class ServiceState(_Table):
+    """What the service remembers about itself, such as the moment from which silence counts."""
+
+    key = pw.TextField(primary_key=True)
+    value = pw.JSONField()
+
+
+class JobTick(_Table):
+    """One row per periodic job: whoever moves `next_at` forward owns that tick."""
+
+    name = pw.TextField(primary_key=True)
+    next_at = UtcDateTimeField()
+    last_finished_at = UtcDateTimeField(null=True)
+
+
+class User(_Table):
+    """A person who signs in. `projects` lists the project names they reach; null means all."""
+
+    name = pw.TextField(unique=True)
+    password_hash = pw.TextField()
+    role = pw.TextField()
+    projects = pw.JSONField(null=True)
+    is_disabled = pw.BooleanField(default=False)
+    created_at = UtcDateTimeField()
+    session_nonce = pw.TextField()
+
+
+class ApiToken(_Table):
+    """A `cbu_` token of a person or a CI job; only the SHA-256 of its secret is kept."""
+
+    id = pw.TextField(primary_key=True)
+    secret_sha256 = pw.TextField()
+    name = pw.TextField()
+    role = pw.TextField()
+    projects = pw.JSONField(null=True)
+    created_by = pw.TextField()
+    created_at = UtcDateTimeField()
+    expires_at = UtcDateTimeField(null=True)
+    revoked_at = UtcDateTimeField(null=True)
+
+
+class AuditEntry(_Table):
+    """One change by a person, a token or the service itself."""
+
+    at = UtcDateTimeField(index=True)
+    actor = pw.TextField()
+    action = pw.TextField()
+    target = pw.TextField()
+    details = pw.JSONField()
+    peer = pw.TextField(null=True)
+
+
+class Project(_Table):
+    """An application: where its playbooks and releases come from, and its default variables."""
+
+    name = pw.TextField(unique=True)
+    description = pw.TextField(default="")
+    source = pw.TextField()
+    source_kind = pw.TextField()
+    variables = pw.JSONField()
+    created_at = UtcDateTimeField()
+    archived_at = UtcDateTimeField(null=True)
+
+
+class Stage(_Table):
+    """A named deployment target of a project. `generation` rises with every recorded transition."""
+
+    project = pw.ForeignKeyField(Project, backref="stages")
+    name = pw.TextField()
+    description = pw.TextField(default="")
+    variables = pw.JSONField()
+    ansible_user = pw.TextField(null=True)
+    interval_seconds = pw.IntegerField(default=60)
+    ttl_seconds = pw.IntegerField(default=300)
+    has_simple_join = pw.BooleanField(default=False)
+    has_convergence = pw.BooleanField(default=True)
+    default_revision = pw.TextField(default="HEAD")
+    deploy_playbook = pw.TextField(default="deploy.yml")
+    rollback_playbook = pw.TextField(default="rollback.yml")
+    desired_release_number = pw.IntegerField(null=True)
+    generation = pw.IntegerField(default=0)
+    created_at = UtcDateTimeField()
+    archived_at = UtcDateTimeField(null=True)
+
+    class Meta:
+        indexes = ((("project", "name"), True),)
+
+
+class StageLock(_Table):
+    """A stage is held: by a run (`holder` = run) while it works, or by a person (`holder` = person)."""
+
+    stage = pw.ForeignKeyField(Stage, backref="locks")
+    holder = pw.TextField()
+    run_id = pw.IntegerField(null=True)
+    locked_by = pw.TextField()
+    reason = pw.TextField()
+    locked_at = UtcDateTimeField()
+
+    class Meta:
+        indexes = ((("stage", "holder"), True),)
+
+
+class JoinToken(_Table):
+    """A stage's secret that lets machines enrol. Empty `networks` means any."""
+
+    id = pw.TextField(primary_key=True)
+    stage = pw.ForeignKeyField(Stage, backref="join_tokens")
+    secret_sha256 = pw.TextField()
+    description = pw.TextField(default="")
+    groups = pw.JSONField()
+    networks = pw.JSONField()
+    maximum_uses = pw.IntegerField(null=True)
+    uses = pw.IntegerField(default=0)
+    created_by = pw.TextField()
+    created_at = UtcDateTimeField()
+    expires_at = UtcDateTimeField(null=True)
+    revoked_at = UtcDateTimeField(null=True)
+
+
+class Host(_Table):
+    """One machine. `recorded_state` is the last state that was written to its history; what a host's
+    state *is* follows from `last_seen_at` (registry/liveness.py)."""
+
+    id = pw.TextField(primary_key=True)
+    stage = pw.ForeignKeyField(Stage, backref="hosts")
+    name = pw.TextField()
+    address = pw.TextField()
+    port = pw.IntegerField(default=22)
+    description = pw.TextField(default="")
+    groups = pw.JSONField()
+    host_keys = pw.JSONField()
+    secret_sha256 = pw.TextField(null=True)
+    join_token = pw.ForeignKeyField(JoinToken, null=True, backref="hosts")
+    enrolled_at = UtcDateTimeField()
+    last_seen_at = UtcDateTimeField()
+    recorded_state = pw.TextField()
+    gone_at = UtcDateTimeField(null=True)
+    gone_reason = pw.TextField(null=True)
+    is_draining = pw.BooleanField(default=False)
+    is_quarantined = pw.BooleanField(default=False)
+    quarantine_reason = pw.TextField(null=True)
+    boot_id = pw.TextField(null=True)
+    sequence = pw.BigIntegerField(null=True)
+    agent_version = pw.TextField(null=True)
+    facts = pw.JSONField()
+    facts_hash = pw.TextField(null=True)
+    metrics = pw.JSONField()
+    release_number = pw.IntegerField(null=True)
+    revision = pw.TextField(null=True)
+    release_reported_at = UtcDateTimeField(null=True)
+    held_release_number = pw.IntegerField(null=True)
+    converge_attempts = pw.IntegerField(default=0)
+    converge_after = UtcDateTimeField(null=True)
+
+    class Meta:
+        indexes = ((("stage", "gone_at"), False),)
+
+
+# A name belongs to one present host of a stage; hosts of the past keep theirs in the history.
+Host.add_index(Host.index(Host.stage, Host.name, unique=True, name="host_present_name").where(Host.gone_at.is_null()))
+
+
+class Transition(_Table):
+    """A host changed its state. The rows of a host, in order, are its whole history."""
+
+    host = pw.ForeignKeyField(Host, backref="transitions")
+    stage = pw.ForeignKeyField(Stage, backref="transitions")
+    at = UtcDateTimeField()
+    from_state = pw.TextField(null=True)
+    to_state = pw.TextField()
+    reason = pw.TextField()
+
+    class Meta:
+        indexes = ((("stage", "at"), False),)
+
+
+class Release(_Table):
+    """A numbered, immutable "this revision, with these variables" of a stage."""
+
+    stage = pw.ForeignKeyField(Stage, backref="releases")
+    number = pw.IntegerField()
+    revision = pw.TextField()
+    revision_name = pw.TextField()
+    variables = pw.JSONField()
+    created_by = pw.TextField()
+    created_at = UtcDateTimeField()
+    succeeded_at = UtcDateTimeField(null=True)
+
+    class Meta:
+        indexes = ((("stage", "number"), True),)
+
+
+class Run(_Table):
+    """One tracked execution of a playbook on a stage. The row is the truth; the queue only transports."""
+
+    stage = pw.ForeignKeyField(Stage, backref="runs")
+    kind = pw.TextField()
+    status = pw.TextField()
+    playbook = pw.TextField()
+    revision = pw.TextField(null=True)
+    release_number = pw.IntegerField(null=True)
+    limit = pw.TextField(null=True)
+    exclude = pw.JSONField()
+    tags = pw.JSONField()
+    skip_tags = pw.JSONField()
+    is_check = pw.BooleanField(default=False)
+    is_diff = pw.BooleanField(default=False)
+    extra_vars = pw.JSONField()
+    comment = pw.TextField(default="")
+    created_by = pw.TextField()
+    created_at = UtcDateTimeField()
+    started_at = UtcDateTimeField(null=True)
+    ended_at = UtcDateTimeField(null=True)
+    sent_at = UtcDateTimeField(null=True)
+    error = pw.TextField(null=True)
+    return_code = pw.IntegerField(null=True)
+    snapshot = pw.JSONField(null=True)
+    executor = pw.JSONField(null=True)
+    lease_at = UtcDateTimeField(null=True)
+    cancel_requested_at = UtcDateTimeField(null=True)
+    cancel_requested_by = pw.TextField(null=True)
+    idempotency_key = pw.TextField(null=True, unique=True)
+    repeat_of = pw.IntegerField(null=True)
+    log_bytes = pw.BigIntegerField(default=0)
+    is_log_cut = pw.BooleanField(default=False)
+
+    class Meta:
+        indexes = ((("stage", "status"), False),)
+
+
+class RunHost(_Table):
+    """What a run did on one host; keeps the name, so history never changes when a host leaves."""
+
+    run = pw.ForeignKeyField(Run, backref="hosts", on_delete="CASCADE")
+    host = pw.ForeignKeyField(Host, null=True)
+    name = pw.TextField()
+    address = pw.TextField()
+    status = pw.TextField()
+    ok = pw.IntegerField(default=0)
+    changed = pw.IntegerField(default=0)
+    failed = pw.IntegerField(default=0)
+    unreachable = pw.IntegerField(default=0)
+    skipped = pw.IntegerField(default=0)
+    rescued = pw.IntegerField(default=0)
+    ignored = pw.IntegerField(default=0)
+    message = pw.TextField(null=True)
+
+    class Meta:
+        indexes = ((("run", "name"), True),)
+
+
+class RunEvent(_Table):
+    """One record that ansible-runner emitted. `log_start` and `log_end` are byte offsets in the run's log."""
+
+    run = pw.ForeignKeyField(Run, backref="events", on_delete="CASCADE")
+    counter = pw.IntegerField()
+    at = UtcDateTimeField()
+    event = pw.TextField()
+    host = pw.TextField(null=True)
+    play = pw.TextField(null=True)
+    task = pw.TextField(null=True)
+    action = pw.TextField(null=True)
+    status = pw.TextField(null=True)
+    is_changed = pw.BooleanField(default=False)
+    duration_seconds = pw.FloatField(null=True)
+    message = pw.TextField(null=True)
+    log_start = pw.BigIntegerField()
+    log_end = pw.BigIntegerField()
+
+    class Meta:
+        primary_key = pw.CompositeKey("run", "counter")
+
+
+TABLES: tuple[type[pw.Model], ...] = (
+    ServiceState,
+    JobTick,
+    User,
+    ApiToken,
+    AuditEntry,
+    Project,
+    Stage,
+    StageLock,
+    JoinToken,
+    Host,
+    Transition,
+    Release,
+    Run,
+    RunHost,
+    RunEvent,
+)

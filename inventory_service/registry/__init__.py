@@ -1,0 +1,1 @@
+"""WHO is live: projects and stages, enrolment, heartbeats, expiry, inventory, known hosts."""

@@ -1,0 +1,104 @@
+"""A stage's live hosts as Ansible's `--list` JSON.
+
+Top-level host variables are the server's own, from an allow-list; whatever a host says about itself lies under
+`callboard_reported`, because Ansible obeys connection variables whatever their origin.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from typing import Any
+
+from inventory_service.clock import iso
+from inventory_service.models import Host, Stage
+from inventory_service.registry import hosts, liveness, names
+from inventory_service.registry.stages import GIT, stage_name
+
+
+def render(stage: Stage, *, judge: liveness.Judge, states: tuple[str, ...] = liveness.LISTED) -> dict[str, Any]:
+    """The inventory of the hosts whose state is one of `states`, with groups and `_meta.callboard` about itself."""
+    desired = hosts.desired_release(stage)
+    listed = [(host, judge.state(host, stage)) for host in hosts.list_hosts(stage)]
+    chosen = [(host, state) for host, state in listed if state in states]
+    groups = _groups(stage, [host for host, _ in chosen], desired)
+    return {
+        "_meta": {
+            "hostvars": {host.name: _host_variables(host, state) for host, state in chosen},
+            "callboard": _about(stage, judge),
+        },
+        "all": {"children": sorted(groups)},
+        **{name: groups[name] for name in sorted(groups)},
+    }
+
+
+def _about(stage: Stage, judge: liveness.Judge) -> dict[str, Any]:
+    return {
+        "stage": stage_name(stage),
+        "as_of": iso(judge.at),
+        "frozen": False,
+        "generation": stage.generation,
+    }
+
+
+def _host_variables(host: Host, state: str) -> dict[str, Any]:
+    return {
+        "ansible_host": host.address,
+        "ansible_port": host.port,
+        "callboard_host_id": host.id,
+        "callboard_state": state,
+        "callboard_actual_release": host.release_number,
+        "callboard_actual_revision": host.revision,
+        "callboard_reported": host.facts,
+    }
+
+
+def _groups(stage: Stage, listed: list[Host], desired: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
+    members: defaultdict[str, list[str]] = defaultdict(list)
+    for host in listed:
+        for group in _groups_of(host, desired):
+            members[group].append(host.name)
+    groups: dict[str, dict[str, Any]] = {name: {"hosts": sorted(names_)} for name, names_ in members.items()}
+    groups[own_group(stage)] = {"hosts": sorted(host.name for host in listed), "vars": stage_variables(stage, desired)}
+    return groups
+
+
+def _groups_of(host: Host, desired: dict[str, Any] | None) -> list[str]:
+    groups = list(host.groups)
+    if host.release_number is not None:
+        groups.append(f"release_{host.release_number}")
+    if not hosts.is_converged(host, desired):
+        groups.append("behind")
+    if host.is_draining:
+        groups.append("draining")
+    return groups
+
+
+def own_group(stage: Stage) -> str:
+    """The group that holds every listed host of the stage, and its variables."""
+    return names.stage_group(stage.project.name, stage.name)
+
+
+def stage_variables(stage: Stage, desired: dict[str, Any] | None) -> dict[str, Any]:
+    """What every host of the stage sees: the project's variables, then the stage's, then the server's own."""
+    return {**stage.project.variables, **stage.variables, **server_variables(stage, desired)}
+
+
+def server_variables(stage: Stage, desired: dict[str, Any] | None) -> dict[str, Any]:
+    """The variables that the service itself gives; an operator's of the same name do not override them."""
+    own: dict[str, Any] = {"callboard_project": stage.project.name, "callboard_stage": stage_name(stage)}
+    if stage.ansible_user:
+        own["ansible_user"] = stage.ansible_user
+    if desired is not None:
+        own |= {"callboard_release": desired["number"], "callboard_revision": desired["revision"]}
+    if stage.project.source_kind == GIT:
+        own["release_repository"] = stage.project.source
+    return own
+
+
+def etag(inventory: dict[str, Any]) -> str:
+    """A tag of the content; the moment at which it was asked for does not count."""
+    about = {**inventory["_meta"]["callboard"], "as_of": None}
+    content = {**inventory, "_meta": {**inventory["_meta"], "callboard": about}}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

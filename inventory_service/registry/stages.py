@@ -1,0 +1,226 @@
+"""Projects and their stages."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import re
+from typing import Any
+
+import peewee as pw
+
+from inventory_service import audit
+from inventory_service.database import database
+from inventory_service.errors import ConflictError, InvalidError, NotFoundError
+from inventory_service.models import Project, Stage
+from inventory_service.registry import names
+
+GIT, FOLDER = "git", "folder"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_LARGEST_VARIABLES = 65536
+_PLAYBOOK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,254}\.ya?ml")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StageChange:
+    """The fields of a stage that a person may set; None means "leave it as it is"."""
+
+    description: str | None = None
+    variables: dict[str, Any] | None = None
+    ansible_user: str | None = None
+    interval_seconds: int | None = None
+    ttl_seconds: int | None = None
+    has_simple_join: bool | None = None
+    has_convergence: bool | None = None
+    default_revision: str | None = None
+    deploy_playbook: str | None = None
+    rollback_playbook: str | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Only the fields that were given."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
+
+
+def create_project(
+    *, name: str, source: str, description: str, variables: dict[str, Any], actor: audit.Actor, at: dt.datetime
+) -> Project:
+    """Add a project. `source` is a git URL or the absolute path of a folder or repository on the service's machine."""
+    names.check_slug(name, "name")
+    try:
+        with database.atomic():
+            row = Project.create(
+                name=name,
+                description=description,
+                source=source,
+                source_kind=source_kind(source),
+                variables=check_variables(variables),
+                created_at=at,
+            )
+            audit.record(actor, "project.create", name, at=at, source=source)
+    except pw.IntegrityError as error:
+        raise ConflictError(f"There is a project {name!r} already (perhaps archived).") from error
+    return row
+
+
+def source_kind(source: str) -> str:
+    """`folder` for an absolute path written with a final slash, `git` for every other source.
+
+    Raises InvalidError for what git would take for an option or a command.
+    """
+    if source.startswith("-") or "::" in source or not source.strip() or any(ord(char) < ord(" ") for char in source):
+        raise InvalidError.at("source", f"{source[:80]!r} is neither a git URL nor an absolute path.")
+    if source.startswith("/"):
+        return FOLDER if source.endswith("/") else GIT
+    if re.match(r"(https?|ssh|git|file)://[^-]", source) or re.match(r"[\w.][\w.-]*@[\w.][\w.-]*:[^-:]", source):
+        return GIT
+    raise InvalidError.at(
+        "source", f"{source[:80]!r} is neither a git URL (https, ssh, git, file, user@host:path) nor an absolute path."
+    )
+
+
+def update_project(project: Project, *, changes: dict[str, Any], actor: audit.Actor, at: dt.datetime) -> Project:
+    """Change `description`, `source` or `variables`; only the given ones."""
+    fields = dict(changes)
+    if "source" in fields:
+        fields["source_kind"] = source_kind(fields["source"])
+    if "variables" in fields:
+        check_variables(fields["variables"])
+    with database.atomic():
+        if fields:
+            Project.update(**fields).where(Project.id == project.id).execute()
+        audit.record(actor, "project.update", project.name, at=at, fields=sorted(changes))
+    return get_project(project.name)
+
+
+def archive_project(project: Project, *, actor: audit.Actor, at: dt.datetime) -> None:
+    """Take a project and its stages out of sight. Their history stays."""
+    with database.atomic():
+        Project.update(archived_at=at).where(Project.id == project.id).execute()
+        Stage.update(archived_at=at).where((Stage.project == project) & Stage.archived_at.is_null()).execute()
+        audit.record(actor, "project.archive", project.name, at=at)
+
+
+def list_projects() -> list[Project]:
+    """The projects that are not archived, by name."""
+    return list(Project.select().where(Project.archived_at.is_null()).order_by(Project.name))
+
+
+def get_project(name: str) -> Project:
+    """The project of that name. Raises NotFoundError."""
+    row = Project.get_or_none((Project.name == name) & Project.archived_at.is_null())
+    if row is None:
+        raise NotFoundError(f"There is no project {name!r}.")
+    return row
+
+
+def create_stage(project: Project, *, name: str, change: StageChange, actor: audit.Actor, at: dt.datetime) -> Stage:
+    """Add a stage to a project."""
+    names.check_slug(name, "name")
+    fields = {"variables": {}, **_checked(change, interval=60, ttl=300)}
+    _check_group_is_free(names.stage_group(project.name, name))
+    try:
+        with database.atomic():
+            row = Stage.create(project=project, name=name, created_at=at, **fields)
+            audit.record(actor, "stage.create", f"{project.name}/{name}", at=at)
+    except pw.IntegrityError as error:
+        raise ConflictError(f"There is a stage {project.name}/{name} already (perhaps archived).") from error
+    return row
+
+
+def _check_group_is_free(group: str) -> None:
+    for stage in Stage.select(Stage, Project).join(Project):
+        if names.stage_group(stage.project.name, stage.name) == group:
+            raise ConflictError(
+                f"The stage {stage.project.name}/{stage.name} has the Ansible group {group!r} already; choose another name."
+            )
+
+
+def _checked(change: StageChange, *, interval: int, ttl: int) -> dict[str, Any]:
+    fields = change.given()
+    check_variables(fields.get("variables", {}))
+    if fields.get("ansible_user"):
+        names.check_user(fields["ansible_user"])
+    for key in ("deploy_playbook", "rollback_playbook"):
+        if key in fields:
+            check_playbook(fields[key], key)
+    if "default_revision" in fields:
+        check_revision_name(fields["default_revision"], "default_revision")
+    _check_timing(fields.get("interval_seconds", interval), fields.get("ttl_seconds", ttl))
+    return fields
+
+
+def _check_timing(interval: int, ttl: int) -> None:
+    if interval < 1 or ttl < interval * 2:
+        raise InvalidError.at(
+            "ttl_seconds", f"A ttl of {ttl} s with an interval of {interval} s loses hosts at one late heartbeat; "
+            "choose a ttl of at least twice the interval."
+        )  # fmt: skip
+
+
+def check_playbook(path: str, loc: str = "playbook") -> str:
+    """A playbook's path inside its source: relative, ending in .yml or .yaml, never leaving the source."""
+    if not _PLAYBOOK.fullmatch(path) or any(part in {"", ".", ".."} for part in path.split("/")):
+        raise InvalidError.at(loc, f"{path[:80]!r} is no playbook path inside the source; write it like deploy.yml.")
+    return path
+
+
+def check_revision_name(name: str, loc: str = "revision") -> str:
+    """A branch, tag or commit as a person writes it (git's own rules, and nothing that looks like an option)."""
+    is_odd = name.startswith(("-", "/")) or ".." in name or "@{" in name or name.endswith((".lock", "/", "."))
+    if is_odd or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./+@#-]{0,199}", name):
+        raise InvalidError.at(loc, f"{name[:80]!r} is no branch, tag or commit.")
+    return name
+
+
+def check_variables(variables: dict[str, Any]) -> dict[str, Any]:
+    """Variables that an operator wrote: names that Ansible accepts, 64 KB of JSON in all."""
+    for name in variables:
+        if not _VARIABLE.fullmatch(name):
+            raise InvalidError.at("variables", f"{name[:60]!r} is no valid variable name.")
+    if len(json.dumps(variables)) > _LARGEST_VARIABLES:
+        raise InvalidError.at("variables", f"The variables are larger than {_LARGEST_VARIABLES} bytes.")
+    return variables
+
+
+def update_stage(stage: Stage, *, change: StageChange, actor: audit.Actor, at: dt.datetime) -> Stage:
+    """Change the given fields of a stage."""
+    fields = _checked(change, interval=stage.interval_seconds, ttl=stage.ttl_seconds)
+    with database.atomic():
+        if fields:
+            Stage.update(**fields).where(Stage.id == stage.id).execute()
+        audit.record(actor, "stage.update", stage_name(stage), at=at, fields=sorted(fields))
+    return get_stage(stage.project.name, stage.name)
+
+
+def archive_stage(stage: Stage, *, actor: audit.Actor, at: dt.datetime) -> None:
+    """Take a stage out of sight; its hosts' credentials end, its history stays."""
+    with database.atomic():
+        Stage.update(archived_at=at).where(Stage.id == stage.id).execute()
+        audit.record(actor, "stage.archive", stage_name(stage), at=at)
+
+
+def list_stages(project: Project | None = None) -> list[Stage]:
+    """The stages that are not archived, by project and name."""
+    query = Stage.select(Stage, Project).join(Project).where(Stage.archived_at.is_null())
+    if project is not None:
+        query = query.where(Stage.project == project)
+    return list(query.order_by(Project.name, Stage.name))
+
+
+def get_stage(project: str, name: str) -> Stage:
+    """The stage of that name. Raises NotFoundError."""
+    row = (
+        Stage.select(Stage, Project)
+        .join(Project)
+        .where((Project.name == project) & (Stage.name == name) & Stage.archived_at.is_null())
+        .first()
+    )
+    if row is None:
+        raise NotFoundError(f"There is no stage {project}/{name}.")
+    return row
+
+
+def stage_name(stage: Stage) -> str:
+    """`shop/production`."""
+    return f"{stage.project.name}/{stage.name}"

@@ -1,0 +1,201 @@
+"""The one table of settings, and the only reader of the environment.
+
+Each setting is read from `CALLBOARD_<NAME>`, else from the TOML file that `CALLBOARD_CONFIG` names
+(keys in lower case), else it has its default. The table is also the source of docs/settings.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import secrets
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from inventory_service.errors import SettingsError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table. `parse` turns text into the value and raises ValueError when it can't."""
+
+    name: str
+    default: str
+    help: str
+    parse: Callable[[str], Any] = str
+    is_secret: bool = False
+
+    @property
+    def variable(self) -> str:
+        """The environment variable's name."""
+        return "CALLBOARD_" + self.name.upper()
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 < port < 65536:  # noqa: PLR2004 - the range of TCP ports
+        raise ValueError("a port lies between 1 and 65535")
+    return port
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise ValueError("a number above 0 is needed")
+    return number
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError("a whole number above 0 is needed")
+    return number
+
+
+def _flag(text: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if text.strip().lower() not in words:
+        raise ValueError("write true or false")
+    return words[text.strip().lower()]
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+TABLE: tuple[Setting, ...] = (
+    Setting("data_dir", "callboard-data", "Folder for the database, logs, sources and keys.", Path),
+    Setting("database_url", "", "sqlite:///FILE; empty: callboard.db in the data folder.", is_secret=True),
+    Setting("queue_url", "sqlite", "`sqlite`, or redis://HOST for several machines.", is_secret=True),
+    Setting("secret_key", "", "Signs sessions; made at first start in the data folder (0600).", is_secret=True),
+    Setting("host", "127.0.0.1", "Address to listen on."),
+    Setting("port", "8500", "Port to listen on.", _port),
+    Setting("public_url", "", "URL that people and hosts use, when a proxy stands in front."),
+    Setting("trusted_proxies", "", "Networks whose X-Forwarded-For is believed, comma-separated.", _networks),
+    Setting("web_threads", "64", "Requests (and live log streams) served at once.", _count),
+    Setting("run_workers", "2", "Runs executed at once by one worker.", _count),
+    Setting("forks", "20", "Ansible's forks: hosts worked on at once by one run.", _count),
+    Setting("sweep_seconds", "5", "Seconds between two looks for silent hosts.", _positive),
+    Setting("converge_seconds", "10", "Seconds between two looks for hosts behind their stage.", _positive),
+    Setting("gone_after_seconds", "86400", "Silence after which a stale host is gone for good.", _positive),
+    Setting("run_timeout_seconds", "7200", "A run that takes longer is stopped and marked timeout.", _positive),
+    Setting("free_space_mb", "200", "A run does not start with less free disk space than this.", _count),
+    Setting("secure_cookies", "false", "Send the session cookie over HTTPS only.", _flag),
+    Setting("log_level", "info", "debug, info, warning or error."),
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    """All values, parsed. Made by `load`; the fields are the rows of TABLE."""
+
+    data_dir: Path
+    database_url: str
+    queue_url: str
+    secret_key: str
+    host: str
+    port: int
+    public_url: str
+    trusted_proxies: tuple[str, ...]
+    web_threads: int
+    run_workers: int
+    forks: int
+    sweep_seconds: float
+    converge_seconds: float
+    gone_after_seconds: float
+    run_timeout_seconds: float
+    free_space_mb: int
+    secure_cookies: bool
+    log_level: str
+
+    @property
+    def url(self) -> str:
+        """The service's address as others should use it, without a final slash."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    @property
+    def ssh_key_path(self) -> Path:
+        """The private key with which runs reach hosts."""
+        return self.data_dir / "ssh" / "id_ed25519"
+
+    def run_dir(self, run_id: int) -> Path:
+        """The folder of one run: its log stays, the rest is deleted when the run ends."""
+        return self.data_dir / "runs" / str(run_id)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sourced:
+    """A setting's text and where it came from: `environment`, the file's path, or `default`."""
+
+    setting: Setting
+    text: str
+    source: str
+
+
+def read_texts(environ: Mapping[str, str]) -> list[Sourced]:
+    """Each setting's text with its source, in the table's order."""
+    file = environ.get("CALLBOARD_CONFIG", "")
+    values = _read_file(Path(file)) if file else {}
+    return [_find(setting, environ, values, file) for setting in TABLE]
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"CALLBOARD_CONFIG names {path}, which can't be read as TOML: {error}.") from error
+    unknown = set(values) - {setting.name for setting in TABLE}
+    if unknown:
+        raise SettingsError(f"{path} has unknown settings: {', '.join(sorted(unknown))}.")
+    return values
+
+
+def _find(setting: Setting, environ: Mapping[str, str], values: dict[str, Any], file: str) -> Sourced:
+    if setting.variable in environ:
+        return Sourced(setting, environ[setting.variable], "environment")
+    if setting.name in values:
+        return Sourced(setting, str(values[setting.name]), file)
+    return Sourced(setting, setting.default, "default")
+
+
+def load(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
+    """Read all settings. Creates the data folder (0700) and the secret key when they are missing.
+
+    `overrides` are already-typed values, as the command line's options give them; None means "not given".
+    Raises SettingsError that names the variable, its value and what is wrong with it.
+    """
+    parsed = {row.setting.name: _parse(row) for row in read_texts(os.environ if environ is None else environ)}
+    parsed.update({name: value for name, value in overrides.items() if value is not None})
+    return _complete(Settings(**parsed))
+
+
+def _parse(row: Sourced) -> object:
+    try:
+        return row.setting.parse(row.text)
+    except ValueError as error:
+        shown = "…" if row.setting.is_secret else repr(row.text)
+        raise SettingsError(f"{row.setting.variable} is {shown} ({row.source}): {error}.") from error
+
+
+def _complete(settings: Settings) -> Settings:
+    folder = settings.data_dir.expanduser().resolve()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key = settings.secret_key or _stored_secret_key(folder / "secret_key")
+    except OSError as error:
+        raise SettingsError(f"The data folder {folder} can't be used: {error}. Set CALLBOARD_DATA_DIR.") from error
+    url = settings.database_url or f"sqlite:///{folder / 'callboard.db'}"
+    return dataclasses.replace(settings, data_dir=folder, database_url=url, secret_key=key)
+
+
+def _stored_secret_key(path: Path) -> str:
+    """Read the key, or make it. Two processes that start at once agree: O_EXCL lets one of them win."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(48))
+    return path.read_text().strip()

@@ -1,0 +1,122 @@
+"""Users and API tokens; the service's SSH public key."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from flask import Response
+from pydantic import AwareDatetime, Field
+
+from inventory_service.accounts import api_tokens, users
+from inventory_service.accounts.roles import ADMIN, VIEWER
+from inventory_service.errors import NotFoundError
+from inventory_service.web import auth, context, present
+from inventory_service.web.api.common import Strict, TokenPath, UserPath, blueprint
+
+api = blueprint("accounts", "People and CI jobs, and what they may do")
+
+
+class UserBody(Strict):
+    name: str = Field(max_length=64)
+    password: str = Field(max_length=200)
+    role: str = Field("viewer", max_length=20)
+    projects: list[str] | None = Field(None, max_length=200)
+
+
+class UserChange(Strict):
+    password: str | None = Field(None, max_length=200)
+    role: str | None = Field(None, max_length=20)
+    disabled: bool | None = None
+
+
+class TokenBody(Strict):
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@-]*$")
+    role: str = Field("viewer", max_length=20)
+    projects: list[str] | None = Field(None, max_length=200)
+    expires_at: AwareDatetime | None = None
+
+
+@api.get("/users", summary="All users")
+@auth.access(ADMIN)
+def list_users() -> dict[str, Any]:
+    """By name."""
+    return {"items": [present.user(row) for row in users.list_users()], "next": None}
+
+
+@api.post("/users", summary="Add a user")
+@auth.access(ADMIN)
+def create_user(body: UserBody) -> tuple[dict[str, Any], int]:
+    """201 with the user."""
+    row = users.create(
+        body.name,
+        body.password,
+        role=body.role,
+        projects=body.projects,
+        actor=auth.caller().actor,
+        at=context.now(),
+    )
+    return present.user(row), 201
+
+
+@api.patch("/users/<user>", summary="Change a user")
+@auth.access(ADMIN)
+def patch_user(path: UserPath, body: UserChange) -> dict[str, Any]:
+    """A new password or disabling ends the user's sessions."""
+    row = users.update(
+        users.get(path.user),
+        actor=auth.caller().actor,
+        at=context.now(),
+        password=body.password,
+        role=body.role,
+        is_disabled=body.disabled,
+    )
+    return present.user(row)
+
+
+@api.get("/tokens", summary="API tokens")
+@auth.access(ADMIN)
+def list_tokens() -> dict[str, Any]:
+    """Without their secrets."""
+    return {"items": [present.api_token(row) for row in api_tokens.list_tokens()], "next": None}
+
+
+@api.post("/tokens", summary="Make an API token")
+@auth.access(ADMIN)
+def create_token(body: TokenBody) -> tuple[dict[str, Any], int]:
+    """201; the answer's `token` is the secret, shown this once."""
+    row, token = api_tokens.create(
+        body.name,
+        role=body.role,
+        projects=body.projects,
+        actor=auth.caller().actor,
+        at=context.now(),
+        expires_at=body.expires_at.astimezone(dt.UTC) if body.expires_at else None,
+    )
+    return {**present.api_token(row), "token": token}, 201
+
+
+@api.delete("/tokens/<token>", summary="Revoke an API token")
+@auth.access(ADMIN)
+def delete_token(path: TokenPath) -> Response:
+    """Ends at once."""
+    api_tokens.revoke(path.token, actor=auth.caller().actor, at=context.now())
+    return Response(status=204)
+
+
+@api.get("/whoami", summary="The caller")
+@auth.access(VIEWER)
+def whoami() -> dict[str, Any]:
+    """Name, role and projects of the token sent."""
+    caller = auth.caller()
+    return {"name": caller.actor.name, "role": caller.role, "projects": caller.projects}
+
+
+@api.get("/ssh_key", summary="The service's SSH public key")
+@auth.access(auth.PUBLIC)
+def get_ssh_key() -> Response:
+    """Text, one line: what a host's authorized_keys needs so that runs reach it."""
+    path = context.services().settings.ssh_key_path.with_suffix(".pub")
+    if not path.exists():
+        raise NotFoundError("The service has no SSH key yet; start it once with `callboard serve`.")
+    return Response(path.read_text(), mimetype="text/plain")

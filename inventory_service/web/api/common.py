@@ -1,0 +1,93 @@
+"""What the API's modules share: blueprints, path and query models, paging."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask_openapi import APIBlueprint, Tag
+from pydantic import BaseModel, ConfigDict, Field
+
+_PROBLEM = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+_RESPONSES: dict[str, Any] = {
+    "400": {"description": "The body or the request is malformed", **_PROBLEM},
+    "401": {"description": "No token, or one that does not hold", **_PROBLEM},
+    "403": {"description": "The token does not reach this far", **_PROBLEM},
+    "404": {"description": "There is no such thing, or not for this caller", **_PROBLEM},
+    "409": {"description": "It contradicts the present state", **_PROBLEM},
+    "410": {"description": "The host has left; it must enrol again", **_PROBLEM},
+    "413": {"description": "The body is too large", **_PROBLEM},
+    "415": {"description": "The body is not JSON", **_PROBLEM},
+    "422": {"description": "A value is not acceptable", **_PROBLEM},
+    "503": {"description": "Busy; try again after Retry-After seconds", **_PROBLEM},
+}
+
+
+class Strict(BaseModel):
+    """A request body: unknown fields are refused, so that a typing error is not lost."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, Any]] | None = None
+
+
+def blueprint(name: str, description: str) -> APIBlueprint:
+    """An API blueprint under /api/v1."""
+    return APIBlueprint(
+        name,
+        __name__,
+        url_prefix="/api/v1",
+        abp_tags=[Tag(name=name, description=description)],
+        abp_security=[{"token": []}],
+        abp_responses=_RESPONSES,
+    )
+
+
+class ProjectPath(BaseModel):
+    project: str = Field(description="The project's name")
+
+
+class StagePath(ProjectPath):
+    stage: str = Field(description="The stage's name")
+
+
+class StageHostPath(StagePath):
+    address: str = Field(description="The host's IP address or DNS name")
+
+
+class HostPath(BaseModel):
+    host: str = Field(description="The host's id")
+
+
+class RunPath(BaseModel):
+    run: int = Field(description="The run's number")
+
+
+class TokenPath(BaseModel):
+    token: str = Field(description="The token's id")
+
+
+class StageTokenPath(StagePath):
+    token: str = Field(description="The join token's id")
+
+
+class UserPath(BaseModel):
+    user: str = Field(description="The user's name")
+
+
+class Paging(BaseModel):
+    limit: int = Field(50, ge=1, le=500, description="How many at most")
+    cursor: str | None = Field(None, max_length=64, description="The `next` of the page before")
+
+
+def page(items: list[dict[str, Any]], *, limit: int, cursor_of: str) -> dict[str, Any]:
+    """{items, next}: `items` holds one more than `limit` when there is a next page."""
+    shown = items[:limit]
+    return {"items": shown, "next": str(shown[-1][cursor_of]) if len(items) > limit else None}

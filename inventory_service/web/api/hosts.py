@@ -1,0 +1,218 @@
+"""Hosts: the calls that machines make, the one-line calls, and what people ask of and do to hosts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from flask import Response, g
+from pydantic import Field
+
+from inventory_service.accounts.roles import OPERATOR, VIEWER
+from inventory_service.audit import Actor
+from inventory_service.clock import iso
+from inventory_service.deployments import history
+from inventory_service.errors import ForbiddenError
+from inventory_service.registry import hosts, liveness, names
+from inventory_service.registry import stages as registry_stages
+from inventory_service.web import auth, context, present
+from inventory_service.web.api.common import HostPath, Paging, StageHostPath, StagePath, Strict, blueprint, page
+
+api = blueprint("hosts", "Machines: enrol, renew, leave; and what is known about them")
+
+HEARTBEAT_LIMIT = 16 * 1024
+Name = Annotated[str, Field(min_length=1, max_length=253)]
+Line = Annotated[str, Field(max_length=4096)]
+
+
+class EnrolBody(Strict):
+    name: Name
+    address: Name | None = None
+    ssh_port: int = Field(22, ge=1, le=65535)
+    boot_id: str | None = Field(None, max_length=64)
+    host_keys: list[Line] = Field(default=[], max_length=16)
+    agent_version: str | None = Field(None, max_length=32, pattern=r"^[0-9A-Za-z.+-]*$")
+    facts: dict[str, Any] = {}
+    instance_identity: dict[str, str] | None = None
+
+
+class ReportedRelease(Strict):
+    name: str | None = Field(None, max_length=128)
+    number: int | None = Field(None, ge=0, le=2**31)
+    revision: str | None = Field(None, max_length=128)
+
+
+class HeartbeatBody(Strict):
+    boot_id: str = Field(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z-]+$")
+    seq: int = Field(ge=0, le=2**62, description="Uptime in milliseconds; orders heartbeats without a clock")
+    agent_version: str | None = Field(None, max_length=32, pattern=r"^[0-9A-Za-z.+-]*$")
+    release: ReportedRelease | None = None
+    facts_hash: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    facts: dict[str, Any] | None = None
+    metrics: dict[str, float] = {}
+    sent_at: str | None = Field(None, max_length=40, description="For diagnosis only; never believed")
+
+
+class PutHostBody(Strict):
+    groups: list[str] = Field(default=[], max_length=32)
+    port: int | None = Field(None, ge=1, le=65535)
+
+
+class HostQuery(Paging):
+    state: str | None = Field(None, max_length=80, description="live, late, stale, gone, pending; comma-separated")
+    group: str | None = Field(None, max_length=63)
+    drift: bool | None = Field(None, description="Only hosts that do not run what they should")
+    q: str | None = Field(None, max_length=100, description="Part of the name or address")
+
+
+class HostChange(Strict):
+    draining: bool | None = None
+    quarantined: bool | None = None
+    reason: str | None = Field(None, max_length=500)
+    groups: list[str] | None = Field(None, max_length=32)
+    description: str | None = Field(None, max_length=500)
+    host_keys: list[Line] | None = Field(None, max_length=16)
+
+
+@api.post("/enrol", summary="Enter a stage with a join token")
+@auth.access(auth.JOIN)
+def enrol(body: EnrolBody) -> tuple[dict[str, Any], int]:
+    """The answer carries the host's own token, once."""
+    request = hosts.Enrolment(
+        name=body.name,
+        address=body.address,
+        ssh_port=body.ssh_port,
+        boot_id=body.boot_id,
+        host_keys=tuple(body.host_keys),
+        agent_version=body.agent_version,
+        facts=body.facts,
+    )
+    host, token = hosts.enrol(g.join_token, request, peer=context.peer(), judge=context.judge())
+    fresh = hosts.get_host(host.id)
+    answer = {
+        "host": fresh.id,
+        "name": fresh.name,
+        "stage": registry_stages.stage_name(fresh.stage),
+        "token": token,
+        "interval_seconds": fresh.stage.interval_seconds,
+        "ttl_seconds": fresh.stage.ttl_seconds,
+    }
+    return answer, 201
+
+
+@api.post("/heartbeat", summary="Renew the calling host's lease")
+@auth.access(auth.HOST)
+def heartbeat(body: HeartbeatBody) -> dict[str, Any]:
+    """Level-triggered: the answer says what should be, so that a lost one does no harm."""
+    beat = hosts.Heartbeat(
+        boot_id=body.boot_id,
+        seq=body.seq,
+        agent_version=body.agent_version,
+        release_number=body.release.number if body.release else None,
+        revision=body.release.revision if body.release else None,
+        facts_hash=body.facts_hash,
+        facts=body.facts,
+        metrics=body.metrics,
+    )
+    judge = context.judge()
+    renewal = hosts.heartbeat(auth.calling_host(), beat, judge=judge)
+    stage = renewal.host.stage
+    return {
+        "server_time": iso(judge.at),
+        "state": renewal.state,
+        "duplicate": renewal.is_duplicate,
+        "generation": stage.generation,
+        "next_in_seconds": renewal.next_in_seconds,
+        "ttl_seconds": stage.ttl_seconds,
+        "desired_release": renewal.desired_release,
+        "send_facts": renewal.wants_facts,
+    }
+
+
+@api.post("/goodbye", summary="Leave the stage now")
+@auth.access(auth.HOST)
+def goodbye() -> dict[str, Any]:
+    """The calling host is gone at once; its token ends."""
+    host = auth.calling_host()
+    hosts.goodbye(host, at=context.now())
+    return {"host": host.id, "state": liveness.GONE}
+
+
+@api.put("/stages/<project>/<stage>/hosts/<address>", summary="Add an address to the stage, or renew it")
+@auth.access(auth.SIMPLE)
+def put_host(path: StageHostPath, body: PutHostBody) -> tuple[dict[str, Any], int]:
+    """For cron and curl. A join token can add only the caller's own address; an operator any."""
+    stage, actor = _simple_stage(path)
+    judge = context.judge()
+    host, is_new = hosts.put(stage, path.address, actor=actor, judge=judge, groups=body.groups, port=body.port)
+    return present.host(host, stage, judge, hosts.desired_release(stage)), 201 if is_new else 200
+
+
+@api.delete("/stages/<project>/<stage>/hosts/<address>", summary="Take an address out of the stage")
+@auth.access(auth.SIMPLE)
+def delete_host(path: StageHostPath) -> Response:
+    """204, also when it was not there."""
+    stage, actor = _simple_stage(path)
+    hosts.remove(stage, path.address, actor=actor, at=context.now())
+    return Response(status=204)
+
+
+def _simple_stage(path: StageHostPath) -> tuple[Any, Actor]:
+    if g.principal is not None:
+        return auth.reach_stage(path.project, path.stage), auth.caller().actor
+    stage = registry_stages.get_stage(path.project, path.stage)
+    peer = context.peer()
+    auth.join_token_for(stage, g.join_token, peer)
+    if names.check_address(path.address) != peer:
+        raise ForbiddenError(f"A join token can add only the caller's own address, which is {peer}.")
+    return stage, Actor("join token", peer)
+
+
+@api.get("/stages/<project>/<stage>/hosts", summary="The stage's hosts")
+@auth.access(VIEWER)
+def list_hosts(path: StagePath, query: HostQuery) -> dict[str, Any]:
+    """Present hosts by name; gone ones only when asked for by state."""
+    stage = auth.reach_stage(path.project, path.stage)
+    judge, desired = context.judge(), hosts.desired_release(stage)
+    rows = hosts.list_hosts(stage) if "gone" not in (query.state or "") else history.all_hosts(stage)
+    shown = [present.host(row, stage, judge, desired) for row in rows]
+    kept = [row for row in shown if _fits(row, query) and (query.cursor is None or row["name"] > query.cursor)]
+    return page(kept[: query.limit + 1], limit=query.limit, cursor_of="name")
+
+
+def _fits(row: dict[str, Any], query: HostQuery) -> bool:
+    states = (query.state or "").split(",") if query.state else None
+    return (
+        (states is None or row["state"] in states)
+        and (query.group is None or query.group in row["groups"])
+        and (query.drift is None or row["is_converged"] is not query.drift)
+        and (query.q is None or query.q in row["name"] or query.q in row["address"])
+    )
+
+
+@api.get("/hosts/<host>", summary="One host with its transitions and runs")
+@auth.access(VIEWER)
+def get_host(path: HostPath) -> dict[str, Any]:
+    """Also for hosts that have gone."""
+    row = auth.reach_host(hosts.get_host(path.host))
+    shown = present.host(row, row.stage, context.judge(), hosts.desired_release(row.stage))
+    changes = [present.transition(item) for item in hosts.list_transitions(row)]
+    return {**shown, "transitions": changes, "runs": history.runs_of_host(row)}
+
+
+@api.patch("/hosts/<host>", summary="Drain, quarantine, regroup, describe, or vouch for SSH host keys")
+@auth.access(OPERATOR)
+def patch_host(path: HostPath, body: HostChange) -> dict[str, Any]:
+    """Only the given fields change."""
+    row = auth.reach_host(hosts.get_host(path.host))
+    changed = hosts.change(
+        row,
+        actor=auth.caller().actor,
+        at=context.now(),
+        is_draining=body.draining,
+        is_quarantined=body.quarantined,
+        reason=body.reason,
+        groups=body.groups,
+        description=body.description,
+        host_keys=body.host_keys,
+    )
+    return present.host(changed, changed.stage, context.judge(), hosts.desired_release(changed.stage))

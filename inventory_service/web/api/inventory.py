@@ -1,0 +1,80 @@
+"""Inventories for Ansible, and known_hosts for ssh."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import Any
+
+from flask import Response, request
+from pydantic import BaseModel, Field
+
+from inventory_service.accounts.roles import VIEWER
+from inventory_service.deployments import requests
+from inventory_service.errors import InvalidError, NotFoundError
+from inventory_service.registry import hosts, known_hosts, liveness
+from inventory_service.registry import inventory as rendering
+from inventory_service.web import auth, context
+from inventory_service.web.api.common import RunPath, StagePath, blueprint
+
+api = blueprint("inventory", "Who is live, in Ansible's own format")
+
+_GZIP_FROM = 1024
+
+
+class InventoryQuery(BaseModel):
+    state: str | None = Field(None, max_length=80, description="States to list; live and late when left out")
+
+
+@api.get("/stages/<project>/<stage>/inventory", summary="Ansible's --list JSON")
+@auth.access(VIEWER)
+def get_inventory(path: StagePath, query: InventoryQuery) -> Response:
+    """Live hosts only, unless asked. Carries an ETag and is compressed where the client takes gzip."""
+    stage = auth.reach_stage(path.project, path.stage)
+    listing = rendering.render(stage, judge=context.judge(), states=_states(query.state))
+    return _answer(listing, rendering.etag(listing))
+
+
+def _states(text: str | None) -> tuple[str, ...]:
+    states = tuple(text.split(",")) if text else liveness.LISTED
+    unknown = set(states) - set(liveness.STATES)
+    if unknown:
+        raise InvalidError.at("state", f"{', '.join(sorted(unknown))[:80]!r} is no state.")
+    return states
+
+
+def _answer(listing: dict[str, Any], tag: str | None = None) -> Response:
+    response = Response(json.dumps(listing), mimetype="application/json")
+    response.headers["Vary"] = "Accept-Encoding, Authorization"
+    response.headers["Cache-Control"] = "private, no-cache"
+    if tag is not None:
+        response.set_etag(tag)
+        response.make_conditional(request)
+    return _compress(response) if response.status_code == 200 else response  # noqa: PLR2004
+
+
+def _compress(response: Response) -> Response:
+    body = response.get_data()
+    if len(body) >= _GZIP_FROM and request.accept_encodings["gzip"] > 0:
+        response.set_data(gzip.compress(body, compresslevel=1))
+        response.headers["Content-Encoding"] = "gzip"
+    return response
+
+
+@api.get("/stages/<project>/<stage>/known_hosts", summary="known_hosts of the stage's live hosts")
+@auth.access(VIEWER)
+def get_known_hosts(path: StagePath) -> Response:
+    """Text for ssh's UserKnownHostsFile: the keys that hosts reported when they enrolled."""
+    stage = auth.reach_stage(path.project, path.stage)
+    lines = known_hosts.render(hosts.live_hosts(stage, judge=context.judge()))
+    return Response(lines, mimetype="text/plain")
+
+
+@api.get("/runs/<int:run>/inventory", summary="The inventory that a run froze")
+@auth.access(VIEWER)
+def get_run_inventory(path: RunPath) -> Response:
+    """404 until the run has started."""
+    run = auth.reach_run(requests.get(path.run))
+    if run.snapshot is None:
+        raise NotFoundError(f"Run {run.id} has not frozen an inventory; it is {run.status}.")
+    return _answer(run.snapshot["inventory"])

@@ -1,0 +1,79 @@
+"""Projects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response
+from pydantic import Field
+
+from inventory_service.accounts.roles import ADMIN, VIEWER
+from inventory_service.registry import stages
+from inventory_service.web import auth, context, present
+from inventory_service.web.api.common import Paging, ProjectPath, Strict, blueprint, page
+
+api = blueprint("projects", "Applications: where their playbooks and releases come from")
+
+
+class ProjectBody(Strict):
+    name: str = Field(max_length=60)
+    source: str = Field(max_length=1000, description="A git URL, or the absolute path of a repository or folder/")
+    description: str = Field("", max_length=500)
+    variables: dict[str, Any] = {}
+
+
+class ProjectChange(Strict):
+    source: str | None = Field(None, max_length=1000)
+    description: str | None = Field(None, max_length=500)
+    variables: dict[str, Any] | None = None
+
+
+@api.get("/projects", summary="All projects")
+@auth.access(VIEWER)
+def list_projects(query: Paging) -> dict[str, Any]:
+    """By name; only those that the caller reaches."""
+    rows = [row for row in stages.list_projects() if auth.caller().reaches(row.name)]
+    shown = [present.project(row) for row in rows if query.cursor is None or row.name > query.cursor]
+    return page(shown, limit=query.limit, cursor_of="name")
+
+
+@api.post("/projects", summary="Add a project")
+@auth.access(ADMIN)
+def create_project(body: ProjectBody) -> tuple[dict[str, Any], int]:
+    """201 with the project."""
+    row = stages.create_project(
+        name=body.name,
+        source=body.source,
+        description=body.description,
+        variables=body.variables,
+        actor=auth.caller().actor,
+        at=context.now(),
+    )
+    return present.project(row), 201
+
+
+@api.get("/projects/<project>", summary="One project with its stages")
+@auth.access(VIEWER)
+def get_project(path: ProjectPath) -> dict[str, Any]:
+    """With its stages."""
+    row = auth.reach_project(path.project)
+    return {**present.project(row), "stages": [present.stage(stage) for stage in stages.list_stages(row)]}
+
+
+@api.patch("/projects/<project>", summary="Change a project")
+@auth.access(ADMIN)
+def patch_project(path: ProjectPath, body: ProjectChange) -> dict[str, Any]:
+    """Only the given fields change."""
+    row = auth.reach_project(path.project)
+    changes = body.model_dump(exclude_none=True)
+    return present.project(
+        stages.update_project(row, changes=changes, actor=auth.caller().actor, at=context.now())
+    )
+
+
+@api.delete("/projects/<project>", summary="Archive a project")
+@auth.access(ADMIN)
+def delete_project(path: ProjectPath) -> Response:
+    """Out of sight with its stages; its history stays."""
+    stages.archive_project(auth.reach_project(path.project), actor=auth.caller().actor, at=context.now())
+    return Response(status=204)

@@ -1,0 +1,177 @@
+"""Runs: launch, follow, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from flask import Response, request
+from pydantic import BaseModel, Field
+
+from inventory_service.accounts.roles import OPERATOR, VIEWER
+from inventory_service.deployments import history, requests, statuses
+from inventory_service.errors import InvalidError
+from inventory_service.models import Run
+from inventory_service.web import auth, context, log_stream, present
+from inventory_service.web.api.common import Paging, RunPath, Strict, blueprint, page
+
+api = blueprint("runs", "Tracked executions of playbooks")
+
+Word = Annotated[str, Field(max_length=253)]
+
+
+class RunBody(Strict):
+    stage: str = Field(max_length=130, description="project/stage", pattern=r"^[^/]+/[^/]+$")
+    kind: Literal["deploy", "rollback", "converge", "playbook"]
+    playbook: str | None = Field(None, max_length=255)
+    revision: str | None = Field(None, max_length=200)
+    release: int | None = Field(None, ge=1, le=2**31)
+    limit: str | None = Field(None, max_length=20_000)
+    exclude: list[Word] = Field(default=[], max_length=1000)
+    tags: list[Word] = Field(default=[], max_length=50)
+    skip_tags: list[Word] = Field(default=[], max_length=50)
+    check: bool = False
+    diff: bool = False
+    extra_vars: dict[str, Any] = {}
+    comment: str = Field("", max_length=2000)
+    if_locked: Literal["wait", "refuse"] = "wait"
+    allow_frozen: bool = False
+
+
+class RunQuery(Paging):
+    stage: str | None = Field(None, max_length=130)
+    status: str | None = Field(None, max_length=20)
+    kind: str | None = Field(None, max_length=20)
+    user: str | None = Field(None, max_length=100)
+    q: str | None = Field(None, max_length=100)
+
+
+class EventQuery(BaseModel):
+    after: int = Field(0, ge=0, le=2**62)
+    limit: int = Field(200, ge=1, le=2000)
+    host: str | None = Field(None, max_length=253)
+    task: str | None = Field(None, max_length=1000)
+    failed: bool | None = None
+
+
+class LogQuery(BaseModel):
+    follow: bool = False
+    start: int = Field(0, ge=0, le=2**62, description="Byte offset to begin at")
+
+
+@api.post("/runs", summary="Launch a run")
+@auth.access(OPERATOR)
+def create_run(body: RunBody) -> tuple[dict[str, Any], int]:
+    """202 at once; the run goes on by itself. A repeated Idempotency-Key answers the run that it made before."""
+    stage = auth.reach_stage(*body.stage.split("/", 1))
+    wanted = requests.RunRequest(
+        kind=body.kind,
+        playbook=body.playbook,
+        revision=body.revision,
+        release=body.release,
+        limit=body.limit,
+        exclude=tuple(body.exclude),
+        tags=tuple(body.tags),
+        skip_tags=tuple(body.skip_tags),
+        is_check=body.check,
+        is_diff=body.diff,
+        extra_vars=body.extra_vars,
+        comment=body.comment,
+        if_locked=body.if_locked,
+        idempotency_key=_idempotency_key(),
+    )
+    run, is_new = requests.request_run(stage, wanted, actor=auth.caller().actor, at=context.now())
+    if is_new:
+        context.services().run_queue.send(run.id)
+    return {"id": run.id, "status": run.status, "url": f"/api/v1/runs/{run.id}"}, 202
+
+
+def _idempotency_key() -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and (not key.isascii() or not key.isprintable() or not 0 < len(key) <= 200):  # noqa: PLR2004
+        raise InvalidError.at("Idempotency-Key", "The header Idempotency-Key needs 1 to 200 printable characters.")
+    return f"{auth.caller().actor.name}:{key}" if key else None
+
+
+@api.get("/runs", summary="Runs, newest first")
+@auth.access(VIEWER)
+def list_runs(query: RunQuery) -> dict[str, Any]:
+    """Filtered by stage, status, kind, user, or text of comment and revision."""
+    stage = auth.reach_stage(*(query.stage.split("/", 1) + [""])[:2]) if query.stage else None
+    before = int(query.cursor) if query.cursor and query.cursor.isdecimal() else None
+    rows = requests.list_runs(
+        stage=stage,
+        status=query.status,
+        kind=query.kind,
+        user=query.user,
+        text=query.q,
+        projects=auth.caller().projects,
+        before=before,
+        limit=query.limit + 1,
+    )
+    return page([present.run(row) for row in rows], limit=query.limit, cursor_of="id")
+
+
+@api.get("/runs/<int:run>", summary="One run with snapshot and per-host results")
+@auth.access(VIEWER)
+def get_run(path: RunPath) -> dict[str, Any]:
+    """The snapshot lacks the inventory, which has its own route."""
+    row = _run(path)
+    snapshot = {key: value for key, value in (row.snapshot or {}).items() if key != "inventory"}
+    return {
+        **present.run(row),
+        "snapshot": snapshot or None,
+        "hosts": [present.run_host(item) for item in history.hosts_of_run(row)],
+        "log_bytes": row.log_bytes,
+        "log_cut": row.is_log_cut,
+    }
+
+
+def _run(path: RunPath) -> Run:
+    return auth.reach_run(requests.get(path.run))
+
+
+@api.get("/runs/<int:run>/events", summary="A run's events")
+@auth.access(VIEWER)
+def list_events(path: RunPath, query: EventQuery) -> dict[str, Any]:
+    """In order; `next` is the `after` of the following page."""
+    rows = history.list_events(
+        _run(path),
+        after=query.after,
+        limit=query.limit + 1,
+        host=query.host,
+        task=query.task,
+        is_failed=bool(query.failed),
+    )
+    return page([present.event(row) for row in rows], limit=query.limit, cursor_of="counter")
+
+
+@api.get("/runs/<int:run>/log", summary="A run's log")
+@auth.access(VIEWER)
+def get_log(path: RunPath, query: LogQuery) -> Response:
+    """Text; with ?follow=1 until the run has ended, as server-sent events where the client accepts those."""
+    row = _run(path)
+    file = context.services().settings.run_dir(row.id) / "log"
+    start = log_stream.resume_from(request.headers.get("Last-Event-ID"), query.start)
+    if not query.follow:
+        return Response(log_stream.read_all(file, start), mimetype="text/plain; charset=utf-8")
+    is_sse = request.accept_mimetypes.best == "text/event-stream"
+    pieces = log_stream.follow(row.id, file, start, is_ended=_is_ended)
+    body: Iterator[str] = log_stream.as_events(pieces) if is_sse else (piece.text for piece in pieces)
+    response = Response(body, mimetype="text/event-stream" if is_sse else "text/plain; charset=utf-8")
+    response.headers["Cache-Control"] = "no-cache"
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+def _is_ended(run_id: int) -> str | None:
+    status = requests.get(run_id).status
+    return status if status in statuses.ENDED else None
+
+
+@api.post("/runs/<int:run>/cancel", summary="Stop a run")
+@auth.access(OPERATOR)
+def cancel_run(path: RunPath) -> tuple[dict[str, Any], int]:
+    """202: a running playbook is ended within seconds; the tasks in flight may complete on their hosts."""
+    row = requests.cancel(_run(path), actor=auth.caller().actor, at=context.now())
+    return {"id": row.id, "status": row.status, "url": f"/api/v1/runs/{row.id}"}, 202

@@ -1,0 +1,166 @@
+"""Stages: settings, lock, join tokens, releases, playbooks."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from flask import Response
+from pydantic import AwareDatetime, Field
+
+from inventory_service.accounts.roles import ADMIN, OPERATOR, VIEWER
+from inventory_service.deployments import locks, playbooks, releases
+from inventory_service.models import JoinToken
+from inventory_service.registry import join_tokens, stages
+from inventory_service.web import auth, context, present
+from inventory_service.web.api.common import Paging, ProjectPath, StagePath, StageTokenPath, Strict, blueprint, page
+
+api = blueprint("stages", "Deployment targets: their timings, lock, join tokens and releases")
+
+
+class StageFields(Strict):
+    description: str | None = Field(None, max_length=500)
+    variables: dict[str, Any] | None = None
+    ansible_user: str | None = Field(None, max_length=32)
+    interval_seconds: int | None = Field(None, ge=1, le=3600)
+    ttl_seconds: int | None = Field(None, ge=2, le=86400)
+    simple_join: bool | None = None
+    converge: bool | None = None
+    default_revision: str | None = Field(None, max_length=200)
+    deploy_playbook: str | None = Field(None, max_length=255)
+    rollback_playbook: str | None = Field(None, max_length=255)
+
+    def change(self) -> stages.StageChange:
+        """The fields in the domain's words."""
+        given = self.model_dump(exclude={"name", "simple_join", "converge"})
+        return stages.StageChange(**given, has_simple_join=self.simple_join, has_convergence=self.converge)
+
+
+class StageBody(StageFields):
+    name: str = Field(max_length=60)
+
+
+class LockBody(Strict):
+    reason: str = Field(min_length=1, max_length=500)
+
+
+class JoinTokenBody(Strict):
+    description: str = Field("", max_length=200)
+    groups: list[str] = Field(default=[], max_length=32)
+    networks: list[str] = Field(default=[], max_length=64)
+    maximum_uses: int | None = Field(None, ge=1, le=1_000_000)
+    expires_at: AwareDatetime | None = None
+
+
+@api.get("/projects/<project>/stages", summary="A project's stages")
+@auth.access(VIEWER)
+def list_stages(path: ProjectPath, query: Paging) -> dict[str, Any]:
+    """By name."""
+    rows = stages.list_stages(auth.reach_project(path.project))
+    shown = [present.stage(row) for row in rows if query.cursor is None or row.name > query.cursor]
+    return page(shown, limit=query.limit, cursor_of="name")
+
+
+@api.post("/projects/<project>/stages", summary="Add a stage")
+@auth.access(ADMIN)
+def create_stage(path: ProjectPath, body: StageBody) -> tuple[dict[str, Any], int]:
+    """201 with the stage."""
+    project = auth.reach_project(path.project)
+    row = stages.create_stage(
+        project, name=body.name, change=body.change(), actor=auth.caller().actor, at=context.now()
+    )
+    return present.stage(row), 201
+
+
+@api.get("/stages/<project>/<stage>", summary="One stage")
+@auth.access(VIEWER)
+def get_stage(path: StagePath) -> dict[str, Any]:
+    """With its locks and its desired release."""
+    return present.stage(auth.reach_stage(path.project, path.stage))
+
+
+@api.patch("/stages/<project>/<stage>", summary="Change a stage")
+@auth.access(ADMIN)
+def patch_stage(path: StagePath, body: StageFields) -> dict[str, Any]:
+    """Only the given fields change."""
+    row = auth.reach_stage(path.project, path.stage)
+    return present.stage(
+        stages.update_stage(row, change=body.change(), actor=auth.caller().actor, at=context.now())
+    )
+
+
+@api.delete("/stages/<project>/<stage>", summary="Archive a stage")
+@auth.access(ADMIN)
+def delete_stage(path: StagePath) -> Response:
+    """Out of sight; its hosts' tokens end, its history stays."""
+    stages.archive_stage(auth.reach_stage(path.project, path.stage), actor=auth.caller().actor, at=context.now())
+    return Response(status=204)
+
+
+@api.put("/stages/<project>/<stage>/lock", summary="Lock a stage: queued runs wait")
+@auth.access(OPERATOR)
+def put_lock(path: StagePath, body: LockBody) -> dict[str, Any]:
+    """The reason is shown to everybody who would deploy."""
+    stage = auth.reach_stage(path.project, path.stage)
+    row = locks.lock(stage, reason=body.reason, actor=auth.caller().actor, at=context.now())
+    return present.lock(row) or {}
+
+
+@api.delete("/stages/<project>/<stage>/lock", summary="Unlock a stage")
+@auth.access(OPERATOR)
+def delete_lock(path: StagePath) -> Response:
+    """204, also when it was not locked."""
+    locks.unlock(auth.reach_stage(path.project, path.stage), actor=auth.caller().actor, at=context.now())
+    return Response(status=204)
+
+
+@api.get("/stages/<project>/<stage>/join-tokens", summary="A stage's join tokens")
+@auth.access(OPERATOR)
+def list_join_tokens(path: StagePath) -> dict[str, Any]:
+    """Without their secrets."""
+    stage = auth.reach_stage(path.project, path.stage)
+    rows = JoinToken.select().where(JoinToken.stage == stage).order_by(JoinToken.created_at.desc())
+    return {"items": [present.join_token(row) for row in rows], "next": None}
+
+
+@api.post("/stages/<project>/<stage>/join-tokens", summary="Make a join token")
+@auth.access(OPERATOR)
+def create_join_token(path: StagePath, body: JoinTokenBody) -> tuple[dict[str, Any], int]:
+    """201; the answer's `token` is the secret, shown this once."""
+    stage = auth.reach_stage(path.project, path.stage)
+    row, token = join_tokens.create(
+        stage,
+        actor=auth.caller().actor,
+        at=context.now(),
+        description=body.description,
+        groups=body.groups,
+        networks=body.networks,
+        maximum_uses=body.maximum_uses,
+        expires_at=body.expires_at.astimezone(dt.UTC) if body.expires_at else None,
+    )
+    return {**present.join_token(row), "token": token}, 201
+
+
+@api.delete("/stages/<project>/<stage>/join-tokens/<token>", summary="Revoke a join token")
+@auth.access(OPERATOR)
+def delete_join_token(path: StageTokenPath) -> Response:
+    """Hosts that it let in stay."""
+    stage = auth.reach_stage(path.project, path.stage)
+    join_tokens.revoke(stage, path.token, actor=auth.caller().actor, at=context.now())
+    return Response(status=204)
+
+
+@api.get("/stages/<project>/<stage>/releases", summary="A stage's releases, newest first")
+@auth.access(VIEWER)
+def list_releases(path: StagePath) -> dict[str, Any]:
+    """The newest fifty."""
+    stage = auth.reach_stage(path.project, path.stage)
+    return {"items": [present.release(row) for row in releases.list_releases(stage)], "next": None}
+
+
+@api.get("/stages/<project>/<stage>/playbooks", summary="What the stage's source offers")
+@auth.access(VIEWER)
+def list_playbooks(path: StagePath) -> dict[str, Any]:
+    """Playbooks of the default revision, with the first comment line of each as its description."""
+    stage = auth.reach_stage(path.project, path.stage)
+    return {"items": playbooks.list_playbooks(stage, context.services().settings), "next": None}

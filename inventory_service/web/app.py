@@ -1,0 +1,104 @@
+"""Building the Flask application."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import logging
+import mimetypes
+from typing import Any
+
+from flask import Response
+from flask_openapi import OpenAPI
+from flask_openapi.models import Info, SecurityScheme
+
+import inventory_service
+from inventory_service import settings as settings_module
+from inventory_service.adapters.queue import RunQueue
+from inventory_service.clock import Clock, SystemClock
+from inventory_service.content import agent_path
+from inventory_service.database import database, open_database
+from inventory_service.settings import Settings
+from inventory_service.web import api, metrics, pages, problems
+from inventory_service.web.api.common import Problem
+from inventory_service.web.context import Services
+from inventory_service.web.strict_json import StrictRequest
+
+_LARGEST_BODY = 1024 * 1024
+
+
+class _Application(OpenAPI):
+    request_class = StrictRequest
+
+
+def create_app(settings: Settings, clock: Clock | None = None) -> OpenAPI:
+    """The application over an opened database. Settings and clock are given; nothing is read from outside."""
+    app = _Application(
+        "inventory_service.web",
+        info=Info(title="Callboard", version=inventory_service.__version__),
+        security_schemes={"token": SecurityScheme(type="http", scheme="bearer")},
+        validation_error_callback=problems.on_validation_error,
+        validation_error_model=Problem,
+    )
+    app.openapi_version = "3.1.0"
+    app.config.update(
+        SECRET_KEY=settings.secret_key,
+        MAX_CONTENT_LENGTH=_LARGEST_BODY,
+        MAX_FORM_MEMORY_SIZE=_LARGEST_BODY,
+        SESSION_COOKIE_NAME="callboard",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=settings.secure_cookies,
+        PERMANENT_SESSION_LIFETIME=dt.timedelta(days=7),
+        WTF_CSRF_TIME_LIMIT=None,
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.extensions["callboard"] = Services(settings, clock or SystemClock(), RunQueue(settings))
+    problems.install(app)
+    api.register(app)
+    pages.register(app)
+    metrics.register(app)
+    _serve_agent(app)
+    app.after_request(_harden)
+    return app
+
+
+def _serve_agent(app: OpenAPI) -> None:
+    """The agent's one file, and its checksum for whoever installs it."""
+    text = agent_path().read_bytes()
+    checksum = hashlib.sha256(text).hexdigest()
+
+    def agent() -> Response:
+        response = Response(text, mimetype="text/x-python")
+        response.headers["Content-Disposition"] = 'attachment; filename="callboard-agent"'
+        return response
+
+    def agent_checksum() -> Response:
+        return Response(f"{checksum}  callboard-agent\n", mimetype="text/plain")
+
+    app.add_url_rule("/agent", view_func=agent)
+    app.add_url_rule("/agent.sha256", view_func=agent_checksum)
+
+
+def _harden(response: Response) -> Response:
+    """Security headers for everything; pages bring their own content policy."""
+    defaults = {
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Referrer-Policy": "same-origin",
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    }
+    for name, value in defaults.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def from_environment() -> Any:
+    """The WSGI application for granian and any other server: settings from CALLBOARD_*."""
+    mimetypes.add_type("text/javascript", ".js")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = settings_module.load()
+    open_database(settings.database_url)
+    app = create_app(settings)
+    database.close()
+    return app

@@ -1,0 +1,65 @@
+"""What a request handler needs from the application: settings, clock, queue, and who calls from where."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import ipaddress
+
+from flask import current_app, g, request
+
+from inventory_service.adapters.queue import RunQueue
+from inventory_service.clock import Clock
+from inventory_service.registry import liveness
+from inventory_service.settings import Settings
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Services:
+    """Made once by `create_app`."""
+
+    settings: Settings
+    clock: Clock
+    run_queue: RunQueue
+
+
+def services() -> Services:
+    """The application's services."""
+    found: Services = current_app.extensions["callboard"]
+    return found
+
+
+def now() -> dt.datetime:
+    """The time of this request: read once, the same throughout."""
+    if "now" not in g:
+        g.now = services().clock.now()
+    found: dt.datetime = g.now
+    return found
+
+
+def judge(at: dt.datetime | None = None) -> liveness.Judge:
+    """Who is live, judged at this moment."""
+    return liveness.judge(at=at or now(), gone_after_seconds=services().settings.gone_after_seconds)
+
+
+def peer() -> str:
+    """The caller's address. X-Forwarded-For counts only as far as it was written by trusted proxies."""
+    address = request.remote_addr or "0.0.0.0"  # noqa: S104 - a placeholder, nothing is bound
+    trusted = [ipaddress.ip_network(text, strict=False) for text in services().settings.trusted_proxies]
+    for hop in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
+        if not _is_in(address, trusted) or not _is_address(hop.strip()):
+            break
+        address = hop.strip()
+    return str(ipaddress.ip_address(address)) if _is_address(address) else address
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_in(address: str, networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    return _is_address(address) and any(ipaddress.ip_address(address) in network for network in networks)

@@ -1,0 +1,73 @@
+"""/healthz, /readyz and Prometheus' /metrics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Flask, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+
+from inventory_service.clock import iso
+from inventory_service.deployments import statuses
+from inventory_service.models import JobTick, Run
+from inventory_service.registry import hosts, liveness, stages
+from inventory_service.web import auth, context
+from inventory_service.web.problems import problem
+
+_SILENT_JOBS_SECONDS = 60
+
+
+def register(app: Flask) -> None:
+    """Add the three routes."""
+    app.add_url_rule("/healthz", view_func=healthz)
+    app.add_url_rule("/readyz", view_func=readyz)
+    app.add_url_rule("/metrics", view_func=metrics)
+
+
+def healthz() -> dict[str, Any]:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+def readyz() -> Response | dict[str, Any]:
+    """The database answers and the background jobs ran lately; otherwise 503."""
+    last = {row.name: row.last_finished_at for row in JobTick.select()}
+    sweep = last.get("sweep")
+    if sweep is None or (context.now() - sweep).total_seconds() > _SILENT_JOBS_SECONDS:
+        return problem(503, "Not ready", f"The sweep last ran at {iso(sweep) or 'no time yet'}; is the worker running?")
+    return {"status": "ready", "jobs": {name: iso(moment) for name, moment in last.items()}}
+
+
+def metrics() -> Response:
+    """Needs a token like the API; gauges are computed when they are asked for."""
+    auth.require_viewer()
+    registry = CollectorRegistry()
+    registry.register(_Collector(context.judge()))
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+class _Collector:
+    def __init__(self, judge: liveness.Judge) -> None:
+        self._judge = judge
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Hosts by stage and state, drift by stage, runs by status."""
+        by_state = GaugeMetricFamily("callboard_hosts", "Hosts by stage and state", labels=["stage", "state"])
+        drift = GaugeMetricFamily("callboard_hosts_behind", "Live hosts not on their release", labels=["stage"])
+        for stage in stages.list_stages():
+            rows, name = hosts.list_hosts(stage), stages.stage_name(stage)
+            counts = Counter(self._judge.state(row, stage) for row in rows)
+            for state in liveness.STATES[:-1]:
+                by_state.add_metric([name, state], counts[state])
+            desired = hosts.desired_release(stage)
+            live = [row for row in rows if self._judge.is_listed(row, stage)]
+            drift.add_metric([name], sum(not hosts.is_converged(row, desired) for row in live))
+        yield by_state
+        yield drift
+        runs = GaugeMetricFamily("callboard_runs", "Runs by status", labels=["status"])
+        for status in statuses.STATUSES:
+            runs.add_metric([status], Run.select().where(Run.status == status).count())
+        yield runs

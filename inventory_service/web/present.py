@@ -1,0 +1,220 @@
+"""Rows as the JSON that the API answers; the pages show the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from inventory_service.clock import iso
+from inventory_service.deployments import locks
+from inventory_service.models import (
+    ApiToken,
+    Host,
+    JoinToken,
+    Project,
+    Release,
+    Run,
+    RunEvent,
+    RunHost,
+    Stage,
+    StageLock,
+    Transition,
+    User,
+)
+from inventory_service.registry import hosts, liveness
+from inventory_service.registry.stages import stage_name
+
+
+def project(row: Project) -> dict[str, Any]:
+    """A project."""
+    return {
+        "name": row.name,
+        "description": row.description,
+        "source": row.source,
+        "source_kind": row.source_kind,
+        "variables": row.variables,
+        "created_at": iso(row.created_at),
+    }
+
+
+def stage(row: Stage) -> dict[str, Any]:
+    """A stage with its locks."""
+    return {
+        "stage": stage_name(row),
+        "project": row.project.name,
+        "name": row.name,
+        "description": row.description,
+        "variables": row.variables,
+        "ansible_user": row.ansible_user,
+        "interval_seconds": row.interval_seconds,
+        "ttl_seconds": row.ttl_seconds,
+        "simple_join": row.has_simple_join,
+        "converge": row.has_convergence,
+        "default_revision": row.default_revision,
+        "deploy_playbook": row.deploy_playbook,
+        "rollback_playbook": row.rollback_playbook,
+        "desired_release": hosts.desired_release(row),
+        "generation": row.generation,
+        "lock": lock(locks.find(row, locks.BY_PERSON)),
+        "held_by_run": _run_of(locks.find(row, locks.BY_RUN)),
+        "created_at": iso(row.created_at),
+    }
+
+
+def lock(row: StageLock | None) -> dict[str, Any] | None:
+    """A person's lock."""
+    return row and {"locked_by": row.locked_by, "reason": row.reason, "locked_at": iso(row.locked_at)}
+
+
+def _run_of(row: StageLock | None) -> int | None:
+    return row.run_id if row else None
+
+
+def host(row: Host, of: Stage, judge: liveness.Judge, desired: dict[str, Any] | None) -> dict[str, Any]:
+    """A host with its state at the judge's moment."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "address": row.address,
+        "port": row.port,
+        "stage": stage_name(of),
+        "state": judge.state(row, of),
+        "groups": row.groups,
+        "description": row.description,
+        "draining": row.is_draining,
+        "quarantined": row.is_quarantined,
+        "quarantine_reason": row.quarantine_reason or None,
+        "release": row.release_number,
+        "revision": row.revision,
+        "held_release": row.held_release_number,
+        "is_converged": hosts.is_converged(row, desired),
+        "enrolled_at": iso(row.enrolled_at),
+        "last_seen_at": iso(row.last_seen_at),
+        "stale_at": iso(judge.stale_at(row, of)),
+        "gone_at": iso(row.gone_at),
+        "gone_reason": row.gone_reason,
+        "boot_id": row.boot_id,
+        "agent_version": row.agent_version,
+        "facts": row.facts,
+        "metrics": row.metrics,
+        "host_keys": row.host_keys,
+    }
+
+
+def transition(row: Transition) -> dict[str, Any]:
+    """One change of a host's state."""
+    return {"at": iso(row.at), "from": row.from_state, "to": row.to_state, "reason": row.reason}
+
+
+def join_token(row: JoinToken) -> dict[str, Any]:
+    """A join token without its secret."""
+    return {
+        "id": row.id,
+        "description": row.description,
+        "groups": row.groups,
+        "networks": row.networks,
+        "uses": row.uses,
+        "maximum_uses": row.maximum_uses,
+        "created_by": row.created_by,
+        "created_at": iso(row.created_at),
+        "expires_at": iso(row.expires_at),
+        "revoked_at": iso(row.revoked_at),
+    }
+
+
+def api_token(row: ApiToken) -> dict[str, Any]:
+    """An API token without its secret."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "role": row.role,
+        "projects": row.projects,
+        "created_by": row.created_by,
+        "created_at": iso(row.created_at),
+        "expires_at": iso(row.expires_at),
+    }
+
+
+def user(row: User) -> dict[str, Any]:
+    """A user."""
+    return {
+        "name": row.name,
+        "role": row.role,
+        "projects": row.projects,
+        "disabled": row.is_disabled,
+        "created_at": iso(row.created_at),
+    }
+
+
+def release(row: Release) -> dict[str, Any]:
+    """A release."""
+    return {
+        "number": row.number,
+        "revision": row.revision,
+        "revision_name": row.revision_name,
+        "variables": row.variables,
+        "created_by": row.created_by,
+        "created_at": iso(row.created_at),
+        "succeeded_at": iso(row.succeeded_at),
+    }
+
+
+def run(row: Run) -> dict[str, Any]:
+    """A run as lists show it."""
+    return {
+        "id": row.id,
+        "stage": stage_name(row.stage),
+        "kind": row.kind,
+        "status": row.status,
+        "playbook": row.playbook,
+        "revision": row.revision,
+        "commit": (row.snapshot or {}).get("commit"),
+        "release": row.release_number,
+        "limit": row.limit,
+        "exclude": row.exclude,
+        "tags": row.tags,
+        "skip_tags": row.skip_tags,
+        "check": row.is_check,
+        "diff": row.is_diff,
+        "extra_vars": row.extra_vars,
+        "comment": row.comment,
+        "created_by": row.created_by,
+        "created_at": iso(row.created_at),
+        "started_at": iso(row.started_at),
+        "ended_at": iso(row.ended_at),
+        "duration_seconds": _seconds(row),
+        "error": row.error,
+        "cancel_requested_by": row.cancel_requested_by,
+        "url": f"/api/v1/runs/{row.id}",
+    }
+
+
+def _seconds(row: Run) -> float | None:
+    if row.started_at is None or row.ended_at is None:
+        return None
+    return round((row.ended_at - row.started_at).total_seconds(), 3)
+
+
+def run_host(row: RunHost) -> dict[str, Any]:
+    """What a run did on one host."""
+    counters = ("ok", "changed", "failed", "unreachable", "skipped", "rescued", "ignored")
+    counts = {name: getattr(row, name) for name in counters}
+    return {"host": row.name, "address": row.address, "status": row.status, **counts}
+
+
+def event(row: RunEvent) -> dict[str, Any]:
+    """One event of a run."""
+    return {
+        "counter": row.counter,
+        "at": iso(row.at),
+        "event": row.event,
+        "host": row.host,
+        "play": row.play,
+        "task": row.task,
+        "action": row.action,
+        "status": row.status,
+        "changed": row.is_changed,
+        "duration_seconds": row.duration_seconds,
+        "message": row.message,
+        "log_start": row.log_start,
+        "log_end": row.log_end,
+    }
