@@ -12,9 +12,11 @@ UTC = dt.UTC
 class Clock(Protocol):
     """Tells wall time (aware UTC) and monotonic seconds."""
 
-    def now(self) -> dt.datetime: ...
+    def now(self) -> dt.datetime:
+        """Wall time, aware UTC."""
 
-    def monotonic(self) -> float: ...
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary start; never goes back."""
 
 
 class SystemClock:

@@ -71,7 +71,8 @@ def _postgresql(url: str) -> peewee.Database:
         raise SettingsError("CALLBOARD_DATABASE_URL must begin with sqlite:/// or postgresql://.")
     from playhouse.db_url import connect  # noqa: PLC0415 - psycopg is an optional dependency
 
-    return connect(url)
+    opened: peewee.Database = connect(url)
+    return opened
 
 
 def migrate(opened: peewee.Database) -> list[str]:

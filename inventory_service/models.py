@@ -35,6 +35,7 @@ class JobTick(_Table):
 class User(_Table):
     """A person who signs in. `projects` lists the project names they reach; null means all."""
 
+    id = pw.AutoField()
     name = pw.TextField(unique=True)
     password_hash = pw.TextField()
     role = pw.TextField()
@@ -72,6 +73,7 @@ class AuditEntry(_Table):
 class Project(_Table):
     """An application: where its playbooks and releases come from, and its default variables."""
 
+    id = pw.AutoField()
     name = pw.TextField(unique=True)
     description = pw.TextField(default="")
     source = pw.TextField()
@@ -84,6 +86,8 @@ class Project(_Table):
 class Stage(_Table):
     """A named deployment target of a project. `generation` rises with every recorded transition."""
 
+    id = pw.AutoField()
+    project_id: int
     project = pw.ForeignKeyField(Project, backref="stages")
     name = pw.TextField()
     description = pw.TextField(default="")
@@ -108,6 +112,8 @@ class Stage(_Table):
 class StageLock(_Table):
     """A stage is held: by a run (`holder` = run) while it works, or by a person (`holder` = person)."""
 
+    id = pw.AutoField()
+    stage_id: int
     stage = pw.ForeignKeyField(Stage, backref="locks")
     holder = pw.TextField()
     run_id = pw.IntegerField(null=True)
@@ -123,6 +129,7 @@ class JoinToken(_Table):
     """A stage's secret that lets machines enrol. Empty `networks` means any."""
 
     id = pw.TextField(primary_key=True)
+    stage_id: int
     stage = pw.ForeignKeyField(Stage, backref="join_tokens")
     secret_sha256 = pw.TextField()
     description = pw.TextField(default="")
@@ -138,9 +145,12 @@ class JoinToken(_Table):
 
 class Host(_Table):
     """One machine. `recorded_state` is the last state that was written to its history; what a host's
-    state *is* follows from `last_seen_at` (registry/liveness.py)."""
+    state *is* follows from `last_seen_at` (registry/liveness.py).
+    """
 
     id = pw.TextField(primary_key=True)
+    stage_id: int
+    join_token_id: str | None
     stage = pw.ForeignKeyField(Stage, backref="hosts")
     name = pw.TextField()
     address = pw.TextField()
@@ -182,6 +192,9 @@ Host.add_index(Host.index(Host.stage, Host.name, unique=True, name="host_present
 class Transition(_Table):
     """A host changed its state. The rows of a host, in order, are its whole history."""
 
+    id = pw.AutoField()
+    stage_id: int
+    host_id: str
     host = pw.ForeignKeyField(Host, backref="transitions")
     stage = pw.ForeignKeyField(Stage, backref="transitions")
     at = UtcDateTimeField()
@@ -196,6 +209,8 @@ class Transition(_Table):
 class Release(_Table):
     """A numbered, immutable "this revision, with these variables" of a stage."""
 
+    id = pw.AutoField()
+    stage_id: int
     stage = pw.ForeignKeyField(Stage, backref="releases")
     number = pw.IntegerField()
     revision = pw.TextField()
@@ -212,6 +227,8 @@ class Release(_Table):
 class Run(_Table):
     """One tracked execution of a playbook on a stage. The row is the truth; the queue only transports."""
 
+    id = pw.AutoField()
+    stage_id: int
     stage = pw.ForeignKeyField(Stage, backref="runs")
     kind = pw.TextField()
     status = pw.TextField()
@@ -250,6 +267,9 @@ class Run(_Table):
 class RunHost(_Table):
     """What a run did on one host; keeps the name, so history never changes when a host leaves."""
 
+    id = pw.AutoField()
+    run_id: int
+    host_id: str | None
     run = pw.ForeignKeyField(Run, backref="hosts", on_delete="CASCADE")
     host = pw.ForeignKeyField(Host, null=True)
     name = pw.TextField()

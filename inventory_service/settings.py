@@ -166,12 +166,14 @@ def load(environ: Mapping[str, str] | None = None, **overrides: object) -> Setti
     `overrides` are already-typed values, as the command line's options give them; None means "not given".
     Raises SettingsError that names the variable, its value and what is wrong with it.
     """
-    parsed = {row.setting.name: _parse(row) for row in read_texts(os.environ if environ is None else environ)}
+    parsed: dict[str, Any] = {
+        row.setting.name: _parse(row) for row in read_texts(os.environ if environ is None else environ)
+    }
     parsed.update({name: value for name, value in overrides.items() if value is not None})
     return _complete(Settings(**parsed))
 
 
-def _parse(row: Sourced) -> object:
+def _parse(row: Sourced) -> Any:
     try:
         return row.setting.parse(row.text)
     except ValueError as error:

@@ -43,11 +43,14 @@ def authenticate(token: str, *, at: dt.datetime, peer: str | None) -> Principal:
     """What the token's owner may do. Raises UnauthorizedError, the same for every reason."""
     parts = credentials.split(token)
     row = ApiToken.get_or_none(ApiToken.id == parts[1]) if parts and parts[0] == PREFIX else None
-    is_held = parts is not None and row is not None and credentials.matches(parts[2], row.secret_sha256)
-    if not is_held or row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= at):
+    if parts is None or row is None or not credentials.matches(parts[2], row.secret_sha256) or _is_over(row, at=at):
         raise UnauthorizedError("This token does not hold. It may be mistyped, expired or revoked; make a new one.")
     projects = None if row.projects is None else tuple(row.projects)
     return Principal(audit.Actor(f"token:{row.name}", peer), row.role, projects)
+
+
+def _is_over(row: ApiToken, *, at: dt.datetime) -> bool:
+    return row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= at)
 
 
 def list_tokens() -> list[ApiToken]:

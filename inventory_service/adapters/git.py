@@ -71,7 +71,9 @@ def fetch(source: str, mirror: Path) -> None:
             _clone(source, mirror)
         else:
             _git("-C", str(mirror), "remote", "set-url", "--", "origin", source)
-            _git("-C", str(mirror), "fetch", "--quiet", "--prune", "--tags", "--force", "origin", seconds=_FETCH_SECONDS)
+            _git(
+                "-C", str(mirror), "fetch", "--quiet", "--prune", "--tags", "--force", "origin", seconds=_FETCH_SECONDS
+            )
             _follow_head(mirror)
     except SourceError as error:
         raise SourceError(f"The source {source} could not be fetched: {error.detail}") from error
@@ -108,7 +110,9 @@ def resolve(mirror: Path, revision: str) -> str:
     try:
         sha = _git("-C", str(mirror), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     except SourceError as error:
-        raise SourceError(f"The source has no revision {revision!r}; push it first, or name a branch, tag or commit.") from error
+        raise SourceError(
+            f"The source has no revision {revision!r}; push it first, or name a branch, tag or commit."
+        ) from error
     if not _SHA.fullmatch(sha):
         raise SourceError(f"git resolved {revision!r} to {sha[:60]!r}, which is no commit.")
     return sha
@@ -123,5 +127,3 @@ def checkout(mirror: Path, sha: str, target: Path) -> None:
 def archive(mirror: Path, sha: str, target: Path) -> None:
     """The commit's tree as a .tar.gz at `target`; honours export-ignore."""
     _git("-C", str(mirror), "archive", "--format=tar.gz", "-o", str(target), sha)
-
-

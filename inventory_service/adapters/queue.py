@@ -36,7 +36,8 @@ class RunQueue:
 
     def consume(self, execute: Callable[[int], None], *, workers: int) -> None:
         """Call `execute` for each run id, `workers` of them at once, until SIGTERM or SIGINT. Then stop taking
-        new ones and return; runs in progress have processes of their own and go on."""
+        new ones and return; runs in progress have processes of their own and go on.
+        """
         self._execute = execute
         consumer = self._huey.create_consumer(
             workers=workers, periodic=False, initial_delay=0.05, backoff=1.2, max_delay=0.5, check_worker_health=True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shlex
 import shutil
 import sys
@@ -69,9 +70,8 @@ def run_playbook(call: PlaybookCall, on_event: Callable[[dict[str, Any]], None])
         project_dir=str(call.project_dir),
         playbook=str(call.playbook),
         inventory=str(call.inventory),
-        binary=str(_write_guard(call)),
         cmdline=shlex.join(command_line(call)),
-        envvars=environment(call),
+        envvars={**environment(call), "PATH": f"{_write_guard(call)}:{os.environ.get('PATH', os.defpath)}"},
         settings={"job_timeout": int(call.timeout_seconds), "pexpect_timeout": 1},
         event_handler=handle,
         suppress_env_files=True,
@@ -131,6 +131,7 @@ def environment(call: PlaybookCall) -> dict[str, str]:
         "ANSIBLE_CACHE_PLUGIN": "memory",
         "ANSIBLE_PYTHON_INTERPRETER": "auto_silent",
         "ANSIBLE_NOCOWS": "True",
+        "ANSIBLE_FORCE_COLOR": "True",
         "LC_ALL": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
         call.marker[0]: call.marker[1],
@@ -138,12 +139,14 @@ def environment(call: PlaybookCall) -> dict[str, str]:
 
 
 def _write_guard(call: PlaybookCall) -> Path:
-    """A stand-in for ansible-playbook that dies with this process instead of outliving it."""
+    """A folder for the front of PATH, with an ansible-playbook that dies with this process instead of outliving it."""
+    folder = call.private_dir / "bin"
+    folder.mkdir(mode=0o700)
     guard = Path(__file__).with_name("playbook_guard.py")
-    path = call.private_dir / "ansible-playbook"
     words = {"python": sys.executable, "guard": str(guard), "program": str(find_program("ansible-playbook"))}
-    _write_private(path, _GUARD.format(**{key: shlex.quote(word) for key, word in words.items()}), mode=0o700)
-    return path
+    script = _GUARD.format(**{key: shlex.quote(word) for key, word in words.items()})
+    _write_private(folder / "ansible-playbook", script, mode=0o700)
+    return folder
 
 
 def find_program(name: str) -> Path:

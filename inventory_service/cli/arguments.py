@@ -46,4 +46,8 @@ def _mapping(value: Any, source: str) -> dict[str, Any]:
 
 def given(**fields: Any) -> dict[str, Any]:
     """The fields that are neither None nor empty tuples."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in fields.items() if value not in (None, ())}
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in fields.items()
+        if value not in (None, ())
+    }

@@ -9,7 +9,9 @@ from inventory_service.cli.client import Client
 from inventory_service.cli.output import json_option, print_json, print_table
 
 _ROLES = click.Choice(["viewer", "operator", "admin"])
-_password = click.option("--password", prompt=True, hide_input=True, confirmation_prompt=True, envvar="CALLBOARD_PASSWORD")
+_password = click.option(
+    "--password", prompt=True, hide_input=True, confirmation_prompt=True, envvar="CALLBOARD_PASSWORD"
+)
 
 
 @click.group()

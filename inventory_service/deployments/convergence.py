@@ -68,7 +68,7 @@ def quarantine_hopeless(run: Run) -> list[str]:
     """After a converge run: quarantine the hosts that have used up their attempts; returns their names."""
     rows = RunHost.select(RunHost, Host).join(Host).where(RunHost.run == run)
     failed = [row for row in rows if row.status in (outcome.FAILED, outcome.UNREACHABLE)]
-    hopeless = [row.host for row in failed if row.host.converge_attempts >= _MOST_ATTEMPTS]
+    hopeless = [row.host for row in failed if row.host is not None and row.host.converge_attempts >= _MOST_ATTEMPTS]
     for host in hopeless:
         reason = f"{_MOST_ATTEMPTS} attempts to bring it to release {run.release_number} failed; see run {run.id}"
         Host.update(is_quarantined=True, quarantine_reason=reason).where(Host.id == host.id).execute()

@@ -30,12 +30,12 @@ def _queued() -> list[Run]:
 
 
 def _is_unsent(run: Run, *, at: dt.datetime) -> bool:
-    return run.sent_at is None or at - run.sent_at > _SEND_AGAIN
+    return run.sent_at is None or bool(at - run.sent_at > _SEND_AGAIN)
 
 
 def _mark_sent(run: Run, *, at: dt.datetime) -> bool:
     same = Run.sent_at.is_null() if run.sent_at is None else Run.sent_at == run.sent_at
-    return Run.update(sent_at=at).where((Run.id == run.id) & same).execute() == 1
+    return bool(Run.update(sent_at=at).where((Run.id == run.id) & same).execute() == 1)
 
 
 def next_run(stage: Stage) -> int | None:
@@ -53,8 +53,8 @@ def recover_lost(settings: Settings, *, at: dt.datetime) -> list[int]:
 def _is_dead(run: Run, *, at: dt.datetime) -> bool:
     silence = at - run.lease_at
     if not processes.is_on_this_machine(run.executor):
-        return silence > _LEASE_ELSEWHERE
-    return silence > _LEASE_HERE and not processes.is_alive(run.executor)
+        return bool(silence > _LEASE_ELSEWHERE)
+    return bool(silence > _LEASE_HERE) and not processes.is_alive(run.executor)
 
 
 def _lose(run: Run, settings: Settings, *, at: dt.datetime) -> bool:

@@ -153,12 +153,10 @@ def _add(count: HostCount, status: str, data: dict[str, Any]) -> None:
         count.changed += 1
 
 
-def to_row(
-    run_id: int, event: dict[str, Any], *, log_start: int, log_end: int, at: dt.datetime
-) -> dict[str, Any]:
+def to_row(run_id: int, event: dict[str, Any], *, log_start: int, log_end: int, at: dt.datetime) -> dict[str, Any]:
     """One event of ansible-runner as a row of RunEvent: names and numbers, and a message only for what went wrong."""
     data = event.get("event_data") or {}
-    result = data.get("res") if isinstance(data.get("res"), dict) else {}
+    result: dict[str, Any] = data["res"] if isinstance(data.get("res"), dict) else {}
     return {
         "run": run_id,
         "counter": event["counter"],

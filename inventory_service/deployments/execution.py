@@ -26,7 +26,8 @@ from inventory_service.deployments.events import EventWriter
 from inventory_service.deployments.sources import Source, find_playbook
 from inventory_service.errors import CallboardError
 from inventory_service.models import Host, Release, Run, RunHost
-from inventory_service.registry import hosts, inventory, known_hosts, liveness
+from inventory_service.registry import hosts, known_hosts, liveness
+from inventory_service.registry import inventory as rendering
 from inventory_service.registry.stages import stage_name
 from inventory_service.settings import Settings
 
@@ -165,7 +166,15 @@ def _prepare(run: Run, work: Path, control: Path, *, settings: Settings, clock: 
     if not chosen:
         raise CallboardError(f"No hosts matched: {stage_name(stage)} has no live host for this run.")
     _freeze(run, revision, release, listing, chosen, at=clock.now())
-    call = _call(run, work, control, source, release, revision, listing, chosen, settings=settings)
+    call = _call(
+        run,
+        settings=settings,
+        work=work,
+        control_dir=control,
+        inventory=_write_inventory(work, listing),
+        chosen=chosen,
+        extra_vars=_extra_vars(run, source, release, revision, work),
+    )
     return Prepared(call, tuple(chosen), release)
 
 
@@ -195,10 +204,10 @@ def _release(run: Run, source: Source, *, at: dt.datetime) -> Release | None:
 def _frozen_inventory(run: Run, release: Release | None, *, settings: Settings, at: dt.datetime) -> dict[str, Any]:
     """The live hosts of this moment. A release brings the variables with which it was made."""
     judge = liveness.judge(at=at, gone_after_seconds=settings.gone_after_seconds)
-    listing = inventory.render(run.stage, judge=judge)
+    listing = rendering.render(run.stage, judge=judge)
     if release is not None:
-        own = inventory.server_variables(run.stage, {"number": release.number, "revision": release.revision})
-        group = inventory.own_group(run.stage)
+        own = rendering.server_variables(run.stage, {"number": release.number, "revision": release.revision})
+        group = rendering.own_group(run.stage)
         listing[group]["vars"] = {**release.variables, **own}
     return listing
 
@@ -228,27 +237,25 @@ def _freeze(
 
 def _call(
     run: Run,
-    work: Path,
-    control: Path,
-    source: Source,
-    release: Release | None,
-    revision: str,
-    listing: dict[str, Any],
-    chosen: list[Host],
     *,
     settings: Settings,
+    work: Path,
+    control_dir: Path,
+    inventory: Path,
+    chosen: list[Host],
+    extra_vars: dict[str, Any],
 ) -> runner.PlaybookCall:
     shipped = _SHIPPED if run.kind in statuses.RELEASE_KINDS else ()
     return runner.PlaybookCall(
         private_dir=work,
         project_dir=work / "source",
         playbook=find_playbook(work / "source", run.playbook, shipped=shipped),
-        inventory=_write_inventory(work, listing),
+        inventory=inventory,
         known_hosts=_write(work / "known_hosts", known_hosts.render(chosen)),
-        control_dir=control,
+        control_dir=control_dir,
         ssh_key=settings.ssh_key_path,
         content_dir=content_dir(),
-        extra_vars=_extra_vars(run, source, release, revision, work),
+        extra_vars=extra_vars,
         limit=tuple(host.name for host in chosen),
         tags=tuple(run.tags),
         skip_tags=tuple(run.skip_tags),
@@ -333,4 +340,3 @@ def _record_release(
         releases.make_desired(run.stage, release, at=at)
     if is_good or ending.status == statuses.FAILED:
         releases.record_on_hosts(release, reached, is_held=is_partial and is_good)
-

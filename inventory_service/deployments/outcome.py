@@ -66,7 +66,8 @@ def judge_run(
     *, return_code: int, is_canceled: bool, is_timeout: bool, counts: Mapping[str, HostCount], expected: Iterable[str]
 ) -> Ending:
     """Ansible ends with 0 in many cases that are no success, so success is: code 0, somebody was worked on, and no
-    expected host failed or was unreachable."""
+    expected host failed or was unreachable.
+    """
     expected = list(expected)
     bad = [name for name in expected if name in counts and counts[name].status in (FAILED, UNREACHABLE)]
     touched = [name for name in expected if name in counts and counts[name].status != UNTOUCHED]

@@ -46,7 +46,7 @@ def before(stage: Stage, number: int | None) -> Release:
     query = Release.select().where((Release.stage == stage) & Release.succeeded_at.is_null(False))
     if number is not None:
         query = query.where(Release.number < number)
-    row = query.order_by(Release.number.desc()).first() if number is not None else None
+    row: Release | None = query.order_by(Release.number.desc()).first() if number is not None else None
     if row is None:
         raise ConflictError(f"The stage {stage_name(stage)} has no earlier successful release to go back to.")
     return row

@@ -167,7 +167,7 @@ def cancel(run: Run, *, actor: audit.Actor, at: dt.datetime) -> Run:
 def get(run_id: int) -> Run:
     """The run of that number, with its stage and project. Raises NotFoundError."""
     query = Run.select(Run, Stage, Project).join(Stage).join(Project)
-    run = query.where(Run.id == run_id).first() if 0 < run_id < 2**62 else None
+    run: Run | None = query.where(Run.id == run_id).first() if 0 < run_id < 2**62 else None
     if run is None:
         raise NotFoundError(f"There is no run {run_id}.")
     return run
@@ -200,5 +200,5 @@ def list_runs(
 
 def last_run(stage: Stage) -> Run | None:
     """The stage's newest run."""
-    return Run.select().where(Run.stage == stage).order_by(Run.id.desc()).first()
-
+    run: Run | None = Run.select().where(Run.stage == stage).order_by(Run.id.desc()).first()
+    return run

@@ -63,7 +63,7 @@ class Source:
         """A fresh work tree of the revision at `target`."""
         if self.project.source_kind == FOLDER:
             with tarfile.open(self._kept_archive(revision)) as archive:
-                archive.extractall(target, filter="tar")  # noqa: S202 - we packed it ourselves
+                archive.extractall(target, filter="tar")
         else:
             git.checkout(self._mirror, revision, target)
 

@@ -3,7 +3,7 @@
 import peewee as pw
 
 
-def up(migrator, db):  # noqa: C901 - one table after the other
+def up(migrator, db):
     class Table(pw.Model):
         class Meta:
             database = db
@@ -48,7 +48,7 @@ def up(migrator, db):  # noqa: C901 - one table after the other
 
     class Project(Table):
         name = pw.TextField(unique=True)
-        description = pw.TextField(default='')
+        description = pw.TextField(default="")
         source = pw.TextField()
         source_kind = pw.TextField()
         variables = pw.JSONField()
@@ -58,23 +58,23 @@ def up(migrator, db):  # noqa: C901 - one table after the other
     class Stage(Table):
         project = pw.ForeignKeyField(Project)
         name = pw.TextField()
-        description = pw.TextField(default='')
+        description = pw.TextField(default="")
         variables = pw.JSONField()
         ansible_user = pw.TextField(null=True)
         interval_seconds = pw.IntegerField(default=60)
         ttl_seconds = pw.IntegerField(default=300)
         has_simple_join = pw.BooleanField(default=False)
         has_convergence = pw.BooleanField(default=True)
-        default_revision = pw.TextField(default='HEAD')
-        deploy_playbook = pw.TextField(default='deploy.yml')
-        rollback_playbook = pw.TextField(default='rollback.yml')
+        default_revision = pw.TextField(default="HEAD")
+        deploy_playbook = pw.TextField(default="deploy.yml")
+        rollback_playbook = pw.TextField(default="rollback.yml")
         desired_release_number = pw.IntegerField(null=True)
         generation = pw.IntegerField(default=0)
         created_at = pw.BigIntegerField()
         archived_at = pw.BigIntegerField(null=True)
 
         class Meta:
-            indexes = ((('project', 'name'), True),)
+            indexes = ((("project", "name"), True),)
 
     class StageLock(Table):
         stage = pw.ForeignKeyField(Stage)
@@ -85,13 +85,13 @@ def up(migrator, db):  # noqa: C901 - one table after the other
         locked_at = pw.BigIntegerField()
 
         class Meta:
-            indexes = ((('stage', 'holder'), True),)
+            indexes = ((("stage", "holder"), True),)
 
     class JoinToken(Table):
         id = pw.TextField(primary_key=True)
         stage = pw.ForeignKeyField(Stage)
         secret_sha256 = pw.TextField()
-        description = pw.TextField(default='')
+        description = pw.TextField(default="")
         groups = pw.JSONField()
         networks = pw.JSONField()
         maximum_uses = pw.IntegerField(null=True)
@@ -107,7 +107,7 @@ def up(migrator, db):  # noqa: C901 - one table after the other
         name = pw.TextField()
         address = pw.TextField()
         port = pw.IntegerField(default=22)
-        description = pw.TextField(default='')
+        description = pw.TextField(default="")
         groups = pw.JSONField()
         host_keys = pw.JSONField()
         secret_sha256 = pw.TextField(null=True)
@@ -134,7 +134,7 @@ def up(migrator, db):  # noqa: C901 - one table after the other
         converge_after = pw.BigIntegerField(null=True)
 
         class Meta:
-            indexes = ((('stage', 'gone_at'), False),)
+            indexes = ((("stage", "gone_at"), False),)
 
     class Transition(Table):
         host = pw.ForeignKeyField(Host)
@@ -145,7 +145,7 @@ def up(migrator, db):  # noqa: C901 - one table after the other
         reason = pw.TextField()
 
         class Meta:
-            indexes = ((('stage', 'at'), False),)
+            indexes = ((("stage", "at"), False),)
 
     class Release(Table):
         stage = pw.ForeignKeyField(Stage)
@@ -158,7 +158,7 @@ def up(migrator, db):  # noqa: C901 - one table after the other
         succeeded_at = pw.BigIntegerField(null=True)
 
         class Meta:
-            indexes = ((('stage', 'number'), True),)
+            indexes = ((("stage", "number"), True),)
 
     class Run(Table):
         stage = pw.ForeignKeyField(Stage)
@@ -174,7 +174,7 @@ def up(migrator, db):  # noqa: C901 - one table after the other
         is_check = pw.BooleanField(default=False)
         is_diff = pw.BooleanField(default=False)
         extra_vars = pw.JSONField()
-        comment = pw.TextField(default='')
+        comment = pw.TextField(default="")
         created_by = pw.TextField()
         created_at = pw.BigIntegerField()
         started_at = pw.BigIntegerField(null=True)
@@ -193,10 +193,10 @@ def up(migrator, db):  # noqa: C901 - one table after the other
         is_log_cut = pw.BooleanField(default=False)
 
         class Meta:
-            indexes = ((('stage', 'status'), False),)
+            indexes = ((("stage", "status"), False),)
 
     class RunHost(Table):
-        run = pw.ForeignKeyField(Run, on_delete='CASCADE')
+        run = pw.ForeignKeyField(Run, on_delete="CASCADE")
         host = pw.ForeignKeyField(Host, null=True)
         name = pw.TextField()
         address = pw.TextField()
@@ -211,10 +211,10 @@ def up(migrator, db):  # noqa: C901 - one table after the other
         message = pw.TextField(null=True)
 
         class Meta:
-            indexes = ((('run', 'name'), True),)
+            indexes = ((("run", "name"), True),)
 
     class RunEvent(Table):
-        run = pw.ForeignKeyField(Run, on_delete='CASCADE')
+        run = pw.ForeignKeyField(Run, on_delete="CASCADE")
         counter = pw.IntegerField()
         at = pw.BigIntegerField()
         event = pw.TextField()
@@ -230,9 +230,27 @@ def up(migrator, db):  # noqa: C901 - one table after the other
         log_end = pw.BigIntegerField()
 
         class Meta:
-            primary_key = pw.CompositeKey('run', 'counter')
+            primary_key = pw.CompositeKey("run", "counter")
 
     Host.add_index(
         Host.index(Host.stage, Host.name, unique=True, name="host_present_name").where(Host.gone_at.is_null())
     )
-    db.create_tables([ServiceState, JobTick, User, ApiToken, AuditEntry, Project, Stage, StageLock, JoinToken, Host, Transition, Release, Run, RunHost, RunEvent])
+    db.create_tables(
+        [
+            ServiceState,
+            JobTick,
+            User,
+            ApiToken,
+            AuditEntry,
+            Project,
+            Stage,
+            StageLock,
+            JoinToken,
+            Host,
+            Transition,
+            Release,
+            Run,
+            RunHost,
+            RunEvent,
+        ]
+    )

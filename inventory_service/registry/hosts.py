@@ -75,7 +75,9 @@ def enrol(token: str, request: Enrolment, *, peer: str, judge: liveness.Judge) -
             join_tokens.spend(join_token)
             return _admit(join_token.stage, fields, join_token=join_token, judge=judge)
     except pw.IntegrityError as error:
-        raise ConflictError(f"The name {fields['name']!r} was just taken by another machine. Choose another.") from error
+        raise ConflictError(
+            f"The name {fields['name']!r} was just taken by another machine. Choose another."
+        ) from error
 
 
 def _claimed_address(request: Enrolment, join_token: JoinToken, peer: str) -> str:
@@ -105,9 +107,7 @@ def _enrolled_fields(request: Enrolment, address: str) -> dict[str, Any]:
     }
 
 
-def _admit(
-    stage: Stage, fields: dict[str, Any], *, join_token: JoinToken, judge: liveness.Judge
-) -> tuple[Host, str]:
+def _admit(stage: Stage, fields: dict[str, Any], *, join_token: JoinToken, judge: liveness.Judge) -> tuple[Host, str]:
     present = find_present(stage, fields["name"])
     if present is not None and _is_same_machine(present, fields):
         return _readmit(present, fields, judge=judge)
@@ -173,7 +173,7 @@ def find_present(stage: Stage, name: str) -> Host | None:
 
 def get_host(host_id: str) -> Host:
     """The host of that id, present or gone, with its stage and project. Raises NotFoundError."""
-    row = Host.select(Host, Stage, Project).join(Stage).join(Project).where(Host.id == host_id).first()
+    row: Host | None = Host.select(Host, Stage, Project).join(Stage).join(Project).where(Host.id == host_id).first()
     if row is None:
         raise NotFoundError(f"There is no host {host_id[:40]!r}.")
     return row
@@ -182,7 +182,7 @@ def get_host(host_id: str) -> Host:
 def authenticate(token: str) -> Host:
     """The present host that owns the token. Raises UnauthorizedError, or GoneError when the host has left."""
     parts = credentials.split(token)
-    row = (
+    row: Host | None = (
         Host.select(Host, Stage, Project).join(Stage).join(Project).where(Host.id == parts[1]).first()
         if parts and parts[0] == PREFIX
         else None
@@ -190,7 +190,9 @@ def authenticate(token: str) -> Host:
     if parts is None or row is None or not credentials.matches(parts[2], row.secret_sha256):
         raise UnauthorizedError(_REFUSED)
     if row.gone_at is not None or row.stage.archived_at is not None:
-        raise GoneError(f"The host {row.name!r} has left the stage ({row.gone_reason or 'stage archived'}). Enrol again.")
+        raise GoneError(
+            f"The host {row.name!r} has left the stage ({row.gone_reason or 'stage archived'}). Enrol again."
+        )
     return row
 
 
@@ -199,7 +201,7 @@ def heartbeat(host: Host, beat: Heartbeat, *, judge: liveness.Judge) -> Renewal:
     is_duplicate = beat.boot_id == host.boot_id and host.sequence is not None and beat.seq <= host.sequence
     if not is_duplicate:
         with database.atomic():
-            Host.update(**_beaten_fields(host, beat, at=judge.at)).where(Host.id == host.id).execute()
+            Host.update(**_beaten_fields(beat, at=judge.at)).where(Host.id == host.id).execute()
             _renew(host, judge=judge, reason="heartbeat")
     fresh = get_host(host.id)
     return Renewal(
@@ -212,7 +214,7 @@ def heartbeat(host: Host, beat: Heartbeat, *, judge: liveness.Judge) -> Renewal:
     )
 
 
-def _beaten_fields(host: Host, beat: Heartbeat, *, at: dt.datetime) -> dict[str, Any]:
+def _beaten_fields(beat: Heartbeat, *, at: dt.datetime) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "boot_id": beat.boot_id,
         "sequence": beat.seq,

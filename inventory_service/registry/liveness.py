@@ -29,7 +29,8 @@ class Judge:
 
     def silent_since(self, host: Host) -> dt.datetime:
         """The moment from which this host's silence counts."""
-        return max(host.last_seen_at, self.grace_from)
+        last_seen_at: dt.datetime = host.last_seen_at
+        return max(last_seen_at, self.grace_from)
 
     def stale_at(self, host: Host, stage: Stage) -> dt.datetime:
         """When the lease runs out unless a heartbeat comes."""
@@ -70,4 +71,5 @@ def grace_from() -> dt.datetime:
 
 def begin_grace(*, at: dt.datetime) -> None:
     """From now on silence counts anew: nobody is declared stale for what was before."""
-    ServiceState.replace(key=_GRACE_KEY, value=at.timestamp()).execute()
+    row = ServiceState.insert(key=_GRACE_KEY, value=at.timestamp())
+    row.on_conflict(conflict_target=[ServiceState.key], preserve=[ServiceState.value]).execute()

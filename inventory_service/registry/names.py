@@ -13,7 +13,9 @@ from inventory_service.errors import InvalidError
 
 _SLUG = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _GROUP = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_DNS_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?)*")
+_DNS_NAME = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?)*"
+)
 _USER = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
 _RESERVED_HOSTS = frozenset({"localhost", "all", "ungrouped", "127.0.0.1", "::1"})
 _RESERVED_GROUPS = frozenset({"all", "ungrouped", "behind", "draining", "localhost"})

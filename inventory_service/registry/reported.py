@@ -67,7 +67,9 @@ def check_metrics(metrics: dict[str, float]) -> dict[str, float]:
         raise InvalidError.at("metrics", f"More than {_MOST_METRICS} metrics; report fewer of them.")
     for key, value in metrics.items():
         if not _KEY.fullmatch(key) or not math.isfinite(value):
-            raise InvalidError.at("metrics", f"The metric {key[:40]!r} needs a name of a-z, 0-9, _ and a finite number.")
+            raise InvalidError.at(
+                "metrics", f"The metric {key[:40]!r} needs a name of a-z, 0-9, _ and a finite number."
+            )
     return metrics
 
 

@@ -132,7 +132,8 @@ def _check_group_is_free(group: str) -> None:
     for stage in Stage.select(Stage, Project).join(Project):
         if names.stage_group(stage.project.name, stage.name) == group:
             raise ConflictError(
-                f"The stage {stage.project.name}/{stage.name} has the Ansible group {group!r} already; choose another name."
+                f"The stage {stage.project.name}/{stage.name} has the Ansible group {group!r} already; "
+                "choose another name."
             )
 
 
@@ -210,7 +211,7 @@ def list_stages(project: Project | None = None) -> list[Stage]:
 
 def get_stage(project: str, name: str) -> Stage:
     """The stage of that name. Raises NotFoundError."""
-    row = (
+    row: Stage | None = (
         Stage.select(Stage, Project)
         .join(Project)
         .where((Project.name == project) & (Stage.name == name) & Stage.archived_at.is_null())

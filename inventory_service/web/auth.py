@@ -41,11 +41,12 @@ def check_request() -> None:
         return
     needed = getattr(current_app.view_functions[request.endpoint], "callboard_access", None)
     if needed in (PUBLIC, HOST, JOIN, SIMPLE):
-        return _CHECKS[needed]()
+        _CHECKS[needed]()
+        return
     if needed not in roles.ROLES:
         raise ForbiddenError("This route declares no access.")
-    g.principal = _principal()
-    return g.principal.require(needed)
+    g.principal = principal = _principal()
+    principal.require(needed)
 
 
 def _nobody() -> None:

@@ -62,7 +62,7 @@ def stage(row: Stage) -> dict[str, Any]:
 
 def lock(row: StageLock | None) -> dict[str, Any] | None:
     """A person's lock."""
-    return row and {"locked_by": row.locked_by, "reason": row.reason, "locked_at": iso(row.locked_at)}
+    return None if row is None else {"locked_by": row.locked_by, "reason": row.reason, "locked_at": iso(row.locked_at)}
 
 
 def _run_of(row: StageLock | None) -> int | None:
@@ -191,7 +191,7 @@ def run(row: Run) -> dict[str, Any]:
 def _seconds(row: Run) -> float | None:
     if row.started_at is None or row.ended_at is None:
         return None
-    return round((row.ended_at - row.started_at).total_seconds(), 3)
+    return round(float((row.ended_at - row.started_at).total_seconds()), 3)
 
 
 def run_host(row: RunHost) -> dict[str, Any]:

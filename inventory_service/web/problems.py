@@ -96,5 +96,5 @@ def _on_busy_database(error: pw.OperationalError) -> Response:
 
 
 def _on_surprise(error: Exception) -> Response:
-    log.exception("unexpected error on %s %s", request.method, request.path, exc_info=error)
+    log.error("unexpected error on %s %s", request.method, request.path, exc_info=error)
     return _answer(500, "Internal error", "Callboard failed to answer this; its log has the details.")

@@ -8,7 +8,7 @@ from flask_openapi import APIBlueprint, Tag
 from pydantic import BaseModel, ConfigDict, Field
 
 _PROBLEM = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
-_RESPONSES: dict[str, Any] = {
+_RESPONSES: Any = {
     "400": {"description": "The body or the request is malformed", **_PROBLEM},
     "401": {"description": "No token, or one that does not hold", **_PROBLEM},
     "403": {"description": "The token does not reach this far", **_PROBLEM},

@@ -66,9 +66,7 @@ def patch_project(path: ProjectPath, body: ProjectChange) -> dict[str, Any]:
     """Only the given fields change."""
     row = auth.reach_project(path.project)
     changes = body.model_dump(exclude_none=True)
-    return present.project(
-        stages.update_project(row, changes=changes, actor=auth.caller().actor, at=context.now())
-    )
+    return present.project(stages.update_project(row, changes=changes, actor=auth.caller().actor, at=context.now()))
 
 
 @api.delete("/projects/<project>", summary="Archive a project")

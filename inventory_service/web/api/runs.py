@@ -97,7 +97,8 @@ def _idempotency_key() -> str | None:
 @auth.access(VIEWER)
 def list_runs(query: RunQuery) -> dict[str, Any]:
     """Filtered by stage, status, kind, user, or text of comment and revision."""
-    stage = auth.reach_stage(*(query.stage.split("/", 1) + [""])[:2]) if query.stage else None
+    project, _, name = (query.stage or "").partition("/")
+    stage = auth.reach_stage(project, name) if query.stage else None
     before = int(query.cursor) if query.cursor and query.cursor.isdecimal() else None
     rows = requests.list_runs(
         stage=stage,

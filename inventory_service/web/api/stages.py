@@ -84,9 +84,7 @@ def get_stage(path: StagePath) -> dict[str, Any]:
 def patch_stage(path: StagePath, body: StageFields) -> dict[str, Any]:
     """Only the given fields change."""
     row = auth.reach_stage(path.project, path.stage)
-    return present.stage(
-        stages.update_stage(row, change=body.change(), actor=auth.caller().actor, at=context.now())
-    )
+    return present.stage(stages.update_stage(row, change=body.change(), actor=auth.caller().actor, at=context.now()))
 
 
 @api.delete("/stages/<project>/<stage>", summary="Archive a stage")
