@@ -1,0 +1,23 @@
+# make demo   plays the whole story on this machine    make demo-stop   ends it
+# make test   the whole test suite                     make bench       the benchmarks
+.PHONY: demo demo-stop test check lock clean
+
+demo:
+	@tools/setup runtime
+	@.venv/bin/callboard demo
+
+demo-stop:
+	@.venv/bin/callboard demo --stop
+
+test: check
+	@.venv/bin/python -m pytest
+
+check:
+	@tools/setup dev
+	@tools/check
+
+lock:
+	@tools/lock
+
+clean:
+	rm -rf .venv .demo .pytest_cache .mypy_cache .ruff_cache
