@@ -86,7 +86,9 @@ class Story:
         timings = ["--interval-seconds", str(_INTERVAL_SECONDS), "--ttl-seconds", str(_TTL_SECONDS)]
         own = ["--ansible-user", _user(), "-e", json.dumps(variables), "--default-revision", "main"]
         self._callboard("stage", "add", STAGE, *timings, *own)
-        made = self._callboard("join-token", "add", STAGE, "--group", "web", "--network", _NETWORK, "--json", quiet=True)
+        made = self._callboard(
+            "join-token", "add", STAGE, "--group", "web", "--network", _NETWORK, "--json", quiet=True
+        )
         self._join_token = json.loads(made)["token"]
 
     def _boot_three(self) -> None:
@@ -132,7 +134,9 @@ class Story:
         gone_after = time.monotonic() - killed
         click.echo(f"   out after {gone_after:.1f} s")
         if gone_after > _TTL_SECONDS + 2:
-            raise StoryError(f"{victim.name} stayed in the inventory for {gone_after:.1f} s; its ttl is {_TTL_SECONDS} s.")
+            raise StoryError(
+                f"{victim.name} stayed in the inventory for {gone_after:.1f} s; its ttl is {_TTL_SECONDS} s."
+            )
         self._show_hosts()
 
     def _roll_back(self) -> None:
@@ -268,4 +272,3 @@ def _try(call: Callable[[], str]) -> str:
 def _shown(arguments: tuple[str, ...]) -> str:
     words = ["'…'" if word.startswith("{") else f'"{word}"' if " " in word else word for word in arguments]
     return " ".join(words)
-

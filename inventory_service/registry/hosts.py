@@ -16,6 +16,7 @@ from inventory_service.database import database
 from inventory_service.errors import ConflictError, ForbiddenError, GoneError, NotFoundError, UnauthorizedError
 from inventory_service.models import Host, JoinToken, Project, Release, Stage, Transition
 from inventory_service.registry import join_tokens, liveness, names, reported, transitions
+from inventory_service.registry.groups import check_groups, refuse_group_name
 
 PREFIX = "cbh_"
 _REFUSED = "This host token does not hold. Enrol the host again with a join token of its stage."
@@ -119,7 +120,7 @@ def _admit(stage: Stage, fields: dict[str, Any], *, join_token: JoinToken, judge
     _refuse_taken_address(stage, fields, judge=judge)
     if present is not None:
         _end(present, "replaced by a new machine of that name", at=judge.at)
-    _refuse_group_name(stage, fields["name"])
+    refuse_group_name(stage, fields["name"])
     minted = credentials.mint(PREFIX)
     host = Host.create(
         id=minted.id,
@@ -158,12 +159,6 @@ def _refuse_taken_address(stage: Stage, fields: dict[str, Any], *, judge: livene
             raise ConflictError(
                 f"The live host {other.name!r} has the address {fields['address']} port {fields['port']} already."
             )
-
-
-def _refuse_group_name(stage: Stage, name: str) -> None:
-    groups = {group for token in JoinToken.select().where(JoinToken.stage == stage) for group in token.groups}
-    if name in groups:
-        raise ConflictError(f"The stage has a group named {name!r}; a host of that name would take its place in plays.")
 
 
 def find_present(stage: Stage, name: str) -> Host | None:
@@ -298,7 +293,7 @@ def put(
         host = Host.create(
             id=credentials.new_id(),
             stage=stage,
-            groups=sorted({names.check_group(group) for group in groups}),
+            groups=check_groups(stage, groups),
             host_keys=[],
             enrolled_at=judge.at,
             last_seen_at=judge.at,
@@ -333,7 +328,7 @@ def change(
     """Drain, quarantine, release from quarantine, regroup, describe, or vouch for host keys; only what is given."""
     fields: dict[str, Any] = {"is_draining": is_draining, "description": description}
     if groups is not None:
-        fields["groups"] = sorted({names.check_group(group) for group in groups})
+        fields["groups"] = check_groups(host.stage, groups)
     if host_keys is not None:
         fields["host_keys"] = reported.check_host_keys(host_keys)
     if is_quarantined is not None:

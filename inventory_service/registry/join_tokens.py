@@ -8,6 +8,7 @@ from inventory_service import audit, credentials
 from inventory_service.errors import ForbiddenError, NotFoundError, UnauthorizedError
 from inventory_service.models import JoinToken, Stage
 from inventory_service.registry import names
+from inventory_service.registry.groups import check_groups
 
 PREFIX = "cbj_"
 _REFUSED = "This join token does not hold. Ask for a new one: it may be mistyped, expired, used up or revoked."
@@ -31,7 +32,7 @@ def create(
         stage=stage,
         secret_sha256=minted.secret_sha256,
         description=description,
-        groups=sorted({names.check_group(group) for group in groups or []}),
+        groups=check_groups(stage, groups or []),
         networks=[names.check_network(network) for network in networks or []],
         maximum_uses=maximum_uses,
         created_by=actor.name,

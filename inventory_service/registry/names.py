@@ -50,7 +50,7 @@ def check_host_name(name: str, *, address: str, loc: str = "name") -> str:
         return _own_address(lowered, address, loc)
     if not _DNS_NAME.fullmatch(lowered):
         raise InvalidError.at(loc, f"{name[:60]!r} is no valid host name: use letters, digits, dots and hyphens.")
-    if _GROUP.fullmatch(lowered) and lowered.startswith(_RESERVED_PREFIXES):
+    if lowered in _RESERVED_GROUPS or lowered.startswith(_RESERVED_PREFIXES):
         raise InvalidError.at(loc, f"A host can't be named {name!r}: groups are named like that.")
     return lowered
 

@@ -35,11 +35,23 @@ def access(kind: str) -> Callable[[View], View]:
     return mark
 
 
+def body_limit(size: int) -> Callable[[View], View]:
+    """Declare that a route's body may have at most `size` bytes."""
+
+    def mark(view: View) -> View:
+        view.callboard_body_limit = size  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
 def check_request() -> None:
     """Before each API request, before its body is looked at."""
     if request.url_rule is None or request.endpoint is None:
         return
-    needed = getattr(current_app.view_functions[request.endpoint], "callboard_access", None)
+    view = current_app.view_functions[request.endpoint]
+    request.max_content_length = getattr(view, "callboard_body_limit", request.max_content_length)
+    needed = getattr(view, "callboard_access", None)
     if needed in (PUBLIC, HOST, JOIN, SIMPLE):
         _CHECKS[needed]()
         return

@@ -7,6 +7,8 @@ from typing import Any
 from flask_openapi import APIBlueprint, Tag
 from pydantic import BaseModel, ConfigDict, Field
 
+from inventory_service.web import auth
+
 _PROBLEM = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
 _RESPONSES: Any = {
     "400": {"description": "The body or the request is malformed", **_PROBLEM},
@@ -39,8 +41,8 @@ class Problem(BaseModel):
 
 
 def blueprint(name: str, description: str) -> APIBlueprint:
-    """An API blueprint under /api/v1."""
-    return APIBlueprint(
+    """An API blueprint under /api/v1, behind the access check."""
+    made = APIBlueprint(
         name,
         __name__,
         url_prefix="/api/v1",
@@ -48,6 +50,8 @@ def blueprint(name: str, description: str) -> APIBlueprint:
         abp_security=[{"token": []}],
         abp_responses=_RESPONSES,
     )
+    made.before_request(auth.check_request)
+    return made
 
 
 class ProjectPath(BaseModel):

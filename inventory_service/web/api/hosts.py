@@ -20,6 +20,7 @@ from inventory_service.web.api.common import HostPath, Paging, StageHostPath, St
 api = blueprint("hosts", "Machines: enrol, renew, leave; and what is known about them")
 
 HEARTBEAT_LIMIT = 16 * 1024
+ENROL_LIMIT = 64 * 1024
 Name = Annotated[str, Field(min_length=1, max_length=253)]
 Line = Annotated[str, Field(max_length=4096)]
 
@@ -75,6 +76,7 @@ class HostChange(Strict):
 
 @api.post("/enrol", summary="Enter a stage with a join token")
 @auth.access(auth.JOIN)
+@auth.body_limit(ENROL_LIMIT)
 def enrol(body: EnrolBody) -> tuple[dict[str, Any], int]:
     """The answer carries the host's own token, once."""
     request = hosts.Enrolment(
@@ -101,6 +103,7 @@ def enrol(body: EnrolBody) -> tuple[dict[str, Any], int]:
 
 @api.post("/heartbeat", summary="Renew the calling host's lease")
 @auth.access(auth.HOST)
+@auth.body_limit(HEARTBEAT_LIMIT)
 def heartbeat(body: HeartbeatBody) -> dict[str, Any]:
     """Level-triggered: the answer says what should be, so that a lost one does no harm."""
     beat = hosts.Heartbeat(
