@@ -74,13 +74,17 @@ def descendants(pid: int) -> list[int]:
 
 
 def marked(variable: str, value: str) -> list[int]:
-    """Processes of this user whose environment holds `variable=value`, this one not counted."""
+    """Processes of this user whose environment holds `variable=value`, this one not counted.
+
+    A value that ends in `#` stands for all that begin with it.
+    """
     wanted, found = f"{variable}={value}".encode(), []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         with contextlib.suppress(OSError):
-            if wanted in (entry / "environ").read_bytes().split(b"\0"):
+            entries = (entry / "environ").read_bytes().split(b"\0")
+            if any(line.startswith(wanted) if wanted.endswith(b"#") else line == wanted for line in entries):
                 found.append(int(entry.name))
     return found
 

@@ -11,8 +11,8 @@ import click
 
 from inventory_service.demo import story
 from inventory_service.demo.hosts import LoopbackHostError
-from inventory_service.demo.machine import MachineError
-from inventory_service.demo.service import ServiceError, free_port, is_port_free
+from inventory_service.demo.machine import MachineError, is_free
+from inventory_service.demo.service import ServiceError, free_port
 from inventory_service.demo.story import Story, StoryError
 from inventory_service.errors import CallboardError
 
@@ -46,7 +46,7 @@ def _play_once() -> int:
 
 def _play_and_stay(folder: Path, port: int) -> int:
     story.stop(folder)
-    if not is_port_free(port):
+    if not is_free("127.0.0.1", port):
         raise CallboardError(f"Port {port} is taken. Stop what listens there, or choose another: callboard demo --port")
     folder.mkdir(parents=True, exist_ok=True)
     played = Story(folder, port=port)

@@ -16,8 +16,8 @@ from typing import Any
 import asyncssh
 
 CHUNK_BYTES = 65536
-# What a command left behind may hold its output open; sessions end without waiting for that.
-DRAIN_SECONDS = 1.0
+# What a command left behind may hold its output open; a session ends when that has been quiet for so long.
+QUIET_SECONDS = 0.5
 
 _running: set[asyncio.Task[None]] = set()
 
@@ -71,12 +71,16 @@ async def run_command(process: asyncssh.SSHServerProcess[bytes]) -> None:
     assert child.stdin
     assert child.stdout
     assert child.stderr
+    exited = asyncio.Event()
     feeding = _start(_feed(process.stdin, child.stdin))
-    draining = [_start(_drain(child.stdout, process.stdout)), _start(_drain(child.stderr, process.stderr))]
+    draining = [
+        _start(_drain(child.stdout, process.stdout, exited)),
+        _start(_drain(child.stderr, process.stderr, exited)),
+    ]
     code = await child.wait()
-    await asyncio.wait(draining, timeout=DRAIN_SECONDS)
-    for task in (feeding, *draining):
-        task.cancel()
+    exited.set()
+    await asyncio.wait(draining)
+    feeding.cancel()
     _exit(process, code)
 
 
@@ -103,14 +107,25 @@ async def _feed(source: asyncssh.SSHReader[bytes], sink: asyncio.StreamWriter) -
         sink.close()
 
 
-async def _drain(source: asyncio.StreamReader, sink: asyncssh.SSHWriter[bytes]) -> None:
-    """Copy what the command says until it ends or the client is gone."""
+async def _drain(source: asyncio.StreamReader, sink: asyncssh.SSHWriter[bytes], exited: asyncio.Event) -> None:
+    """Copy what the command says until it ends or the client is gone, however slowly that one reads."""
     try:
-        while data := await source.read(CHUNK_BYTES):
+        while data := await _read(source, exited):
             sink.write(data)
             await sink.drain()
     except (OSError, asyncssh.Error):
         pass
+
+
+async def _read(source: asyncio.StreamReader, exited: asyncio.Event) -> bytes:
+    """The next bytes; empty at the end, or when the command has exited and nothing comes any more."""
+    reading, leaving = asyncio.ensure_future(source.read(CHUNK_BYTES)), asyncio.ensure_future(exited.wait())
+    await asyncio.wait({reading, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({reading}, timeout=QUIET_SECONDS)
+    leaving.cancel()
+    if reading.cancel():
+        return b""
+    return reading.result()
 
 
 def _exit(process: asyncssh.SSHServerProcess[bytes], code: int) -> None:

@@ -186,8 +186,9 @@ class LoopbackHost:
 
     def _members(self) -> set[int]:
         """Every process of this machine: the server, its sessions, what they started, what was spawned."""
-        roots = {pid for pid in (self.pid, *(p.pid for p in self._spawned if p.poll() is None)) if pid}
-        return processes.descendants(roots | processes.marked(self.folder))
+        known = filter(None, (self._server, *self._spawned))
+        roots = {process.pid for process in known if process.poll() is None} | processes.marked(self.folder)
+        return processes.descendants(roots | ({self.pid} if self.pid else set()))
 
     def _reap(self) -> None:
         for process in filter(None, (self._server, *self._spawned)):

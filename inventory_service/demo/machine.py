@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -13,6 +14,23 @@ from inventory_service.demo.hosts import LoopbackHost
 
 APP_PORT = 8580
 SSH_PORT = 2285
+
+
+def free_network() -> str:
+    """The first three numbers of a loopback network whose machines nobody else plays, such as `127.0.85`."""
+    candidates = [f"127.0.{number}" for number in range(85, 125)]
+    return next(network for network in candidates if all(is_free(f"{network}.{last}") for last in range(11, 15)))
+
+
+def is_free(address: str, port: int = SSH_PORT) -> bool:
+    """Whether a server could listen there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return False
+    return True
 
 
 class MachineError(RuntimeError):

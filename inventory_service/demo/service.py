@@ -27,7 +27,7 @@ class ServiceError(RuntimeError):
 
 
 class RunningService:
-    """`callboard serve` as a process. `start` returns when it is ready; `token` and `password` are the first start's."""
+    """`callboard serve` as a process. `start` returns when it is ready; `token` and `password` are of its first."""
 
     def __init__(self, folder: Path, *, port: int, environment: Mapping[str, str] | None = None) -> None:
         self.folder = folder
@@ -130,14 +130,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def is_port_free(port: int) -> bool:
-    """Whether a service could listen there."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

@@ -17,12 +17,14 @@ from typing import Any
 
 import click
 
+from inventory_service.adapters import processes
 from inventory_service.cli.output import print_table
 from inventory_service.demo import sample
 from inventory_service.demo.hosts import best_server, missing_sshd_hint
-from inventory_service.demo.machine import APP_PORT, Machine
+from inventory_service.demo.machine import APP_PORT, Machine, free_network
 from inventory_service.demo.processes import end, marked
 from inventory_service.demo.service import RunningService, end_service
+from inventory_service.deployments.execution import MARKER
 
 STAGE = "shop/production"
 _NETWORK = "127.0.0.0/8"
@@ -47,6 +49,7 @@ class Story:
         self.machines: list[Machine] = []
         self._shas: dict[str, str] = {}
         self._join_token = ""
+        self._network = free_network()
         self._step = 0
         self._started = time.monotonic()
 
@@ -101,7 +104,7 @@ class Story:
     def _boot(self, number: int) -> Machine:
         machine = Machine(
             f"web-{number}",
-            f"127.0.85.{10 + number}",
+            f"{self._network}.{10 + number}",
             self.folder / f"web-{number}",
             service_url=self.service.url,
             authorized_key=self.service.client.text("/api/v1/ssh_key"),
@@ -222,6 +225,7 @@ class Story:
         for machine in self.machines:
             machine.kill()
         self.service.stop()
+        _end_runs(self.service.data_dir)
 
 
 def stop(folder: Path) -> bool:
@@ -234,8 +238,15 @@ def stop(folder: Path) -> bool:
     pid = int(pid_file.read_text())
     if str(folder) in _environment(pid):
         end_service(pid)
+    _end_runs(folder / "service" / "data")
     shutil.rmtree(folder)
     return True
+
+
+def _end_runs(data_dir: Path) -> None:
+    """Runs in progress outlive their service; a demo's end with it."""
+    end(lambda: set(processes.marked("CALLBOARD_DATA_DIR", str(data_dir))), grace_seconds=0)
+    end(lambda: set(processes.marked(MARKER, f"{data_dir}#")), grace_seconds=3)
 
 
 def _environment(pid: int) -> str:
