@@ -17,14 +17,16 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 def settings_page() -> str:
-    rows = [
-        f"| `{row.variable}` | {f'`{row.default}`' if row.default else ''} | {row.help} |" for row in settings.TABLE
-    ]
+    rows = [f"| `{row.variable}` | {_code(row.default)} | {row.help} |" for row in settings.TABLE]
     return (
-        "# Settings\nFrom the environment, or from the TOML file that `CALLBOARD_CONFIG` names, with keys in lower case and "
-        "without the prefix.\n`callboard doctor` prints each value with its source.\n\n"
+        "# Settings\nFrom the environment, or from the TOML file that `CALLBOARD_CONFIG` names, with keys in lower case "
+        "and without the prefix.\n`callboard doctor` prints each value with its source.\n\n"
         "| setting | default | what it is |\n|---|---|---|\n" + "\n".join(rows) + "\n"
     )
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
 
 
 def cli_page() -> str:
@@ -61,8 +63,8 @@ def api_page() -> str:
     ]
     return (
         "# HTTP API\nThe live OpenAPI document is at `/openapi/openapi.json`, a page to browse it at `/openapi/`.\n\n"
-        "`Authorization: Bearer …`; errors are JSON problems (RFC 9457); lists page with `?limit=` and `?cursor=`, which "
-        "takes the `next` of the page before; times are ISO 8601 in UTC.\n\n"
+        "`Authorization: Bearer …`; errors are JSON problems (RFC 9457); lists page with `?limit=` and `?cursor=`, "
+        "which takes the `next` of the page before; times are ISO 8601 in UTC.\n\n"
         "| method | path | what it does |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"
         "Beside it: `/agent`, `/agent.sha256`, `/healthz`, `/readyz`, `/metrics`.\n"
     )

@@ -27,9 +27,8 @@ def _processes_of(site: Site, run_id: int) -> list[int]:
 def test_it_streams_the_log_while_the_run_works(site: Site) -> None:
     site.boot("web-1")
     run_id = site.launch(playbook="slow.yml", extra_vars={"seconds": 3})
-    seen: list[tuple[float, str]] = []
-    for piece in site.client.stream(f"/api/v1/runs/{run_id}/log?follow=1"):
-        seen.append((time.monotonic(), piece))
+    pieces = site.client.stream(f"/api/v1/runs/{run_id}/log?follow=1")
+    seen = [(time.monotonic(), piece) for piece in pieces]
     text = "".join(piece for _, piece in seen)
     begun = next(moment for moment, piece in seen if "TASK [Begin]" in piece)
     assert "PLAY RECAP" in text
