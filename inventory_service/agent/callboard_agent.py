@@ -230,7 +230,7 @@ def default_folder() -> str:
 
 
 class Store:
-    """The state folder (0700): state.json, last.json, lock, join-token and ec2.json, each 0600."""
+    """The state folder (0700): state.json, last.json, lock, join-token, ec2.json, installed.json, each 0600."""
 
     def __init__(self, folder: str) -> None:
         """Touches nothing yet; `create` makes the folder."""
@@ -802,7 +802,8 @@ def current_release(release_path: str) -> Dict[str, Any] | None:
     revision = first_line(os.path.join(link, "REVISION"), follow=False)
     return {
         "name": name if RELEASE.match(name) else None,
-        "number": int(name) if re.match(r"[0-9]{1,15}\Z", name) else None,
+        # A stage counts its releases; a name such as 20261123140300 is a time and no such number.
+        "number": int(name) if re.match(r"[0-9]{1,9}\Z", name) else None,
         "revision": revision if revision and REVISION.match(revision) else None,
     }
 
@@ -1087,11 +1088,14 @@ def _beat_for_ever(store: Store) -> NoReturn:
 
 def _beat_in_loop(store: Store) -> float:
     """One beat of the loop; seconds until the next."""
+    state = enrolled(store)
+    if has_left(state):
+        return state.interval_seconds
     with store.lock(0) as is_held:
         if not is_held:
             return 1.0
         last = renew_or_enrol(store, REQUEST_SECONDS + GAUGES_SECONDS)
-    report(enrolled(store), last)
+    report(state, last)
     return float(last["next_in_seconds"])
 
 
@@ -1227,7 +1231,7 @@ ConditionPathExists={how.folder}/state.json
 Type=oneshot
 ExecStart={how.command("beat")}
 TimeoutStartSec=58
-ReadWritePaths={how.folder}
+ReadWritePaths=-{how.folder}
 {HARDENING}""",
         f"{UNITS}/{TIMER}": f"""\
 # {MARK}
@@ -1250,14 +1254,13 @@ WantedBy=timers.target
 Description=Callboard goodbye when this host powers off
 Wants=network-online.target
 After=network-online.target nss-lookup.target
-ConditionPathExists={how.folder}/state.json
 
 [Service]
 Type=oneshot
 RemainAfterExit=yes
 ExecStop={how.command("goodbye", "--on-shutdown")}
 TimeoutStopSec=20
-ReadWritePaths={how.folder}
+ReadWritePaths=-{how.folder}
 {HARDENING}
 [Install]
 WantedBy=multi-user.target
@@ -1344,8 +1347,8 @@ def systemctl(*words: str) -> None:
         raise AgentError(f"`systemctl {' '.join(words)}` failed ({error}). Mend that and install again.", WRONG_USE)
 
 
-def put(path: str, text: str) -> bool:
-    """Writes a file that root owns and all may read, in one step; whether it changed. Raises AgentError."""
+def put(path: str, text: str, mode: int = 0o644) -> bool:
+    """Writes a file that all may read, in one step; whether it changed. Raises AgentError."""
     try:
         with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
             if file.read() == text:
@@ -1355,7 +1358,7 @@ def put(path: str, text: str) -> bool:
         fresh = f"{path}.new~"
         with open(fresh, "w", encoding="utf-8") as file:
             file.write(text)
-        os.chmod(fresh, 0o644)
+        os.chmod(fresh, mode)
         os.replace(fresh, path)
     except OSError as error:
         raise AgentError(f"{path} can't be written ({error.strerror}). Run this as root.", WRONG_USE) from None
@@ -1383,17 +1386,52 @@ def check_program(path: str) -> None:
         found = os.stat(name)
         if found.st_uid != 0 or stat.S_IMODE(found.st_mode) & mask:
             raise AgentError(
-                f"{name} can be changed by others than root, so it is not installed. "
-                "Copy the agent to /usr/local/bin/callboard-agent and run that one.",
+                f"{name} can be changed by others than root, so root will not start it each interval. "
+                "Choose another place with --bin-path.",
                 WRONG_USE,
             )
 
 
+def default_program(root: str | None) -> str:
+    """Where the agent belongs: for all of the machine or the image, or for this user."""
+    if root or os.geteuid() == 0:
+        return "/usr/local/bin/callboard-agent"
+    return os.path.expanduser("~/.local/bin/callboard-agent")
+
+
+def place_program(store: Store, program: str, root: str | None) -> bool:
+    """Copies this file to where it will be started from, unless it is there; whether it did.
+
+    A copy is noted in installed.json, so that `uninstall` removes it, and only it.
+    """
+    here, there = os.path.realpath(__file__), below(root, program)
+    if here == os.path.realpath(there):
+        return False
+    with open(here, encoding="utf-8") as file:
+        is_copied = put(there, file.read(), 0o755)
+    if is_copied:
+        inside = Store(below(root, store.folder))
+        inside.create()
+        inside.write("installed.json", json.dumps({"program": program}) + "\n")
+    return is_copied
+
+
+def remove_program(store: Store, root: str | None) -> bool:
+    """Removes the copy that `install` made; whether there was one."""
+    inside = Store(below(root, store.folder))
+    program = (inside.read("installed.json") or {}).get("program")
+    if not isinstance(program, str):
+        return False
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(below(root, program))
+    inside.remove("installed.json")
+    return True
+
+
 def installation(store: Store, arguments: argparse.Namespace) -> Installation:
     """How the agent is to be started here. Raises AgentError for a path that units or cron would change."""
-    program = arguments.bin_path or ("/usr/local/bin/callboard-agent" if arguments.root else os.path.abspath(__file__))
-    root = arguments.root or "/"
-    state = Store(os.path.join(root, store.folder.lstrip("/"))).load()
+    program = arguments.bin_path or default_program(arguments.root)
+    state = Store(below(arguments.root, store.folder)).load()
     interval = int(state.interval_seconds) if state else 60
     for path in (arguments.python, program, store.folder):
         if not PLAIN_PATH.match(path):
@@ -1424,13 +1462,16 @@ def kind_of(arguments: argparse.Namespace) -> str:
 def install(store: Store, arguments: argparse.Namespace) -> bool:
     """Puts the units, the cron entry or the crontab block in place; whether something changed."""
     kind, how = kind_of(arguments), installation(store, arguments)
-    if kind == "user":
-        return change_crontab(with_block(read_crontab(), cron_line(how, "")))
+    is_changed = place_program(store, how.program, arguments.root)
     if not arguments.root and os.geteuid() == 0:
         check_program(how.program)
+    if kind == "user":
+        return change_crontab(with_block(read_crontab(), cron_line(how, ""))) or is_changed
+    if kind == "cron" and not arguments.root and not (shutil.which("cron") or shutil.which("crond")):
+        warn("no cron daemon was found here. Install one, or keep `callboard-agent beat --loop` running.")
     files = systemd_files(how) if kind == "systemd" else cron_files(how)
     # From systemd to cron or back: two schedules would beat side by side.
-    is_changed = remove_files([path for path in installed_paths() if path not in files], arguments.root)
+    is_changed |= remove_files([path for path in installed_paths() if path not in files], arguments.root)
     for path, text in files.items():
         is_changed |= put(below(arguments.root, path), text)
     if kind == "systemd" and not arguments.root:
@@ -1469,13 +1510,15 @@ def remove_files(paths: List[str], root: str | None) -> bool:
     return bool(removed)
 
 
-def uninstall(arguments: argparse.Namespace) -> bool:
-    """Removes exactly what `install` wrote (only of one kind, if asked); whether there was something."""
+def uninstall(store: Store, arguments: argparse.Namespace) -> bool:
+    """Removes exactly what `install` wrote; whether there was something. With a kind, only that schedule."""
     by_kind = {"systemd": [path for path in installed_paths() if path != CRON], "cron": [CRON], "user": []}
     paths = by_kind.get(arguments.kind, installed_paths())
     is_changed = remove_files(paths, arguments.root) if arguments.root or os.geteuid() == 0 else False
     if not arguments.root and arguments.kind in (None, "user") and shutil.which("crontab"):
         is_changed |= change_crontab(without_block(read_crontab()))
+    if arguments.kind is None:
+        is_changed |= remove_program(store, arguments.root)
     return is_changed
 
 
@@ -1569,6 +1612,13 @@ def keep_options(store: Store, state: State, options: Options) -> int:
     return DONE
 
 
+def warn_of_plain_http(url: str) -> None:
+    """Warns when tokens would leave this machine unencrypted."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme == "http" and not re.match(r"(localhost|127\..*|::1)\Z", parts.hostname or ""):
+        warn(f"{url} is not encrypted, so tokens can be read on their way. Use https across networks.")
+
+
 def run_enrol(store: Store, arguments: argparse.Namespace) -> int:
     """`enrol`."""
     store.create()
@@ -1583,6 +1633,7 @@ def run_enrol(store: Store, arguments: argparse.Namespace) -> int:
         if state and not arguments.force and not has_left(state):
             return keep_options(store, state, options)
         token = join_token_of(arguments, store)
+        warn_of_plain_http(options.url)
         state, is_pending = persist(lambda left: enrol(store, options, token, left), arguments.give_up_seconds)
         if arguments.keep_join_token:
             store.write("join-token", token + "\n")
@@ -1615,9 +1666,9 @@ def run_install(store: Store, arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def run_uninstall(_store: Store, arguments: argparse.Namespace) -> int:
+def run_uninstall(store: Store, arguments: argparse.Namespace) -> int:
     """`uninstall`."""
-    say("uninstalled." if uninstall(arguments) else "nothing was installed.")
+    say("uninstalled." if uninstall(store, arguments) else "nothing was installed.")
     return DONE
 
 
@@ -1752,7 +1803,7 @@ def _install_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         kind.add_argument(f"--{name}", dest="kind", action="store_const", const=name, help=text)
     add = commands.add_parser("install", parents=[common, place], help="start the agent each interval")
     add.add_argument("--python", default=sys.executable, metavar="PATH", help="interpreter (%(default)s)")
-    add.add_argument("--bin-path", metavar="PATH", help="where the agent lies (default: this file)")
+    add.add_argument("--bin-path", metavar="PATH", help="where to put the agent (/usr/local/bin, or ~/.local/bin)")
     add.set_defaults(run=run_install)
     remove = commands.add_parser("uninstall", parents=[common, place], help="remove what install wrote")
     remove.set_defaults(run=run_uninstall)
