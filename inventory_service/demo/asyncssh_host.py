@@ -18,6 +18,7 @@ import asyncssh
 CHUNK_BYTES = 65536
 # What a command left behind may hold its output open; a session ends when that has been quiet for so long.
 QUIET_SECONDS = 0.5
+POLL_SECONDS = 0.02
 
 _running: set[asyncio.Task[None]] = set()
 
@@ -77,7 +78,7 @@ async def run_command(process: asyncssh.SSHServerProcess[bytes]) -> None:
         _start(_drain(child.stdout, process.stdout, exited)),
         _start(_drain(child.stderr, process.stderr, exited)),
     ]
-    code = await child.wait()
+    code = await _exit_code(child)
     exited.set()
     await asyncio.wait(draining)
     feeding.cancel()
@@ -93,6 +94,13 @@ def _start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     _running.add(task)
     task.add_done_callback(_running.discard)
     return task
+
+
+async def _exit_code(child: asyncio.subprocess.Process) -> int:
+    """The command's exit code, at once. `child.wait()` also waits for whoever holds its output open."""
+    while child.returncode is None:  # noqa: ASYNC110 - asyncio has no event for it
+        await asyncio.sleep(POLL_SECONDS)
+    return child.returncode
 
 
 async def _feed(source: asyncssh.SSHReader[bytes], sink: asyncio.StreamWriter) -> None:
