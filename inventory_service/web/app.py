@@ -19,7 +19,7 @@ from inventory_service.clock import Clock, SystemClock
 from inventory_service.content import agent_path
 from inventory_service.database import database, open_database
 from inventory_service.settings import Settings
-from inventory_service.web import api, metrics, pages, problems
+from inventory_service.web import api, metrics, pages, problems, reference
 from inventory_service.web.api.common import Problem
 from inventory_service.web.context import Services
 from inventory_service.web.strict_json import StrictRequest
@@ -39,6 +39,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> OpenAPI:
         security_schemes={"token": SecurityScheme(type="http", scheme="bearer")},
         validation_error_callback=problems.on_validation_error,
         validation_error_model=Problem,
+        doc_ui=False,
     )
     app.openapi_version = "3.1.0"
     app.config.update(
@@ -58,6 +59,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> OpenAPI:
     api.register(app)
     pages.register(app)
     metrics.register(app)
+    reference.register(app)
     _serve_agent(app)
     app.after_request(_harden)
     return app

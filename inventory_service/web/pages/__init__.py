@@ -1,12 +1,21 @@
-"""The pages for people."""
+"""The pages for people: server-rendered, small, the same domain functions as the API behind them."""
 
 from __future__ import annotations
 
-from flask import Blueprint, Flask
-from flask_login import LoginManager
+from flask import Flask
+
+from inventory_service.web.pages import dashboard, host, launch, run, runs, session, stage, words
+from inventory_service.web.pages.common import pages
+
+__all__ = ["register"]
+
+# Importing a module of pages adds its routes to the blueprint.
+_MODULES = (dashboard, stage, launch, host, runs, run)
 
 
 def register(app: Flask) -> None:
-    """Add the pages."""
-    LoginManager(app)
-    app.register_blueprint(Blueprint("pages", __name__))
+    """Add the pages, with sign-in and the templates' own words."""
+    session.install(app)
+    words.install(app)
+    app.register_blueprint(pages)
+    session.limit_sign_in(app)

@@ -1,0 +1,86 @@
+"""Hosts as the pages show them: state, release mark, gauges, and how many there are of each. Pure functions."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from inventory_service.models import Host, Stage
+from inventory_service.registry import hosts, liveness
+
+BEHIND, HELD, DRAINING, QUARANTINED = "behind", "held", "draining", "quarantined"
+FILTERS = (*liveness.LISTED, liveness.STALE, liveness.PENDING, BEHIND, HELD, DRAINING, QUARANTINED)
+_GAUGES = (("load1_per_cpu", "CPU"), ("memory_used_ratio", "Memory"), ("disk_used_ratio", "Disk"))
+_HIGH, _VERY_HIGH = 0.8, 0.95
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Gauge:
+    """One measured share. `percent` may pass 100 (load per CPU); `level` is ok, high or very-high."""
+
+    label: str
+    percent: int
+    level: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HostRow:
+    """One line of the table. `mark` is behind, held or empty; `tags` are the filters that it fits."""
+
+    host: Host
+    state: str
+    mark: str
+    tags: frozenset[str]
+    gauges: tuple[Gauge | None, ...]
+
+
+def row(host: Host, stage: Stage, *, judge: liveness.Judge, desired: dict[str, Any] | None) -> HostRow:
+    """The host at the judge's moment."""
+    state = judge.state(host, stage)
+    mark = _mark(host, state, desired)
+    flags = {DRAINING: host.is_draining, QUARANTINED: host.is_quarantined}
+    tags = {state, *([mark] if mark else []), *(flag for flag, is_set in flags.items() if is_set)}
+    return HostRow(host, state, mark, frozenset(tags), tuple(_gauge(host, *gauge) for gauge in _GAUGES))
+
+
+def _mark(host: Host, state: str, desired: dict[str, Any] | None) -> str:
+    if state in liveness.LISTED and not hosts.is_converged(host, desired):
+        return BEHIND
+    return HELD if host.held_release_number is not None else ""
+
+
+def _gauge(host: Host, key: str, label: str) -> Gauge | None:
+    value = (host.metrics or {}).get(key)
+    if value is None:
+        return None
+    level = "very-high" if value >= _VERY_HIGH else "high" if value >= _HIGH else "ok"
+    return Gauge(label, round(value * 100), level)
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts web-2 before web-10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def tally(rows: Iterable[HostRow]) -> Counter[str]:
+    """How many rows fit each filter."""
+    return Counter(tag for one in rows for tag in one.tags)
+
+
+def chosen(rows: Iterable[HostRow], *, state: str, text: str) -> list[HostRow]:
+    """The rows that fit a filter and hold the text in name, address or a group."""
+    words = text.lower().split()
+    return [one for one in rows if (not state or state in one.tags) and _holds(one.host, words)]
+
+
+def _holds(host: Host, words: list[str]) -> bool:
+    searched = " ".join((host.name, host.address, *host.groups, host.revision or "")).lower()
+    return all(word in searched for word in words)
+
+
+def releases_in_use(rows: Iterable[HostRow]) -> Counter[int]:
+    """On how many live hosts each release runs."""
+    return Counter(one.host.release_number for one in rows if one.state in liveness.LISTED and one.host.release_number)

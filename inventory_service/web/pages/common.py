@@ -1,0 +1,66 @@
+"""What holds for every page: who may see it, which forms are believed, what a browser may load."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Response, current_app, g, make_response, redirect, request, url_for
+from flask_login import current_user
+
+from inventory_service.accounts.roles import OPERATOR
+from inventory_service.web import auth
+
+pages = Blueprint("pages", __name__)
+
+_OPEN = ("pages.sign_in",)
+_A_YEAR = "public, max-age=31536000, immutable"
+# Tabler's stylesheet draws its check marks and arrows as data: images.
+_POLICY = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+
+@pages.before_request
+def guard() -> Response | None:
+    """Only signed-in people, and no form that another site sent."""
+    if request.endpoint not in _OPEN:
+        if not current_user.is_authenticated:
+            return _ask_to_sign_in()
+        g.principal = current_user.principal
+    current_app.extensions["csrf"].protect()
+    return None
+
+
+def _ask_to_sign_in() -> Response:
+    if "HX-Request" in request.headers:  # a part of a page: the whole page has to go to the sign-in
+        back = urlsplit(request.headers.get("HX-Current-URL", "/"))
+        response = make_response("", 401)
+        response.headers["HX-Redirect"] = url_for("pages.sign_in", next=f"{back.path}?{back.query}".rstrip("?"))
+        return response
+    wanted = request.full_path.rstrip("?") if request.method == "GET" else "/"
+    return make_response(redirect(url_for("pages.sign_in", next=wanted)))
+
+
+def is_own_path(text: str) -> bool:
+    """Whether the text is a path of this site. Browsers take two slashes for another one, a backslash for a slash,
+    and drop tabs and newlines before they look.
+    """
+    is_plain = not any(char == "\\" or ord(char) <= ord(" ") for char in text)
+    return is_plain and text.startswith("/") and not text.startswith("//")
+
+
+def require_operator() -> None:
+    """For everything that changes something."""
+    auth.caller().require(OPERATOR)
+
+
+@pages.after_app_request
+def protect(response: Response) -> Response:
+    """The content policy of pages, error pages among them; versioned static files may be kept for long."""
+    if request.endpoint == "static" and "v" in request.args and response.status_code < 400:  # noqa: PLR2004
+        response.headers["Cache-Control"] = _A_YEAR
+    if response.mimetype == "text/html" and not request.path.startswith(("/api/", "/openapi")):
+        response.headers["Content-Security-Policy"] = _POLICY
+        response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,51 @@
+"""One host: its state, what it reports, its history, and what people do to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, make_response, redirect, render_template, request, url_for
+
+from inventory_service.deployments import history
+from inventory_service.errors import InvalidError
+from inventory_service.registry import hosts
+from inventory_service.web import auth, context
+from inventory_service.web.pages import board
+from inventory_service.web.pages.common import pages, require_operator
+
+_ACTIONS: dict[str, dict[str, Any]] = {
+    "drain": {"is_draining": True},
+    "undrain": {"is_draining": False},
+    "quarantine": {"is_quarantined": True},
+    "release": {"is_quarantined": False},
+}
+
+
+@pages.get("/hosts/<host>")
+def host(host: str) -> str:
+    """Also for hosts that have gone."""
+    row = auth.reach_host(hosts.get_host(host))
+    judge, desired = context.judge(), hosts.desired_release(row.stage)
+    return render_template(
+        "host.html",
+        host=row,
+        stage=row.stage,
+        row=board.row(row, row.stage, judge=judge, desired=desired),
+        stale_at=judge.stale_at(row, row.stage),
+        desired=desired,
+        transitions=hosts.list_transitions(row),
+        runs=history.runs_of_host(row, limit=15),
+    )
+
+
+@pages.post("/hosts/<host>")
+def change_host(host: str) -> Response:
+    """Drain, undrain, quarantine, release from quarantine."""
+    row = auth.reach_host(hosts.get_host(host))
+    require_operator()
+    action = request.form.get("action", "")
+    if action not in _ACTIONS:
+        raise InvalidError.at("action", f"{action[:40]!r} can't be done to a host.")
+    reason = request.form.get("reason", "").strip()[:500] or f"by {auth.caller().actor.name}"
+    hosts.change(row, actor=auth.caller().actor, at=context.now(), reason=reason, **_ACTIONS[action])
+    return make_response(redirect(url_for("pages.host", host=row.id), 303))

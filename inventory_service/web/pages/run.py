@@ -1,0 +1,60 @@
+"""One run: what it is, how it goes, what it did on each host, its log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, make_response, redirect, render_template, url_for
+
+from inventory_service.deployments import locks, requests, statuses
+from inventory_service.models import Run
+from inventory_service.web import auth, context
+from inventory_service.web.pages import run_view
+from inventory_service.web.pages.common import pages, require_operator
+
+_LOG_TAIL_BYTES = 2 * 1024 * 1024
+
+
+@pages.get("/runs/<int:run>")
+def run(run: int) -> str:
+    """The whole page. A very long log is shown from its last two megabytes on."""
+    row = auth.reach_run(requests.get(run))
+    start = max(0, row.log_bytes - _LOG_TAIL_BYTES)
+    return render_template("run.html", **_facts(row), log_start=start)
+
+
+@pages.get("/runs/<int:run>/live")
+def run_live(run: int) -> str:
+    """The parts that change, for the page to put in their places."""
+    return render_template("run_live.html", **_facts(auth.reach_run(requests.get(run))))
+
+
+@pages.post("/runs/<int:run>/cancel")
+def cancel_run(run: int) -> Response:
+    """Ask the run to end."""
+    row = auth.reach_run(requests.get(run))
+    require_operator()
+    requests.cancel(row, actor=auth.caller().actor, at=context.now())
+    return make_response(redirect(url_for("pages.run", run=row.id), 303))
+
+
+def _facts(row: Run) -> dict[str, Any]:
+    is_active = row.status in statuses.ACTIVE
+    results = run_view.results(row, is_active=is_active)
+    return {
+        "run": row,
+        "stage": row.stage,
+        "is_active": is_active,
+        "results": results,
+        "progress": run_view.progress(results),
+        "failures": run_view.failures(row),
+        "now_at": run_view.current_task(row) if row.status == statuses.RUNNING else None,
+        "waits_for": _waits_for(row) if row.status == statuses.QUEUED else None,
+    }
+
+
+def _waits_for(row: Run) -> dict[str, Any]:
+    """What stands before a queued run: a person's lock, older runs of its stage, or only a free worker."""
+    active = Run.status.in_(statuses.ACTIVE)
+    older = Run.select(Run.id, Run.kind, Run.status).where((Run.stage == row.stage_id) & active & (Run.id < row.id))
+    return {"lock": locks.find(row.stage, locks.BY_PERSON), "runs": list(older.order_by(Run.id))}

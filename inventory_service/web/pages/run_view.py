@@ -1,0 +1,104 @@
+"""What a run did so far: from its hosts' records after the end, from its events while it goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import peewee as pw
+
+from inventory_service.deployments import history, outcome
+from inventory_service.deployments.outcome import HostCount
+from inventory_service.models import Run, RunEvent, RunHost
+from inventory_service.web.pages.board import natural
+
+_BAD = (outcome.FAILED, outcome.UNREACHABLE)
+_TASK_STARTS = ("playbook_on_task_start", "playbook_on_handler_task_start")
+_ORDER = {outcome.FAILED: 0, outcome.UNREACHABLE: 1, "lost": 2, outcome.CHANGED: 3, outcome.OK: 4}
+_MOST_FAILURES = 500
+_MOST_NAMED = 12
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Result:
+    """One host's line: its status so far and Ansible's counters."""
+
+    name: str
+    address: str
+    host_id: str | None
+    status: str
+    count: HostCount
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failure:
+    """One task that failed with the same words on one or more hosts."""
+
+    task: str
+    status: str
+    message: str
+    hosts: tuple[str, ...]
+
+    @property
+    def named(self) -> str:
+        """The hosts in words, not too many of them."""
+        more = len(self.hosts) - _MOST_NAMED
+        return ", ".join(self.hosts[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def results(run: Run, *, is_active: bool) -> list[Result]:
+    """Each host of the run, those in trouble first."""
+    rows = history.hosts_of_run(run)
+    seen = _counts(run) if is_active else {}
+    found = [_result(row, seen.get(row.name) if is_active else None, is_active=is_active) for row in rows]
+    return sorted(found, key=lambda one: (_ORDER.get(one.status, len(_ORDER)), natural(one.name)))
+
+
+def _result(row: RunHost, seen: HostCount | None, *, is_active: bool) -> Result:
+    names = [field.name for field in dataclasses.fields(HostCount)]
+    count = seen if is_active and seen else HostCount(**{name: getattr(row, name) for name in names})
+    status = row.status if not is_active else seen.status if seen else outcome.PENDING
+    return Result(row.name, row.address, row.host_id, status, count)
+
+
+def _counts(run: Run) -> dict[str, HostCount]:
+    """Counters by host, from the events so far; a changed task is also ok, as Ansible counts."""
+    number = pw.fn.COUNT(pw.SQL("*"))
+    query = (
+        RunEvent.select(RunEvent.host, RunEvent.status, number)
+        .where((RunEvent.run == run) & RunEvent.host.is_null(False) & RunEvent.status.is_null(False))
+        .group_by(RunEvent.host, RunEvent.status)
+    )
+    rows: Any = query.tuples()
+    found: dict[str, HostCount] = {}
+    for host, status, times in rows:
+        count = found.setdefault(host, HostCount())
+        if hasattr(count, status):
+            setattr(count, status, getattr(count, status) + times)
+        if status == outcome.CHANGED:
+            count.ok += times
+    return found
+
+
+def progress(rows: Sequence[Result]) -> Counter[str]:
+    """How many hosts have each status."""
+    return Counter(row.status for row in rows)
+
+
+def failures(run: Run) -> list[Failure]:
+    """What failed, in order; hosts that failed at one task with the same words stand together."""
+    query = RunEvent.select().where((RunEvent.run == run) & RunEvent.status.in_(_BAD))
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for event in query.order_by(RunEvent.counter).limit(_MOST_FAILURES):
+        key = (event.task or "", event.status or "", event.message or "")
+        groups.setdefault(key, []).append(event.host or "")
+    return [Failure(*key, tuple(dict.fromkeys(names))) for key, names in groups.items()]
+
+
+def current_task(run: Run) -> RunEvent | None:
+    """The task that began last."""
+    begun = (RunEvent.run == run) & RunEvent.event.in_(_TASK_STARTS)
+    found: RunEvent | None = RunEvent.select().where(begun).order_by(RunEvent.counter.desc()).first()
+    return found

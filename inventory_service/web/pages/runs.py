@@ -1,0 +1,48 @@
+"""All runs, newest first, with filters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import render_template, request
+
+from inventory_service.deployments import requests, statuses
+from inventory_service.registry import stages
+from inventory_service.registry.stages import stage_name
+from inventory_service.web import auth
+from inventory_service.web.pages.common import pages
+
+_PAGE = 50
+_FILTERS = ("stage", "status", "kind", "user", "q")
+
+
+@pages.get("/runs")
+def runs() -> str:
+    """?stage= ?status= ?kind= ?user= ?q= ?before= (a run's number)."""
+    wish = {name: request.args.get(name, "").strip()[:130] for name in _FILTERS}
+    before = request.args.get("before", type=int)
+    rows = _find(wish, before)
+    return render_template(
+        "runs.html",
+        rows=rows[:_PAGE],
+        older=rows[_PAGE - 1].id if len(rows) > _PAGE else None,
+        wish=wish,
+        before=before,
+        kinds=statuses.KINDS,
+        statuses=statuses.STATUSES,
+        stages=[stage_name(row) for row in stages.list_stages() if auth.caller().reaches(row.project.name)],
+    )
+
+
+def _find(wish: dict[str, str], before: int | None) -> list[Any]:
+    project, _, name = wish["stage"].partition("/")
+    return requests.list_runs(
+        stage=auth.reach_stage(project, name) if project else None,
+        status=wish["status"] or None,
+        kind=wish["kind"] or None,
+        user=wish["user"] or None,
+        text=wish["q"] or None,
+        projects=auth.caller().projects,
+        before=before if before is not None and 0 < before < 2**62 else None,
+        limit=_PAGE + 1,
+    )

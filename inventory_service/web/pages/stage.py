@@ -1,0 +1,123 @@
+"""A stage: its hosts, lock, releases and runs, and the forms that act on it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from flask import Response, make_response, redirect, render_template, request
+
+from inventory_service.deployments import locks, releases, requests
+from inventory_service.errors import CallboardError, InvalidError
+from inventory_service.models import Release, Run, Stage
+from inventory_service.registry import hosts, join_tokens, liveness
+from inventory_service.web import auth, context, problems
+from inventory_service.web.pages import board
+from inventory_service.web.pages.common import pages, require_operator
+from inventory_service.web.pages.launch_form import LaunchForm
+from inventory_service.web.pages.words import stage_link
+
+_RECENT_RUNS, _RECENT_RELEASES = 8, 12
+_LIFETIMES = {"1h": dt.timedelta(hours=1), "1d": dt.timedelta(days=1), "7d": dt.timedelta(days=7), "never": None}
+# Seconds between two looks, by how many hosts the table holds at most.
+_POLLS = ((50, 2), (200, 4))
+_SLOWEST_POLL = 6
+
+
+@pages.get("/stages/<project>/<stage>")
+def stage(project: str, stage: str) -> str:
+    """The whole page; ?revision=&comment=&limit= fill the deploy form in, ?release= the rollback form."""
+    return show(auth.reach_stage(project, stage), LaunchForm.from_query(request.args))
+
+
+def show(row: Stage, form: LaunchForm, **more: Any) -> str:
+    """The page with this state of the launch form."""
+    facts = _facts(row)
+    listed = [one.host.name for one in facts["all_rows"] if one.state in liveness.LISTED]
+    return render_template("stage.html", **facts, form=form, listed=listed, goals=_goals(row), **more)
+
+
+@pages.get("/stages/<project>/<stage>/live")
+def stage_live(project: str, stage: str) -> str:
+    """The parts that change, for the page to put in their places."""
+    return render_template("stage_live.html", **_facts(auth.reach_stage(project, stage)))
+
+
+def _facts(row: Stage) -> dict[str, Any]:
+    judge, desired = context.judge(), hosts.desired_release(row)
+    found = [board.row(host, row, judge=judge, desired=desired) for host in hosts.list_hosts(row)]
+    rows = [one for one in found if one.state != liveness.GONE]
+    rows.sort(key=lambda one: board.natural(one.host.name))
+    wish = {"state": request.args.get("state", ""), "text": request.args.get("q", "")[:100]}
+    held = locks.find(row, locks.BY_RUN)
+    return {
+        "stage": row,
+        "all_rows": rows,
+        "rows": board.chosen(rows, **wish),
+        "wish": wish,
+        "filters": board.FILTERS,
+        "counts": board.tally(rows),
+        "poll_seconds": next((seconds for most, seconds in _POLLS if len(rows) <= most), _SLOWEST_POLL),
+        "desired": Release.get((Release.stage == row) & (Release.number == desired["number"])) if desired else None,
+        "lock": locks.find(row, locks.BY_PERSON),
+        "running": Run.get_or_none(Run.id == held.run_id) if held else None,
+        "releases": releases.list_releases(row, limit=_RECENT_RELEASES),
+        "runs": requests.list_runs(stage=row, limit=_RECENT_RUNS),
+        "running_on": board.releases_in_use(rows),
+    }
+
+
+def _goals(row: Stage) -> list[Release]:
+    """Where a rollback can go."""
+    known = releases.list_releases(row)
+    return [one for one in known if one.succeeded_at is not None and one.number != row.desired_release_number]
+
+
+@pages.post("/stages/<project>/<stage>/lock")
+def lock_stage(project: str, stage: str) -> Response:
+    """Hold the stage; refused, the page comes back with what was typed."""
+    row = auth.reach_stage(project, stage)
+    require_operator()
+    reason = request.form.get("reason", "")[:500]
+    try:
+        locks.lock(row, reason=reason, actor=auth.caller().actor, at=context.now())
+    except CallboardError as error:
+        page = show(row, LaunchForm(), lock_error=error.detail, lock_reason=reason)
+        return make_response(page, problems.status_of(error))
+    return make_response(redirect(stage_link(row), 303))
+
+
+@pages.post("/stages/<project>/<stage>/unlock")
+def unlock_stage(project: str, stage: str) -> Response:
+    """Let the stage go."""
+    row = auth.reach_stage(project, stage)
+    require_operator()
+    locks.unlock(row, actor=auth.caller().actor, at=context.now())
+    return make_response(redirect(stage_link(row), 303))
+
+
+@pages.post("/stages/<project>/<stage>/join-tokens")
+def make_join_token(project: str, stage: str) -> Response:
+    """Make a join token; the answer shows its secret this once."""
+    row = auth.reach_stage(project, stage)
+    require_operator()
+    try:
+        made, token = join_tokens.create(row, actor=auth.caller().actor, at=context.now(), **_token_fields())
+    except CallboardError as error:
+        page = show(row, LaunchForm(), token_error=error.detail, token_form=request.form)
+        return make_response(page, problems.status_of(error))
+    return make_response(render_template("join_token.html", stage=row, made=made, token=token), 201)
+
+
+def _token_fields() -> dict[str, Any]:
+    lifetime = _LIFETIMES.get(request.form.get("expires", "1d"), _LIFETIMES["1d"])
+    uses = request.form.get("maximum_uses", "").strip()
+    if uses and (not uses.isdecimal() or not 0 < int(uses) <= 1_000_000):  # noqa: PLR2004 - as in the API
+        raise InvalidError.at("maximum_uses", "How often it may be used is a number from 1 to 1000000.")
+    return {
+        "description": request.form.get("description", "").strip()[:200],
+        "groups": request.form.get("groups", "").replace(",", " ").split()[:32],
+        "networks": request.form.get("networks", "").replace(",", " ").split()[:64],
+        "maximum_uses": int(uses) if uses else None,
+        "expires_at": context.now() + lifetime if lifetime else None,
+    }

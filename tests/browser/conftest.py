@@ -1,0 +1,198 @@
+"""One real service and one real browser for all tests; each test gets pages of its own that must stay clean."""
+
+import getpass
+import os
+import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.browser.service import PASSWORD, Service
+
+CHROMIUM = os.environ.get("CALLBOARD_TEST_CHROMIUM", "/usr/bin/chromium")
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
+DEPLOY = f"""# Deploys
+- name: Deploy
+  hosts: all
+  gather_facts: false
+  tasks:
+    - name: First words
+      ansible.builtin.debug: {{msg: "first words of the run"}}
+    - name: Say something hostile
+      ansible.builtin.debug:
+        msg: '{HOSTILE}'
+    - name: Wait
+      ansible.builtin.command: sleep {{{{ pause | default(0.1) }}}}
+      changed_when: false
+"""
+FAILING = """# Fails
+- name: Deploy
+  hosts: all
+  gather_facts: false
+  tasks:
+    - name: Reach the database
+      ansible.builtin.fail: {msg: "<b>no route</b> to the database"}
+"""
+SLOW = DEPLOY.replace("default(0.1)", "default(60)")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "/tests/browser/" in str(item.path):
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory):
+    """Stages: shop/production (two machines to work on), shop/fleet (500), shop/pulse (ttl 2 s), shop/empty."""
+    running = Service(tmp_path_factory.mktemp("service"))
+    running.start()
+    try:
+        _fill(running)
+        yield running
+    finally:
+        running.stop()
+
+
+def _fill(running):
+    running.project("shop", deploy=DEPLOY, rollback=DEPLOY, slow=SLOW, fails=FAILING)
+    running.project("secret", deploy=DEPLOY)
+    running.stage("shop/production", ansible_user=getpass.getuser(), ttl_seconds=3600)
+    running.stage("shop/slow", ansible_user=getpass.getuser(), ttl_seconds=3600, deploy_playbook="slow.yml")
+    running.stage("shop/fails", ansible_user=getpass.getuser(), ttl_seconds=3600, deploy_playbook="fails.yml")
+    running.stage("shop/locks", ttl_seconds=3600)
+    running.stage("shop/fleet", ttl_seconds=3600)
+    running.stage("shop/pulse", interval_seconds=1, ttl_seconds=2)
+    running.stage("shop/empty")
+    running.stage("secret/production")
+    running.user("ada", "operator")
+    running.user("vic", "viewer")
+    running.user("sam", "operator", projects=["shop"])
+    for number, stage in enumerate(("shop/production", "shop/slow", "shop/fails"), start=1):
+        running.ssh_host(stage, "web-1", f"127.0.90.{number}")
+    running.ssh_host("shop/production", "web-2", "127.0.90.9")
+    # These go on while the other tests begin: two releases to look at and to roll back from, and a failure.
+    running.first = running.run(stage="shop/production", kind="deploy", comment="<i>hostile</i>")
+    running.run(stage="shop/production", kind="deploy")
+    running.failing = running.run(stage="shop/fails", kind="deploy", comment="needle")
+    token = running.join_token("shop/fleet", "web")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: running.enrol(token, f"web-{n:03}", f"10.1.{n // 250}.{n % 250 + 1}"), range(500)))
+
+
+@pytest.fixture
+def old_log(service):
+    """The log of a run that has ended; the test may write another one there."""
+    service.wait_for_run(service.first, "successful")
+    file = service.folder / "data" / "runs" / str(service.first) / "log"
+    text = file.read_bytes()
+    yield file
+    file.write_bytes(text)
+
+
+@pytest.fixture
+def pulse(service):
+    """Two machines of shop/pulse that beat four times a second; `.stop(name)` silences one."""
+    heart = Heart(service)
+    heart.start()
+    yield heart
+    heart.end()
+
+
+class Heart(threading.Thread):
+    def __init__(self, service):
+        super().__init__(daemon=True)
+        self._service = service
+        token = service.join_token("shop/pulse", "web")
+        suffix = int(time.monotonic() * 1000) % 250
+        self.names = [f"loud-{suffix}", f"silent-{suffix}"]
+        self._tokens = {
+            name: service.enrol(token, name, f"10.9.{number}.{suffix + 1}") for number, name in enumerate(self.names)
+        }
+        self._is_ended = threading.Event()
+
+    def run(self):
+        seq = 1
+        while not self._is_ended.wait(0.25):
+            seq += 1
+            for token in list(self._tokens.values()):
+                self._service.beat(token, seq, metrics={"load1_per_cpu": 0.5})
+
+    def stop(self, name):
+        del self._tokens[name]
+
+    def end(self):
+        self._is_ended.set()
+        self.join()
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    if not shutil.which(CHROMIUM):
+        pytest.fail(f"{CHROMIUM} is missing: install the package chromium, or name it in CALLBOARD_TEST_CHROMIUM.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def sessions(service, chromium):
+    """Signs each person in once and keeps the cookie."""
+    known = {}
+
+    def state(name):
+        if name not in known:
+            context = chromium.new_context()
+            page = context.new_page()
+            sign_in(page, service, name)
+            known[name] = context.storage_state()
+            context.close()
+        return known[name]
+
+    return state
+
+
+def sign_in(page, service, name, password=None, path="/sign-in"):
+    page.goto(service.url + path)
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(password or (service.password if name == "admin" else PASSWORD))
+    page.get_by_role("button", name="Sign in").click()
+
+
+@pytest.fixture
+def browse(service, chromium, sessions):
+    """browse(path, who): a page there. At the end no page may have complained on its console."""
+    contexts, complaints = [], []
+
+    def is_complaint(message):
+        is_expected = "status of 4" in message.text and message.location.get("url", "").startswith(service.url)
+        return message.type in ("error", "warning") and not is_expected
+
+    def open_page(path="/", who="ada", **options):
+        state = sessions(who) if who else None
+        context = chromium.new_context(storage_state=state, **{"viewport": {"width": 1440, "height": 900}, **options})
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text) if is_complaint(message) else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(service.url + path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not complaints, complaints

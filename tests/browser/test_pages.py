@@ -1,0 +1,73 @@
+"""What holds for every page."""
+
+import pytest
+
+PAGES = (
+    "/",
+    "/runs",
+    "/stages/shop/fleet",
+    "/stages/shop/empty",
+    "/stages/shop/production?release=1",
+    "/runs/1",
+    "/sign-in",
+    "/nowhere",
+)
+# What a screen reader would trip over: fields without a label, links and buttons without a name, ids that are not.
+TROUBLE = """() => {
+  const nameless = (element) => !(element.textContent.trim() || element.ariaLabel);
+  const unlabelled = (field) => ![...field.labels].some((label) => label.textContent.trim());
+  const ids = [...document.querySelectorAll("[id]")].map((element) => element.id);
+  return [
+    ...[...document.querySelectorAll("input:not([type=hidden]), select, textarea")].filter(unlabelled),
+    ...[...document.querySelectorAll("a[href], button, summary")].filter(nameless),
+  ].map((element) => element.outerHTML.slice(0, 100)).concat(ids.filter((id, at) => ids.indexOf(id) !== at));
+}"""
+
+
+@pytest.fixture
+def paths(service):
+    host = service.call("GET", "/stages/shop/fleet/hosts?limit=1")["items"][0]["id"]
+    return [*PAGES, f"/hosts/{host}"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_is_wider_than_a_phone(browse, service, paths, scheme):
+    page = browse("/", viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    for path in paths:
+        page.goto(service.url + path)
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, path
+
+
+def test_every_field_link_and_button_has_a_name(browse, service, paths):
+    page = browse("/")
+    for path in paths:
+        page.goto(service.url + path)
+        assert page.evaluate(TROUBLE) == [], path
+
+
+def test_every_page_forbids_inline_scripts(browse, service, paths):
+    page = browse("/")
+    for path in paths:
+        policy = page.request.get(service.url + path).headers["content-security-policy"]
+        assert "default-src 'self'" in policy, path
+        assert "unsafe" not in policy, path
+
+
+def test_static_files_may_be_kept_for_ever(browse, service):
+    page = browse("/")
+    for address in page.evaluate("[...document.querySelectorAll('link, script')].map((e) => e.href || e.src)"):
+        answer = page.request.get(address)
+        assert answer.status == 200
+        assert "immutable" in answer.headers["cache-control"], address
+
+
+def test_the_api_asks_for_no_form_token(service):
+    service.call("PUT", "/stages/shop/empty/lock", {"reason": "by token"})
+    service.call("DELETE", "/stages/shop/empty/lock")
+
+
+def test_a_session_changes_nothing_through_the_api(browse, service):
+    page = browse("/")
+    assert page.request.get(f"{service.url}/api/v1/runs").status == 200
+    answer = page.request.put(f"{service.url}/api/v1/stages/shop/empty/lock", data={"reason": "forged"})
+    assert answer.status == 401
