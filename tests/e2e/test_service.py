@@ -48,10 +48,11 @@ def test_it_starts_a_part_again_that_died(tmp_path: Path) -> None:
 
 
 def test_it_gives_hosts_a_fresh_lease_after_an_outage(tmp_path: Path, site: Site) -> None:
+    site.client.send("PATCH", site.path, {"ttl_seconds": 8})
     site.boot("web-1")
     path = f"{site.path}/hosts"
     site.service.stop()
-    time.sleep(4)
+    time.sleep(9)
     site.service.start()
     assert [row["state"] for row in site.client.get_all(path)] in (["live"], ["late"])
 

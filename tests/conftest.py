@@ -1,0 +1,149 @@
+"""The service's parts, real ones: a migrated SQLite file, the Flask application, tokens, a project with a stage."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import peewee
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from inventory_service import settings as settings_module
+from inventory_service.accounts import api_tokens
+from inventory_service.accounts.roles import ADMIN, OPERATOR, VIEWER
+from inventory_service.database import migrate, open_database
+from inventory_service.models import Project, Stage
+from inventory_service.registry import stages
+from inventory_service.registry.stages import StageChange
+from inventory_service.settings import Settings
+from inventory_service.web.app import create_app
+from tests.support import ADA, Caller, FakeClock, Machine, Repository
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database with every migration applied, to copy from."""
+    file = tmp_path_factory.mktemp("migrated") / "callboard.db"
+    opened = open_database(f"sqlite:///{file}")
+    migrate(opened)
+    opened.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    opened.close()
+    return file
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_module.load({}, data_dir=tmp_path / "data")
+
+
+@pytest.fixture
+def database(settings: Settings, migrated: Path) -> Iterator[peewee.Database]:
+    """The models are bound to this test's own file."""
+    shutil.copyfile(migrated, settings.data_dir / "callboard.db")
+    opened = open_database(settings.database_url)
+    opened.pragma("synchronous", 0, permanent=True)  # a test does not outlive a power cut
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def app(database: peewee.Database, settings: Settings, clock: FakeClock) -> Flask:
+    return create_app(settings, clock)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def make_token(database: peewee.Database, clock: FakeClock) -> Callable[..., str]:
+    """A `cbu_` token: make_token(role, projects=None)."""
+
+    def make(role: str, projects: list[str] | None = None) -> str:
+        name = f"{role}-{'-'.join(projects or ['everywhere'])}"
+        return api_tokens.create(name, role=role, projects=projects, actor=ADA, at=clock.now())[1]
+
+    return make
+
+
+@pytest.fixture
+def admin(client: FlaskClient, make_token: Callable[..., str]) -> Caller:
+    return Caller(client, make_token(ADMIN))
+
+
+@pytest.fixture
+def operator(client: FlaskClient, make_token: Callable[..., str]) -> Caller:
+    return Caller(client, make_token(OPERATOR))
+
+
+@pytest.fixture
+def viewer(client: FlaskClient, make_token: Callable[..., str]) -> Caller:
+    return Caller(client, make_token(VIEWER))
+
+
+@pytest.fixture
+def nobody(client: FlaskClient) -> Caller:
+    return Caller(client, None)
+
+
+@pytest.fixture
+def stranger(client: FlaskClient, make_token: Callable[..., str]) -> Caller:
+    """An admin of another project than `shop`."""
+    return Caller(client, make_token(ADMIN, ["blog"]))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A folder with a playbook."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "deploy.yml").write_text("# Put it on the hosts\n- hosts: all\n")
+    return folder
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository(tmp_path / "repository")
+
+
+@pytest.fixture
+def project(database: peewee.Database, source: Path, clock: FakeClock) -> Project:
+    """`shop`, whose source is a folder."""
+    return stages.create_project(
+        name="shop", source=f"{source}/", description="", variables={}, actor=ADA, at=clock.now()
+    )
+
+
+@pytest.fixture
+def make_stage(project: Project, clock: FakeClock) -> Callable[..., Stage]:
+    """A stage of `shop`: make_stage(name, **fields of StageChange)."""
+
+    def make(name: str, **fields: object) -> Stage:
+        return stages.create_stage(project, name=name, change=StageChange(**fields), actor=ADA, at=clock.now())
+
+    return make
+
+
+@pytest.fixture
+def stage(make_stage: Callable[..., Stage]) -> Stage:
+    """`shop/production`: interval 60, ttl 300."""
+    return make_stage("production")
+
+
+@pytest.fixture
+def web_1(stage: Stage, clock: FakeClock) -> Machine:
+    return Machine(stage).enrol(clock.now())
+
+
+@pytest.fixture
+def web_2(stage: Stage, clock: FakeClock) -> Machine:
+    return Machine(stage, name="web-2", address="10.0.0.2").enrol(clock.now())

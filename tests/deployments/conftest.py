@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from inventory_service.deployments import releases, requests
+from inventory_service.deployments.requests import RunRequest
+from inventory_service.models import Release, Run, Stage
+from inventory_service.registry import stages
+from tests.support import ADA, FakeClock
+
+
+@pytest.fixture
+def queue(clock: FakeClock) -> Callable[..., Run]:
+    """Ask for a run: queue(stage, kind="deploy", **fields of RunRequest)."""
+
+    def ask(stage: Stage, kind: str = "deploy", **fields: Any) -> Run:
+        fresh = stages.get_stage(stage.project.name, stage.name)
+        return requests.request_run(fresh, RunRequest(kind=kind, **fields), actor=ADA, at=clock.now())[0]
+
+    return ask
+
+
+@pytest.fixture
+def release(clock: FakeClock) -> Callable[..., Release]:
+    """Make the next release of a stage, and the desired one unless told otherwise."""
+
+    def make(stage: Stage, revision: str = "a" * 40, *, is_good: bool = True) -> Release:
+        row = releases.create(
+            stage, revision=revision, revision_name="v", variables={}, created_by="ada", at=clock.now()
+        )
+        if is_good:
+            releases.make_desired(stage, row, at=clock.now())
+        return row
+
+    return make

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import peewee
+import pytest
+
+from inventory_service.deployments import events, history
+from inventory_service.deployments.events import EventWriter, to_row
+from inventory_service.deployments.outcome import HostCount
+from inventory_service.models import Run, RunEvent, Stage
+from tests.support import START, FakeClock, wait_for
+
+
+def event(name: str = "runner_on_ok", counter: int = 1, stdout: str = "", **data: Any) -> dict[str, Any]:
+    given = {"host": "web-1", "play": "all", "task": "Say", "task_action": "debug", "res": {}, **data}
+    return {"event": name, "counter": counter, "stdout": stdout, "event_data": given, "created": "2026-11-23T14:03:00Z"}
+
+
+def row(*args: Any, **fields: Any) -> dict[str, Any]:
+    return to_row(1, event(*args, **fields), log_start=0, log_end=9, at=START)
+
+
+# one event
+
+
+def test_it_takes_names_and_numbers_of_an_event() -> None:
+    taken = row("runner_on_ok", 7, res={"changed": True, "secret": "hunter2"}, duration=1.5)
+    assert (taken["run"], taken["counter"], taken["host"], taken["task"]) == (1, 7, "web-1", "Say")
+    assert (taken["status"], taken["is_changed"], taken["duration_seconds"]) == ("changed", True, 1.5)
+    assert taken["at"].isoformat() == "2026-11-23T14:03:00+00:00"
+    assert "hunter2" not in str(taken)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "status"),
+    [
+        ("runner_on_ok", {}, "ok"),
+        ("runner_on_ok", {"res": {"changed": True}}, "changed"),
+        ("runner_on_ok", {"res": {"changed": "yes"}}, "ok"),
+        ("runner_on_failed", {}, "failed"),
+        ("runner_on_failed", {"ignore_errors": True}, "ignored"),
+        ("runner_on_unreachable", {}, "unreachable"),
+        ("runner_on_skipped", {}, "skipped"),
+        ("playbook_on_start", {}, None),
+    ],
+)
+def test_it_has_one_word_for_an_event(name: str, data: dict[str, Any], status: str | None) -> None:
+    assert row(name, **data)["status"] == status
+
+
+def test_it_keeps_a_message_of_what_went_wrong_only() -> None:
+    result = {"msg": "no such file", "stderr": "cat: x"}
+    assert row("runner_on_failed", res=result)["message"] == "no such file\ncat: x"
+    assert row("runner_on_ok", res=result)["message"] is None
+
+
+def test_it_cuts_a_huge_message_and_says_so() -> None:
+    message = row("runner_on_failed", res={"msg": "x" * 100_000})["message"]
+    assert (len(message) < 4100, message.endswith("… [cut, 100000 characters]")) == (True, True)
+
+
+def test_it_cuts_huge_names() -> None:
+    assert len(row(task="x" * 10_000, host="y" * 10_000)["task"]) < 1100
+
+
+@pytest.mark.parametrize("data", [{"res": None}, {"res": "text"}, {"res": ["a"]}, {"duration": "long"}, {"host": 5}])
+def test_it_takes_an_event_of_an_unexpected_shape(data: dict[str, Any]) -> None:
+    assert row("runner_on_failed", **data)["status"] == "failed"
+
+
+@pytest.mark.parametrize("created", [None, "", "yesterday", "2026-11-23T14:03:00", 17])
+def test_it_takes_the_time_of_arrival_where_an_event_has_none(created: object) -> None:
+    taken = to_row(1, {**event(), "created": created, "event_data": None}, log_start=0, log_end=0, at=START)
+    assert taken["at"] == START
+
+
+# many events
+
+
+@pytest.fixture
+def run(stage: Stage, queue: Callable[..., Run]) -> Run:
+    return queue(stage)
+
+
+@pytest.fixture
+def write(run: Run, tmp_path: Path, clock: FakeClock) -> Callable[..., EventWriter]:
+    """Write these events and close."""
+
+    def write_all(*given: dict[str, Any]) -> EventWriter:
+        writer = EventWriter(run.id, tmp_path / "log", clock)
+        for item in given:
+            writer.handle(item)
+        writer.close()
+        return writer
+
+    return write_all
+
+
+def log(tmp_path: Path) -> str:
+    return (tmp_path / "log").read_bytes().decode("utf-8")
+
+
+def test_it_writes_events_and_log(write: Callable[..., EventWriter], run: Run, tmp_path: Path) -> None:
+    write(event(counter=1, stdout="TASK"), event("verbose", 2, "grüß"), event("runner_on_failed", 3, "fatal"))
+    assert log(tmp_path) == "TASK\ngrüß\nfatal\n"
+    assert [(item.counter, item.log_start, item.log_end) for item in RunEvent.select()] == [(1, 0, 5), (3, 12, 18)]
+    assert (Run.get().log_bytes, Run.get().is_log_cut) == (18, False)
+
+
+def test_it_writes_thousands_of_events_in_order(write: Callable[..., EventWriter], run: Run) -> None:
+    write(*[event(counter=number, stdout=f"line {number}") for number in range(1, 2001)])
+    assert [item.counter for item in history.list_events(run, after=0, limit=3000)] == list(range(1, 2001))
+
+
+def test_it_finds_an_events_lines_in_the_log(write: Callable[..., EventWriter], tmp_path: Path) -> None:
+    write(event(counter=1, stdout="ü" * 10), event(counter=2, stdout="second"))
+    second = RunEvent.get(RunEvent.counter == 2)
+    assert (tmp_path / "log").read_bytes()[second.log_start : second.log_end] == b"second\n"
+
+
+ODD = ["\ud800 half a pair", "\udcff not utf-8", "nul \x00", "\x1b[31mred\x1b[0m", "\u202e", "😀"]
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_it_survives_text_of_any_kind(write: Callable[..., EventWriter], run: Run, tmp_path: Path, text: str) -> None:
+    failed = {"host": text, "task": text, "play": text, "res": {"msg": text, "stderr": text}}
+    writer = write(event("runner_on_failed", 1, text, **failed), event(counter=2, stdout="and on"))
+    assert log(tmp_path).endswith("and on\n")
+    assert [item.counter for item in history.list_events(run, after=0, limit=9)] == [1, 2]
+    assert writer.counts["web-1"].ok == 1
+
+
+def test_it_cuts_one_huge_text_and_goes_on(write: Callable[..., EventWriter], tmp_path: Path) -> None:
+    write(event(counter=1, stdout="x" * 5_000_000), event(counter=2, stdout="and on"))
+    assert len(log(tmp_path)) < 300_000
+    assert log(tmp_path).endswith("[cut, 5000000 characters]\nand on\n")
+
+
+def test_it_ends_a_huge_log_and_counts_on(
+    write: Callable[..., EventWriter], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_LARGEST_LOG", 1000)
+    writer = write(*[event(counter=number, stdout="x" * 100) for number in range(1, 21)])
+    assert (tmp_path / "log").stat().st_size < 1200
+    assert log(tmp_path).endswith("has reached its largest size. The run goes on.]\n")
+    assert (Run.get().is_log_cut, writer.counts["web-1"].ok, RunEvent.select().count()) == (True, 20, 20)
+
+
+def test_it_counts_by_itself_until_ansible_tells(write: Callable[..., EventWriter]) -> None:
+    changed, failed = {"res": {"changed": True}}, {"ignore_errors": True}
+    told = [event(counter=1, **changed), event("runner_on_failed", 2, **failed), event("runner_on_unreachable", 3)]
+    assert write(*told).counts == {"web-1": HostCount(ok=1, changed=1, ignored=1, unreachable=1)}
+
+
+def test_it_believes_ansibles_own_final_count(write: Callable[..., EventWriter]) -> None:
+    stats = {"event": "playbook_on_stats", "counter": 2, "event_data": {"ok": {"web-1": 5}, "failures": {"web-1": 1}}}
+    assert write(event(counter=1), stats, event(counter=3)).counts == {"web-1": HostCount(ok=5, failed=1)}
+
+
+def test_it_knows_who_was_being_worked_on(write: Callable[..., EventWriter]) -> None:
+    writer = write(
+        event("runner_on_start", 1), event("runner_on_start", 2, host="web-2"), event("runner_on_ok", 3, host="web-2")
+    )
+    assert writer.in_flight == {"web-1"}
+
+
+def test_it_keeps_an_event_that_comes_twice_once(write: Callable[..., EventWriter]) -> None:
+    write(event(counter=1), event(counter=1))
+    assert RunEvent.select().count() == 1
+
+
+def test_it_tries_again_when_the_database_did_not_answer(
+    run: Run, tmp_path: Path, clock: FakeClock, database: peewee.Database
+) -> None:
+    database.execute_sql("ALTER TABLE run_event RENAME TO away")
+    writer = EventWriter(run.id, tmp_path / "log", clock)
+    writer.handle(event(counter=1, stdout="one"))
+    wait_for(lambda: (tmp_path / "log").read_text() == "one\n")
+    database.execute_sql("ALTER TABLE away RENAME TO run_event")
+    writer.handle(event(counter=2))
+    writer.close()
+    assert ([item.counter for item in RunEvent.select()], writer.counts["web-1"].ok) == ([1, 2], 2)
+
+
+def test_it_says_something_of_its_own(run: Run, tmp_path: Path, clock: FakeClock) -> None:
+    writer = EventWriter(run.id, tmp_path / "log", clock)
+    writer.say("No hosts matched.")
+    writer.close()
+    writer.close()
+    assert log(tmp_path) == "callboard: No hosts matched.\n"
+
+
+def test_it_goes_on_with_a_log_that_was_begun(write: Callable[..., EventWriter], tmp_path: Path) -> None:
+    write(event(counter=1, stdout="one"))
+    write(event(counter=2, stdout="two"))
+    assert log(tmp_path) == "one\ntwo\n"
+    assert RunEvent.get(RunEvent.counter == 2).log_start == 4
+
+
+@pytest.mark.parametrize(
+    ("fields", "counters"),
+    [
+        ({}, [1, 2, 3]),
+        ({"after": 1}, [2, 3]),
+        ({"limit": 1}, [1]),
+        ({"host": "web-2"}, [3]),
+        ({"task": "Say"}, [1, 2, 3]),
+        ({"task": "Sing"}, []),
+        ({"is_failed": True}, [2, 3]),
+    ],
+)
+def test_it_finds_events(
+    write: Callable[..., EventWriter], run: Run, fields: dict[str, Any], counters: list[int]
+) -> None:
+    write(event(counter=1), event("runner_on_failed", 2), event("runner_on_unreachable", 3, host="web-2"))
+    found = history.list_events(run, **{"after": 0, "limit": 9, **fields})
+    assert [item.counter for item in found] == counters

@@ -1,0 +1,366 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from inventory_service.errors import (
+    ConflictError,
+    ForbiddenError,
+    GoneError,
+    InvalidError,
+    NotFoundError,
+    UnauthorizedError,
+)
+from inventory_service.models import AuditEntry, Host, Stage
+from inventory_service.registry import hosts, join_tokens
+from inventory_service.registry.stages import StageChange, archive_stage, update_stage
+from tests.support import ADA, FakeClock, Machine, at_once, judge, key_line
+
+OTHER_KEY = (key_line(seed=2),)
+
+
+def put(stage: Stage, address: str, clock: FakeClock, **more: Any) -> tuple[Host, bool]:
+    given = {"groups": [], "port": None, **more}
+    return hosts.put(stage, address, actor=ADA, judge=judge(clock.now()), **given)
+
+
+def another(machine: Machine, **marks: Any) -> Machine:
+    """A machine of the same stage that differs in these marks."""
+    return dataclasses.replace(machine, **{"host_id": "", "token": "", **marks})
+
+
+# enrol
+
+
+def test_it_lets_a_machine_in(web_1: Machine, clock: FakeClock) -> None:
+    row = web_1.row
+    assert (row.name, row.address, row.port) == ("web-1", "10.0.0.1", 22)
+    assert row.host_keys == [key_line()]
+    assert row.last_seen_at == clock.now()
+    assert web_1.history() == [(None, "live", 0)]
+
+
+def test_it_gives_a_host_the_groups_of_its_join_token(stage: Stage, clock: FakeClock) -> None:
+    assert Machine(stage, groups=("web", "app")).enrol(clock.now()).row.groups == ["app", "web"]
+
+
+def test_it_keeps_only_the_digest_of_a_hosts_token(web_1: Machine) -> None:
+    assert web_1.token.split(".")[1] not in str(web_1.row.__data__)
+
+
+def test_it_knows_the_same_machine_again(web_1: Machine, clock: FakeClock) -> None:
+    clock.advance(60)
+    again = another(web_1).enrol(clock.now())
+    assert again.host_id == web_1.host_id
+    assert Host.select().count() == 1
+
+
+def test_it_ends_the_old_token_of_a_machine_that_enrols_again(web_1: Machine, clock: FakeClock) -> None:
+    another(web_1).enrol(clock.now())
+    with pytest.raises(UnauthorizedError):
+        hosts.authenticate(web_1.token)
+
+
+def test_it_takes_the_first_heartbeat_after_a_machine_enrolled_again(web_1: Machine, clock: FakeClock) -> None:
+    web_1.sequence = 50_000
+    web_1.beat(clock.now())
+    assert not another(web_1, sequence=0).enrol(clock.now()).beat(clock.now()).is_duplicate
+
+
+def test_it_revives_a_stale_machine_that_enrols_again(web_1: Machine, clock: FakeClock) -> None:
+    another(web_1).enrol(clock.advance(1000))
+    assert web_1.history() == [(None, "live", 0), ("live", "stale", 300), ("stale", "live", 1000)]
+
+
+@pytest.mark.parametrize("marks", [{"address": "10.0.0.9"}, {"keys": OTHER_KEY}, {"keys": ()}])
+def test_it_rejects_the_name_of_a_live_host(web_1: Machine, clock: FakeClock, marks: dict[str, Any]) -> None:
+    with pytest.raises(ConflictError, match="live host named 'web-1'"):
+        another(web_1, **marks).enrol(clock.now())
+    assert web_1.beat(clock.now()).state == "live"
+
+
+def test_it_rejects_a_second_machine_without_keys(stage: Stage, clock: FakeClock) -> None:
+    keyless = Machine(stage, keys=()).enrol(clock.now())
+    with pytest.raises(ConflictError):
+        another(keyless).enrol(clock.now())
+
+
+def test_it_rejects_the_address_of_a_live_host(web_1: Machine, clock: FakeClock) -> None:
+    with pytest.raises(ConflictError, match="has the address 10.0.0.1 port 22 already"):
+        another(web_1, name="web-9", keys=OTHER_KEY).enrol(clock.now())
+
+
+def test_it_takes_the_address_of_a_stale_host(web_1: Machine, stage: Stage, clock: FakeClock) -> None:
+    another(web_1, name="web-9", keys=OTHER_KEY).enrol(clock.advance(301))
+    assert [row.name for row in hosts.live_hosts(stage, judge=judge(clock.now()))] == ["web-9"]
+
+
+def test_it_replaces_a_stale_host_and_keeps_its_history(web_1: Machine, clock: FakeClock) -> None:
+    new = another(web_1, address="10.0.0.9", keys=OTHER_KEY).enrol(clock.advance(301))
+    assert new.host_id != web_1.host_id
+    assert web_1.row.gone_reason == "replaced by a new machine of that name"
+    assert web_1.history()[-1][1:] == ("gone", 301)
+
+
+def test_it_takes_the_name_of_a_host_that_has_left(web_1: Machine, clock: FakeClock) -> None:
+    hosts.goodbye(web_1.row, at=clock.now())
+    assert another(web_1).enrol(clock.now()).host_id != web_1.host_id
+
+
+def test_it_takes_the_same_name_and_address_in_another_stage(web_1: Machine, make_stage: Any, clock: FakeClock) -> None:
+    assert another(web_1, stage=make_stage("staging")).enrol(clock.now()).row.stage.name == "staging"
+
+
+def test_it_lets_one_of_many_machines_have_a_name(stage: Stage, clock: FakeClock) -> None:
+    _, token = join_tokens.create(stage, actor=ADA, at=clock.now())
+    machines = [Machine(stage, address=f"10.0.1.{n}", keys=(key_line(seed=n),)) for n in range(8)]
+    results = at_once(lambda number: machines[number].enrol(clock.now(), token), 8)
+    assert sum(isinstance(result, Machine) for result in results) == 1
+    assert sum(isinstance(result, ConflictError) for result in results) == 7
+
+
+def test_it_rejects_an_address_outside_the_join_tokens_networks(stage: Stage, clock: FakeClock) -> None:
+    _, token = join_tokens.create(stage, actor=ADA, at=clock.now(), networks=["10.0.0.0/8"])
+    claims = hosts.Enrolment(name="web-1", address="172.16.0.1")
+    with pytest.raises(ForbiddenError, match=r"claims the address 172\.16\.0\.1"):
+        hosts.enrol(token, claims, peer="10.0.0.1", judge=judge(clock.now()))
+
+
+def test_it_takes_an_address_inside_the_join_tokens_networks(stage: Stage, clock: FakeClock) -> None:
+    _, token = join_tokens.create(stage, actor=ADA, at=clock.now(), networks=["10.0.0.0/8"])
+    claims = hosts.Enrolment(name="web-1", address="10.2.0.1")
+    assert hosts.enrol(token, claims, peer="10.0.0.1", judge=judge(clock.now()))[0].address == "10.2.0.1"
+
+
+def test_it_rejects_a_claimed_address_where_the_token_names_no_network(stage: Stage, clock: FakeClock) -> None:
+    _, token = join_tokens.create(stage, actor=ADA, at=clock.now())
+    with pytest.raises(ForbiddenError):
+        hosts.enrol(token, hosts.Enrolment("web-1", "10.2.0.1"), peer="10.0.0.1", judge=judge(clock.now()))
+
+
+def test_it_rejects_a_host_named_like_a_group_of_its_stage(stage: Stage, clock: FakeClock) -> None:
+    with pytest.raises(ConflictError, match="group named 'db'"):
+        Machine(stage, name="db", groups=("db",)).enrol(clock.now())
+
+
+def test_it_spends_no_use_of_the_token_on_a_machine_that_is_refused(web_1: Machine, clock: FakeClock) -> None:
+    row, token = join_tokens.create(web_1.stage, actor=ADA, at=clock.now(), maximum_uses=1)
+    with pytest.raises(ConflictError):
+        another(web_1, keys=OTHER_KEY).enrol(clock.now(), token)
+    assert join_tokens.find(token, at=clock.now()).uses == 0
+
+
+# heartbeat
+
+
+def test_it_renews_the_lease(web_1: Machine, clock: FakeClock) -> None:
+    renewal = web_1.beat(clock.advance(250))
+    assert (renewal.state, renewal.is_duplicate) == ("live", False)
+    assert web_1.row.last_seen_at == clock.now()
+
+
+def test_it_writes_no_transition_for_a_host_that_stays_live(web_1: Machine, clock: FakeClock) -> None:
+    web_1.beat(clock.advance(250))
+    web_1.beat(clock.advance(250))
+    assert web_1.history() == [(None, "live", 0)]
+
+
+def test_it_revives_a_stale_host_and_writes_both_transitions(web_1: Machine, clock: FakeClock) -> None:
+    web_1.beat(clock.advance(900))
+    assert web_1.history() == [(None, "live", 0), ("live", "stale", 300), ("stale", "live", 900)]
+
+
+def test_it_rejects_a_heartbeat_that_a_goodbye_overtook(web_1: Machine, clock: FakeClock) -> None:
+    overtaken = hosts.authenticate(web_1.token)
+    hosts.goodbye(web_1.row, at=clock.advance(1))
+    with pytest.raises(GoneError):
+        hosts.heartbeat(overtaken, hosts.Heartbeat("b007", 5), judge=judge(clock.now()))
+    assert web_1.row.recorded_state == "gone"
+    assert web_1.history() == [(None, "live", 0), ("live", "gone", 1)]
+
+
+@pytest.mark.parametrize("seq", [0, 999, 1000])
+def test_it_does_not_renew_by_a_heartbeat_that_is_not_newer(web_1: Machine, clock: FakeClock, seq: int) -> None:
+    web_1.beat(clock.now())
+    renewal = web_1.beat(clock.advance(100), seq=seq)
+    assert renewal.is_duplicate
+    assert web_1.row.last_seen_at == clock.jump(-100)
+
+
+def test_it_does_not_revive_by_a_replayed_heartbeat(web_1: Machine, clock: FakeClock) -> None:
+    web_1.beat(clock.now())
+    assert web_1.beat(clock.advance(900), seq=1000).state == "stale"
+
+
+def test_it_takes_a_low_sequence_of_a_new_boot(web_1: Machine, clock: FakeClock) -> None:
+    web_1.beat(clock.now(), seq=10**9)
+    assert not web_1.beat(clock.now(), boot_id="b008", seq=1).is_duplicate
+
+
+def test_it_takes_what_the_host_reports(web_1: Machine, clock: FakeClock) -> None:
+    web_1.beat(clock.now(), metrics={"load_1": 0.5}, facts={"zone": "a"}, revision="3f2c1d0", release_number=7)
+    row = web_1.row
+    assert (row.metrics, row.facts, row.facts_hash) == ({"load_1": 0.5}, {"zone": "a"}, hosts.facts_hash({"zone": "a"}))
+    assert (row.revision, row.release_number, row.release_reported_at) == ("3f2c1d0", 7, clock.now())
+
+
+def test_it_keeps_facts_and_release_that_a_heartbeat_leaves_out(web_1: Machine, clock: FakeClock) -> None:
+    web_1.beat(clock.now(), facts={"zone": "a"}, revision="3f2c1d0", release_number=7)
+    web_1.beat(clock.now())
+    assert (web_1.row.facts, web_1.row.release_number) == ({"zone": "a"}, 7)
+
+
+def test_it_renews_nothing_by_a_heartbeat_with_a_bad_value(web_1: Machine, clock: FakeClock) -> None:
+    with pytest.raises(InvalidError):
+        web_1.beat(clock.advance(100), facts={"zone": "a\nb"})
+    assert web_1.row.last_seen_at == clock.jump(-100)
+
+
+def test_it_asks_for_facts_only_when_their_hash_differs(web_1: Machine, clock: FakeClock) -> None:
+    assert web_1.beat(clock.now(), facts_hash="0" * 64).wants_facts
+    assert not web_1.beat(clock.now(), facts_hash=hosts.facts_hash({})).wants_facts
+    assert not web_1.beat(clock.now()).wants_facts
+
+
+@pytest.mark.parametrize(("interval", "ttl", "least", "most"), [(60, 300, 54, 60), (60, 120, 40, 40), (1, 2, 0.6, 0.67)])
+def test_it_spreads_heartbeats_and_stays_below_a_third_of_the_ttl(
+    interval: int, ttl: int, least: float, most: float
+) -> None:
+    stage = Stage(interval_seconds=interval, ttl_seconds=ttl)
+    assert all(least <= hosts.next_beat_seconds(stage) <= most for _ in range(200))
+
+
+@pytest.mark.parametrize("token", ["", "cbh_", "cbh_abcdefghijkl." + "x" * 43, "\x00", "cbh_é.x"])
+def test_it_rejects_a_token_of_no_host(web_1: Machine, token: str) -> None:
+    with pytest.raises(UnauthorizedError):
+        hosts.authenticate(token)
+
+
+def test_it_rejects_another_secret_of_the_same_host(web_1: Machine) -> None:
+    with pytest.raises(UnauthorizedError):
+        hosts.authenticate(web_1.token[:-43] + "A" * 43)
+
+
+def test_it_rejects_a_join_token_as_a_hosts_token(web_1: Machine, clock: FakeClock) -> None:
+    _, token = join_tokens.create(web_1.stage, actor=ADA, at=clock.now())
+    with pytest.raises(UnauthorizedError):
+        hosts.authenticate(token)
+
+
+def test_it_sends_hosts_of_an_archived_stage_away(web_1: Machine, clock: FakeClock) -> None:
+    archive_stage(web_1.row.stage, actor=ADA, at=clock.now())
+    with pytest.raises(GoneError, match="is archived"):
+        hosts.authenticate(web_1.token)
+
+
+# goodbye
+
+
+def test_it_lets_a_host_leave_at_once(web_1: Machine, stage: Stage, clock: FakeClock) -> None:
+    hosts.goodbye(web_1.row, at=clock.advance(5))
+    assert hosts.list_hosts(stage) == []
+    assert web_1.history()[-1] == ("live", "gone", 5)
+
+
+def test_it_takes_a_second_goodbye_for_no_error(web_1: Machine, clock: FakeClock) -> None:
+    row = web_1.row
+    hosts.goodbye(row, at=clock.now())
+    hosts.goodbye(row, at=clock.now())
+    assert len(web_1.history()) == 2
+
+
+def test_it_tells_a_host_that_has_left_to_enrol_again(web_1: Machine, clock: FakeClock) -> None:
+    hosts.goodbye(web_1.row, at=clock.now())
+    with pytest.raises(GoneError, match="said goodbye"):
+        hosts.authenticate(web_1.token)
+
+
+# the one-line calls
+
+
+def test_it_adds_an_address_and_then_renews_it(stage: Stage, clock: FakeClock) -> None:
+    first, is_new = put(stage, "10.0.0.5", clock, groups=["web"], port=2222)
+    second, is_new_again = put(stage, "10.0.0.5", clock)
+    assert (is_new, is_new_again) == (True, False)
+    assert (second.id, second.groups, second.port) == (first.id, ["web"], 2222)
+
+
+def test_it_renews_an_address_however_it_is_written(stage: Stage, clock: FakeClock) -> None:
+    first, _ = put(stage, "2001:db8::5", clock)
+    second, is_new = put(stage, "2001:DB8:0::5", clock)
+    assert (second.id, is_new) == (first.id, False)
+
+
+def test_it_adds_an_address_once_for_callers_at_the_same_time(stage: Stage, clock: FakeClock) -> None:
+    results = at_once(lambda _: put(stage, "10.0.0.5", clock)[1], 8)
+    assert sorted(results) == [False] * 7 + [True]
+
+
+def test_it_rejects_to_add_the_address_of_a_live_host(web_1: Machine, clock: FakeClock) -> None:
+    with pytest.raises(ConflictError, match="'web-1' has the address"):
+        put(web_1.stage, "10.0.0.1", clock)
+
+
+@pytest.mark.parametrize("groups", [["db"], []])
+def test_it_rejects_to_add_a_host_named_like_a_group(stage: Stage, clock: FakeClock, groups: list[str]) -> None:
+    put(stage, "10.0.0.5", clock, groups=["db"])
+    with pytest.raises(ConflictError, match="'db'"):
+        put(stage, "db", clock, groups=groups)
+
+
+def test_it_rejects_to_add_a_host_into_a_group_of_its_own_name(stage: Stage, clock: FakeClock) -> None:
+    with pytest.raises(ConflictError, match="'db'"):
+        put(stage, "db", clock, groups=["db"])
+
+
+@pytest.mark.parametrize("address", ["localhost", "127.0.0.1", "::1", "all", "../x", "-oProxyCommand=id", "behind"])
+def test_it_rejects_to_add_what_ansible_would_take_for_something_else(
+    stage: Stage, clock: FakeClock, address: str
+) -> None:
+    with pytest.raises(InvalidError):
+        put(stage, address, clock)
+
+
+def test_it_takes_an_address_out_and_says_nothing_the_second_time(stage: Stage, clock: FakeClock) -> None:
+    row, _ = put(stage, "10.0.0.5", clock)
+    for _ in range(2):
+        hosts.remove(stage, "10.0.0.5", actor=ADA, at=clock.now())
+    assert hosts.get_host(row.id).gone_reason == "removed by ada"
+    assert hosts.list_hosts(stage) == []
+
+
+# what people do
+
+
+def test_it_changes_what_is_given_and_nothing_else(web_1: Machine, clock: FakeClock) -> None:
+    changed = hosts.change(web_1.row, actor=ADA, at=clock.now(), is_draining=True, groups=["web", "app", "web"])
+    assert (changed.is_draining, changed.groups, changed.is_quarantined) == (True, ["app", "web"], False)
+    assert AuditEntry.get(AuditEntry.action == "host.update").details["fields"] == ["groups", "is_draining"]
+
+
+def test_it_gives_a_host_new_attempts_when_it_leaves_quarantine(web_1: Machine, clock: FakeClock) -> None:
+    Host.update(is_quarantined=True, quarantine_reason="slow", converge_attempts=4).execute()
+    changed = hosts.change(web_1.row, actor=ADA, at=clock.now(), is_quarantined=False)
+    assert (changed.is_quarantined, changed.quarantine_reason or None, changed.converge_attempts) == (False, None, 0)
+
+
+def test_it_rejects_a_group_named_like_a_host(web_1: Machine, stage: Stage, clock: FakeClock) -> None:
+    put(stage, "db", clock)
+    with pytest.raises(ConflictError, match="host named 'db'"):
+        hosts.change(web_1.row, actor=ADA, at=clock.now(), groups=["db"])
+    with pytest.raises(ConflictError, match="host named 'db'"):
+        join_tokens.create(stage, actor=ADA, at=clock.now(), groups=["db"])
+
+
+def test_it_finds_no_host_by_an_id_that_none_has(web_1: Machine) -> None:
+    with pytest.raises(NotFoundError):
+        hosts.get_host("x" * 5000)
+
+
+def test_it_lists_hosts_with_changed_timings_at_once(web_1: Machine, stage: Stage, clock: FakeClock) -> None:
+    clock.advance(100)
+    faster = StageChange(interval_seconds=10, ttl_seconds=30)
+    changed = update_stage(stage, change=faster, actor=ADA, at=clock.now())
+    assert hosts.live_hosts(changed, judge=judge(clock.now())) == []
