@@ -6,8 +6,11 @@ fails at once with SQLITE_BUSY_SNAPSHOT however long its timeout is.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
 _SQLITE_PRAGMAS = (("journal_mode", "wal"), ("synchronous", "full"), ("foreign_keys", 1), ("wal_autocheckpoint", 1000))
 _SQLITE_BUSY_SECONDS = 15
+_MIGRATION_LOCK = 0xCA11B0A8D  # any number that nobody else of the database uses
 
 
 class UtcDateTimeField(peewee.BigIntegerField):
@@ -78,4 +82,20 @@ def _postgresql(url: str) -> peewee.Database:
 def migrate(opened: peewee.Database) -> list[str]:
     """Apply the pending migrations and return their names. Safe when two processes start at once."""
     folder = Path(__file__).parent / "migrations"
-    return list(Runner(opened, str(folder)).up())
+    with _alone(opened):
+        return list(Runner(opened, str(folder)).up())
+
+
+@contextlib.contextmanager
+def _alone(opened: peewee.Database) -> Iterator[None]:
+    """One migrates, the others wait for it. No transaction: SQLite's migrations switch foreign keys off and on."""
+    if isinstance(opened, peewee.SqliteDatabase):
+        with os.fdopen(os.open(f"{opened.database}.lock", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+        return
+    opened.execute_sql("SELECT pg_advisory_lock(%s)", (_MIGRATION_LOCK,))  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        opened.execute_sql("SELECT pg_advisory_unlock(%s)", (_MIGRATION_LOCK,))  # type: ignore[no-untyped-call]

@@ -23,7 +23,7 @@ from inventory_service.adapters import processes
 from inventory_service.clock import SystemClock
 from inventory_service.database import database, migrate, open_database
 from inventory_service.first_start import FirstSignIn
-from inventory_service.registry import liveness
+from inventory_service.registry import liveness, watch
 from inventory_service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ def prepare(settings: Settings) -> FirstSignIn | None:
     first_start.make_ssh_key(settings)
     sign_in = first_start.make_first_admin(at=at)
     liveness.begin_grace(at=at)
+    watch.forget_canary()
     database.close()
     return sign_in
 

@@ -6,7 +6,9 @@ Each setting is read from `CALLBOARD_<NAME>`, else from the TOML file that `CALL
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import ipaddress
 import os
 import secrets
 import tomllib
@@ -62,7 +64,13 @@ def _flag(text: str) -> bool:
 
 
 def _networks(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    return tuple(str(ipaddress.ip_network(part.strip(), strict=False)) for part in text.split(",") if part.strip())
+
+
+def _log_level(text: str) -> str:
+    if text.lower() not in ("debug", "info", "warning", "error"):
+        raise ValueError("write debug, info, warning or error")
+    return text.lower()
 
 
 TABLE: tuple[Setting, ...] = (
@@ -80,10 +88,12 @@ TABLE: tuple[Setting, ...] = (
     Setting("sweep_seconds", "5", "Seconds between two looks for silent hosts.", _positive),
     Setting("converge_seconds", "10", "Seconds between two looks for hosts behind their stage.", _positive),
     Setting("gone_after_seconds", "86400", "Silence after which a stale host is gone for good.", _positive),
+    Setting("freeze_limit_seconds", "3600", "The longest that a freeze of expiry lasts by itself.", _positive),
+    Setting("canary_seconds", "10", "Seconds between the service's heartbeats to itself.", _positive),
     Setting("run_timeout_seconds", "7200", "A run that takes longer is stopped and marked timeout.", _positive),
     Setting("free_space_mb", "200", "A run does not start with less free disk space than this.", _count),
     Setting("secure_cookies", "false", "Send the session cookie over HTTPS only.", _flag),
-    Setting("log_level", "info", "debug, info, warning or error."),
+    Setting("log_level", "info", "debug, info, warning or error.", _log_level),
 )
 
 
@@ -105,6 +115,8 @@ class Settings:
     sweep_seconds: float
     converge_seconds: float
     gone_after_seconds: float
+    freeze_limit_seconds: float
+    canary_seconds: float
     run_timeout_seconds: float
     free_space_mb: int
     secure_cookies: bool
@@ -114,6 +126,12 @@ class Settings:
     def url(self) -> str:
         """The service's address as others should use it, without a final slash."""
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    @property
+    def own_url(self) -> str:
+        """Where this machine reaches the service: directly where both run together, else as everybody does."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 - read, not bound
+        return f"http://{host}:{self.port}"
 
     @property
     def ssh_key_path(self) -> Path:
@@ -144,7 +162,7 @@ def read_texts(environ: Mapping[str, str]) -> list[Sourced]:
 def _read_file(path: Path) -> dict[str, Any]:
     try:
         values = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"CALLBOARD_CONFIG names {path}, which can't be read as TOML: {error}.") from error
     unknown = set(values) - {setting.name for setting in TABLE}
     if unknown:
@@ -193,11 +211,12 @@ def _complete(settings: Settings) -> Settings:
 
 
 def _stored_secret_key(path: Path) -> str:
-    """Read the key, or make it. Two processes that start at once agree: O_EXCL lets one of them win."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_urlsafe(48))
+    """Read the key, or make it. Two processes that start at once agree: the first link wins, and is whole."""
+    if not path.exists():
+        partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(48))
+        with contextlib.suppress(FileExistsError):
+            os.link(partial, path)
+        partial.unlink()
     return path.read_text().strip()

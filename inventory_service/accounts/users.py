@@ -108,8 +108,9 @@ def update(
 
 
 def _is_last_admin(user: User) -> bool:
-    admins = User.select().where((User.role == ADMIN) & ~User.is_disabled)
-    return user.role == ADMIN and not user.is_disabled and admins.count() == 1
+    """Whether nobody else manages everything: an admin of some projects does not count."""
+    admins = User.select().where((User.role == ADMIN) & ~User.is_disabled & User.projects.is_null())
+    return [row.id for row in admins] == [user.id]
 
 
 def principal_of(user: User, *, peer: str | None) -> Principal:

@@ -94,10 +94,10 @@ def end(pids: list[int], *, patience_seconds: float) -> None:
     _send(pids, signal.SIGTERM)
     deadline = time.monotonic() + patience_seconds
     while any(_started(pid) is not None for pid in pids) and time.monotonic() < deadline:
-        reap()
+        _reap(pids)
         time.sleep(0.05)
     _send([pid for pid in pids if _started(pid) is not None], signal.SIGKILL)
-    reap()
+    _reap(pids)
 
 
 def _send(pids: list[int], number: signal.Signals) -> None:
@@ -106,11 +106,11 @@ def _send(pids: list[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def reap() -> None:
-    """Collect adopted children that have ended. Not for processes that wait for children of their own."""
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0] > 0:
-            pass
+def _reap(pids: list[int]) -> None:
+    """Collect those of them that were children and have ended; other children are for others to wait for."""
+    for pid in pids:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
 
 
 def adopt_orphans() -> None:

@@ -24,6 +24,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("-e", "--extra-vars", "pairs", multiple=True, help="name=value, JSON or @file."),
     click.option("-m", "--comment", help="Why; kept with the run."),
     click.option("--refuse-if-locked", is_flag=True, help="Fail at once where the run would have to wait."),
+    click.option("--allow-frozen", is_flag=True, help="Run although it is unclear which hosts are live."),
     click.option("--detach", is_flag=True, help="Print the run's number and do not follow it."),
 )
 

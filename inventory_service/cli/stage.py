@@ -102,6 +102,17 @@ def unlock(name: str) -> None:
 
 @stage.command()
 @click.argument("name", metavar="STAGE")
+@click.option("--force", is_flag=True, help="Needed: it is you who says that the silent machines are gone.")
+def expire(name: str, force: bool) -> None:
+    """Believe the silence: every late host becomes stale now, and the stage's freeze ends."""
+    if not force:
+        raise click.UsageError("Hosts that still live would leave the inventory; say --force if you are sure.")
+    count = Client().send("POST", f"{stage_path(name)}/expire")["expired"]
+    click.echo(f"{count} silent hosts of {name} are stale now.")
+
+
+@stage.command()
+@click.argument("name", metavar="STAGE")
 @json_option
 def releases(name: str, as_json: bool) -> None:
     """A stage's releases, newest first."""

@@ -25,7 +25,7 @@ def converge_all(*, judge: liveness.Judge) -> list[int]:
 
 
 def _converge(stage: Stage, *, judge: liveness.Judge) -> Run | None:
-    if not stage.has_convergence or stage.desired_release_number is None or is_held(stage):
+    if not stage.has_convergence or stage.desired_release_number is None or is_held(stage) or judge.is_frozen(stage):
         return None
     behind = [host for host in hosts_behind(stage, judge=judge) if _is_due(host, at=judge.at)][:_MOST_HOSTS]
     if not behind:

@@ -7,6 +7,7 @@ a thread writes in batches. What is written is capped: one result of 100 MB woul
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import queue
 import threading
 from pathlib import Path
@@ -18,6 +19,8 @@ from inventory_service.clock import Clock, parse_iso
 from inventory_service.database import database
 from inventory_service.deployments.outcome import HostCount, from_stats
 from inventory_service.models import Run, RunEvent
+
+log = logging.getLogger(__name__)
 
 _FLUSH_SECONDS = 0.25
 _BATCH = 200
@@ -82,12 +85,12 @@ class EventWriter:
         self._log.close()
 
     def _write_all(self) -> None:
-        is_open = True
+        is_open, rows = True, []
         while is_open:
             batch, is_open = self._take_batch()
-            rows = [row for event in batch if (row := self._take_in(event)) is not None]
+            rows += [row for event in batch if (row := self._take_in(event)) is not None]
             self._log.flush()
-            self._store(rows)
+            rows = self._store(rows)
         database.close()
 
     def _take_batch(self) -> tuple[list[dict[str, Any]], bool]:
@@ -137,11 +140,17 @@ class EventWriter:
         self.in_flight.discard(host)
         _add(self.counts.setdefault(host, HostCount()), status, data)
 
-    def _store(self, rows: list[dict[str, Any]]) -> None:
-        with database.atomic():
-            for batch in pw.chunked(rows, 50):
-                RunEvent.insert_many(batch).on_conflict_ignore().execute()
-            Run.update(log_bytes=self._size, is_log_cut=self._is_cut).where(Run.id == self._run_id).execute()
+    def _store(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Write the rows; returns those that are still to be written, when the database did not answer."""
+        try:
+            with database.atomic():
+                for batch in pw.chunked(rows, 50):
+                    RunEvent.insert_many(batch).on_conflict_ignore().execute()
+                Run.update(log_bytes=self._size, is_log_cut=self._is_cut).where(Run.id == self._run_id).execute()
+        except pw.OperationalError:
+            log.exception("%s events of run %s could not be stored yet", len(rows), self._run_id)
+            return rows
+        return []
 
 
 def _add(count: HostCount, status: str, data: dict[str, Any]) -> None:
@@ -186,11 +195,16 @@ def _message(event: dict[str, Any], result: dict[str, Any]) -> str | None:
     if event["event"] not in ("runner_on_failed", "runner_on_unreachable", "runner_item_on_failed", "error", "warning"):
         return None
     words = [str(result[key]) for key in ("msg", "stderr", "module_stderr") if result.get(key)]
-    return _capped("\n".join(words) or str(event.get("stdout") or ""), _LONGEST_MESSAGE) or None
+    return _capped(_clean("\n".join(words) or str(event.get("stdout") or "")), _LONGEST_MESSAGE) or None
 
 
 def _text(value: Any) -> str | None:
-    return _capped(str(value), 1000) if value is not None else None
+    return _capped(_clean(str(value)), 1000) if value is not None else None
+
+
+def _clean(text: str) -> str:
+    """Without NUL and halves of surrogate pairs, which no database takes."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def _capped(text: str, most: int) -> str:

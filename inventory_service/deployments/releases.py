@@ -53,10 +53,11 @@ def before(stage: Stage, number: int | None) -> Release:
 
 
 def make_desired(stage: Stage, release: Release, *, at: dt.datetime) -> None:
-    """The whole stage should run this release from now on; hosts held on another one are let go."""
+    """The whole stage should run this release from now on: hosts held on another are let go, attempts count anew."""
     Release.update(succeeded_at=at).where(Release.id == release.id).execute()
     Stage.update(desired_release_number=release.number).where(Stage.id == stage.id).execute()
-    Host.update(held_release_number=None).where((Host.stage == stage) & Host.gone_at.is_null()).execute()
+    anew = {"held_release_number": None, "converge_attempts": 0, "converge_after": None}
+    Host.update(**anew).where((Host.stage == stage) & Host.gone_at.is_null()).execute()
 
 
 def record_on_hosts(release: Release, host_ids: list[str], *, is_held: bool) -> None:

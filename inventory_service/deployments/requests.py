@@ -13,7 +13,7 @@ from inventory_service.database import database
 from inventory_service.deployments import limits, locks, releases, statuses
 from inventory_service.errors import ConflictError, InvalidError, LockedError, NotFoundError
 from inventory_service.models import Project, Run, Stage
-from inventory_service.registry import stages
+from inventory_service.registry import liveness, stages
 from inventory_service.registry.stages import stage_name
 
 WAIT, REFUSE = "wait", "refuse"
@@ -39,6 +39,7 @@ class RunRequest:
     extra_vars: dict[str, Any] = dataclasses.field(default_factory=dict)
     comment: str = ""
     if_locked: str = WAIT
+    allow_frozen: bool = False
     idempotency_key: str | None = None
     repeat_of: int | None = None
 
@@ -55,6 +56,8 @@ def request_run(stage: Stage, request: RunRequest, *, actor: audit.Actor, at: dt
             return known, False
         if request.if_locked == REFUSE:
             _refuse_if_held(stage)
+        if not request.allow_frozen:
+            _refuse_frozen(stage, at=at)
         run = Run.create(
             stage=stage, status=statuses.QUEUED, created_by=actor.name, created_at=at, sent_at=at, **fields
         )
@@ -76,6 +79,14 @@ def _refuse_if_held(stage: Stage) -> None:
     active = Run.get_or_none((Run.stage == stage) & Run.status.in_(statuses.ACTIVE))
     if active is not None:
         raise LockedError(f"{stage_name(stage)} is busy: run {active.id} ({active.kind}) is {active.status}.")
+
+
+def _refuse_frozen(stage: Stage, *, at: dt.datetime) -> None:
+    if liveness.judge(at=at, gone_after_seconds=0).is_frozen(stage):
+        raise ConflictError(
+            f"{stage_name(stage)} is frozen: too many of its hosts are silent to tell who is live. "
+            "Say allow_frozen to run on what is listed, or expire the silent ones first."
+        )
 
 
 def _checked(stage: Stage, request: RunRequest) -> dict[str, Any]:

@@ -12,9 +12,11 @@ from inventory_service.adapters.queue import RunQueue
 from inventory_service.clock import Clock
 from inventory_service.database import database
 from inventory_service.deployments import convergence, dispatch
+from inventory_service.jobs.canary import Canary
 from inventory_service.models import JobTick
 from inventory_service.registry import liveness
 from inventory_service.registry.sweep import sweep
+from inventory_service.registry.watch import watch
 from inventory_service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -39,12 +41,17 @@ def jobs(settings: Settings, run_queue: RunQueue) -> tuple[Job, ...]:
     def judge(at: dt.datetime) -> liveness.Judge:
         return liveness.judge(at=at, gone_after_seconds=settings.gone_after_seconds)
 
+    def watch_and_sweep(at: dt.datetime) -> None:
+        watch(judge=judge(at), bound_seconds=settings.freeze_limit_seconds)
+        sweep(judge=judge(at))
+
     def send(runs: list[int]) -> None:
         for run_id in runs:
             run_queue.send(run_id)
 
     return (
-        Job("sweep", settings.sweep_seconds, lambda at: sweep(judge=judge(at))),
+        Job("sweep", settings.sweep_seconds, watch_and_sweep),
+        Job("canary", settings.canary_seconds, Canary(settings.own_url).sing),
         Job("dispatch", 1.0, lambda at: send(dispatch.due_runs(at=at))),
         Job("converge", settings.converge_seconds, lambda at: send(convergence.converge_all(judge=judge(at)))),
         Job("recover", 5.0, lambda at: dispatch.recover_lost(settings, at=at)),

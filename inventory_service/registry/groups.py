@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from inventory_service.errors import ConflictError
 from inventory_service.models import Host, JoinToken, Stage
 from inventory_service.registry import names
@@ -16,10 +18,10 @@ def check_groups(stage: Stage, groups: list[str]) -> list[str]:
     return checked
 
 
-def refuse_group_name(stage: Stage, name: str) -> None:
-    """Raise ConflictError when a host's name is the name of one of the stage's groups."""
+def refuse_group_name(stage: Stage, name: str, *, own: Sequence[str] = ()) -> None:
+    """Raise ConflictError when a host's name is the name of one of the stage's groups, or of its `own`."""
     rows = [*JoinToken.select().where(JoinToken.stage == stage), *_present_hosts(stage)]
-    if name in {group for row in rows for group in row.groups}:
+    if name in {*own, *(group for row in rows for group in row.groups)}:
         raise ConflictError(f"The stage has a group named {name!r}; a host of that name would take its place in plays.")
 
 

@@ -184,11 +184,15 @@ def authenticate(token: str) -> Host:
     )
     if parts is None or row is None or not credentials.matches(parts[2], row.secret_sha256):
         raise UnauthorizedError(_REFUSED)
-    if row.gone_at is not None or row.stage.archived_at is not None:
-        raise GoneError(
-            f"The host {row.name!r} has left the stage ({row.gone_reason or 'stage archived'}). Enrol again."
-        )
+    if row.stage.archived_at is not None:
+        raise GoneError(f"The stage of the host {row.name!r} is archived. Enrol in another.")
+    _refuse_gone(row)
     return row
+
+
+def _refuse_gone(host: Host) -> None:
+    if host.gone_at is not None:
+        raise GoneError(f"The host {host.name!r} has left the stage ({host.gone_reason}). Enrol again.")
 
 
 def heartbeat(host: Host, beat: Heartbeat, *, judge: liveness.Judge) -> Renewal:
@@ -250,10 +254,14 @@ def _renew(host: Host, *, judge: liveness.Judge, reason: str) -> None:
     """Set `last_seen_at` and write the transitions that follow. The heartbeat wins over a sweep at the same time.
 
     Runs inside the caller's transaction and reads the row again there: a sweep may have moved it meanwhile.
+    Raises GoneError when a goodbye overtook it.
     """
     host = get_host(host.id)
+    _refuse_gone(host)
     was_live = judge.is_listed(host, host.stage)
-    Host.update(last_seen_at=judge.at, recorded_state=liveness.LIVE).where(Host.id == host.id).execute()
+    Host.update(last_seen_at=judge.at, recorded_state=liveness.LIVE, expired_at=None).where(
+        Host.id == host.id
+    ).execute()
     if not was_live and host.recorded_state == liveness.LIVE:
         stale_at = judge.stale_at(host, host.stage)
         transitions.record(host, liveness.STALE, "silent", at=stale_at, from_state=liveness.LIVE)
@@ -290,10 +298,12 @@ def put(
             return get_host(present.id), False
         fields = {"name": name, "address": checked, "port": port or 22}
         _refuse_taken_address(stage, fields, judge=judge)
+        checked_groups = check_groups(stage, groups)
+        refuse_group_name(stage, name, own=checked_groups)
         host = Host.create(
             id=credentials.new_id(),
             stage=stage,
-            groups=check_groups(stage, groups),
+            groups=checked_groups,
             host_keys=[],
             enrolled_at=judge.at,
             last_seen_at=judge.at,
@@ -333,7 +343,7 @@ def change(
         fields["host_keys"] = reported.check_host_keys(host_keys)
     if is_quarantined is not None:
         fields |= {"is_quarantined": is_quarantined, "quarantine_reason": reason if is_quarantined else ""}
-        fields |= {"converge_attempts": 0}
+        fields |= {"converge_attempts": 0, "converge_after": at}
     given = {key: value for key, value in fields.items() if value is not None}
     with database.atomic():
         if given:

@@ -20,12 +20,15 @@ from inventory_service.registry.stages import GIT, stage_name
 def render(stage: Stage, *, judge: liveness.Judge, states: tuple[str, ...] = liveness.LISTED) -> dict[str, Any]:
     """The inventory of the hosts whose state is one of `states`, with groups and `_meta.callboard` about itself."""
     desired = hosts.desired_release(stage)
-    listed = [(host, judge.state(host, stage)) for host in hosts.list_hosts(stage)]
-    chosen = [(host, state) for host, state in listed if state in states]
+    present = [host for host in hosts.list_hosts(stage) if host.conflict is None]
+    chosen = [(host, state) for host in present if (state := judge.state(host, stage)) in states]
     groups = _groups(stage, [host for host, _ in chosen], desired)
     return {
         "_meta": {
-            "hostvars": {host.name: _host_variables(host, state) for host, state in chosen},
+            "hostvars": {
+                host.name: {**_host_variables(host, state), "callboard_suspect": judge.is_suspect(host, stage)}
+                for host, state in chosen
+            },
             "callboard": _about(stage, judge),
         },
         "all": {"children": sorted(groups)},
@@ -37,7 +40,7 @@ def _about(stage: Stage, judge: liveness.Judge) -> dict[str, Any]:
     return {
         "stage": stage_name(stage),
         "as_of": iso(judge.at),
-        "frozen": False,
+        "frozen": judge.is_frozen(stage),
         "generation": stage.generation,
     }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from typing import Any
 
 from inventory_service.models import Host, ServiceState, Stage
 
@@ -17,28 +18,39 @@ STATES = (PENDING, LIVE, LATE, STALE, GONE)
 LISTED = (LIVE, LATE)
 _LATE_AFTER_INTERVALS = 1.5
 _GRACE_KEY = "grace_from"
+FREEZE_KEY = "freeze"
+_LONG_AGO = 946_684_800.0  # the year 2000, when no grace was ever given
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Judge:
-    """Everything besides the host itself that its state depends on, taken at one moment."""
+    """Everything besides host and stage themselves that a host's state depends on, taken at one moment."""
 
     at: dt.datetime
     grace_from: dt.datetime
     gone_after: dt.timedelta
+    frozen_at: dt.datetime | None = None
 
-    def silent_since(self, host: Host) -> dt.datetime:
+    def silent_since(self, host: Host, stage: Stage) -> dt.datetime:
         """The moment from which this host's silence counts."""
         last_seen_at: dt.datetime = host.last_seen_at
-        return max(last_seen_at, self.grace_from)
+        return max(last_seen_at, self.heard_from(stage))
+
+    def heard_from(self, stage: Stage) -> dt.datetime:
+        """The moment from which the service could hear this stage's hosts without interruption."""
+        return self.grace_from if stage.grace_from is None else max(self.grace_from, stage.grace_from)
 
     def stale_at(self, host: Host, stage: Stage) -> dt.datetime:
         """When the lease runs out unless a heartbeat comes."""
-        return self.silent_since(host) + dt.timedelta(seconds=stage.ttl_seconds)
+        return self.silent_since(host, stage) + dt.timedelta(seconds=stage.ttl_seconds)
 
-    def gone_at(self, host: Host) -> dt.datetime:
+    def gone_at(self, host: Host, stage: Stage) -> dt.datetime:
         """When a silent host is given up for good."""
-        return self.silent_since(host) + self.gone_after
+        return self.silent_since(host, stage) + self.gone_after
+
+    def is_frozen(self, stage: Stage) -> bool:
+        """Whether expiry has stopped for this stage, by its own freeze or by the one for all."""
+        return self.frozen_at is not None or stage.frozen_at is not None
 
     def state(self, host: Host, stage: Stage) -> str:
         """One of STATES."""
@@ -46,30 +58,56 @@ class Judge:
             return GONE
         if host.recorded_state == PENDING:
             return PENDING
-        if self.at >= self.gone_at(host):
+        if host.recorded_state == STALE:  # only a heartbeat revives; a new grace does not
+            return GONE if self.at >= self.gone_at(host, stage) else STALE
+        if self.is_suspect(host, stage):
+            return LATE
+        return self._state_by_age(host, stage)
+
+    def _state_by_age(self, host: Host, stage: Stage) -> str:
+        if self.at >= self.gone_at(host, stage):
             return GONE
         if self.at >= self.stale_at(host, stage):
             return STALE
-        late_after = dt.timedelta(seconds=stage.interval_seconds * _LATE_AFTER_INTERVALS)
-        return LATE if self.at - self.silent_since(host) > late_after else LIVE
+        return LATE if self.at > self.silent_since(host, stage) + late_after(stage) else LIVE
+
+    def is_suspect(self, host: Host, stage: Stage) -> bool:
+        """Whether only the freeze keeps the host listed: its lease ran out after the freeze began."""
+        began = [moment for moment in (self.frozen_at, stage.frozen_at) if moment is not None]
+        return bool(began) and min(began) <= self.stale_at(host, stage) <= self.at
 
     def is_listed(self, host: Host, stage: Stage) -> bool:
         """Whether the host belongs into an inventory of live hosts."""
-        return self.state(host, stage) in LISTED
+        return host.conflict is None and self.state(host, stage) in LISTED
+
+
+def late_after(stage: Stage) -> dt.timedelta:
+    """Silence after which a host is late: half an interval beyond the heartbeat that was due."""
+    return dt.timedelta(seconds=stage.interval_seconds * _LATE_AFTER_INTERVALS)
 
 
 def judge(*, at: dt.datetime, gone_after_seconds: float) -> Judge:
     """Make a Judge for this moment."""
-    return Judge(at=at, grace_from=grace_from(), gone_after=dt.timedelta(seconds=gone_after_seconds))
+    known = {row.key: row.value for row in ServiceState.select().where(ServiceState.key.in_((_GRACE_KEY, FREEZE_KEY)))}
+    frozen_at = (known.get(FREEZE_KEY) or {}).get("frozen_at")
+    return Judge(
+        at=at,
+        grace_from=_moment(known.get(_GRACE_KEY, _LONG_AGO)),
+        gone_after=dt.timedelta(seconds=gone_after_seconds),
+        frozen_at=None if frozen_at is None else _moment(frozen_at),
+    )
 
 
-def grace_from() -> dt.datetime:
-    """The moment before which silence does not count; long ago when none was ever set."""
-    row = ServiceState.get_or_none(ServiceState.key == _GRACE_KEY)
-    return dt.datetime.fromtimestamp(row.value, dt.UTC) if row else dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+def _moment(seconds: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC)
 
 
 def begin_grace(*, at: dt.datetime) -> None:
     """From now on silence counts anew: nobody is declared stale for what was before."""
-    row = ServiceState.insert(key=_GRACE_KEY, value=at.timestamp())
+    remember(_GRACE_KEY, at.timestamp())
+
+
+def remember(key: str, value: Any) -> None:
+    """Keep a value about the service itself."""
+    row = ServiceState.insert(key=key, value=value)
     row.on_conflict(conflict_target=[ServiceState.key], preserve=[ServiceState.value]).execute()

@@ -7,35 +7,61 @@ from __future__ import annotations
 
 import datetime as dt
 
+from inventory_service import audit
 from inventory_service.database import database
 from inventory_service.models import Host, Stage
 from inventory_service.registry import liveness, transitions
+from inventory_service.registry.stages import list_stages, stage_name
+
+_SILENT = "silent"
 
 
 def sweep(*, judge: liveness.Judge) -> int:
     """Record the transitions that are due; returns how many. Two sweeps at once record each of them once."""
-    due = [
-        (host, state)
-        for host in _suspects(judge)
-        if (state := judge.state(host, host.stage)) in (liveness.STALE, liveness.GONE) and state != host.recorded_state
-    ]
-    return sum(_expire(host, state, judge=judge) for host, state in due)
+    return sum(_sweep_stage(stage, judge=judge) for stage in list_stages())
 
 
-def _suspects(judge: liveness.Judge) -> list[Host]:
-    shortest = Stage.select(Stage.ttl_seconds).order_by(Stage.ttl_seconds).limit(1).scalar() or 0
-    silent_before = judge.at - dt.timedelta(seconds=shortest)
-    query = Host.select(Host, Stage).join(Stage).where(Host.gone_at.is_null() & (Host.last_seen_at <= silent_before))
-    return list(query)
+def _sweep_stage(stage: Stage, *, judge: liveness.Judge) -> int:
+    silent_before = judge.at - dt.timedelta(seconds=stage.ttl_seconds)
+    if judge.heard_from(stage) > silent_before:
+        return 0
+    present = (Host.stage == stage) & Host.gone_at.is_null()
+    suspects = Host.select().where(present & (Host.last_seen_at <= silent_before))
+    return sum(_record(host, stage, judge=judge) for host in suspects)
 
 
-def _expire(host: Host, state: str, *, judge: liveness.Judge) -> int:
-    is_gone = state == liveness.GONE
-    moment = judge.gone_at(host) if is_gone else judge.stale_at(host, host.stage)
-    fields = {"recorded_state": state, **({"gone_at": moment, "gone_reason": "silent"} if is_gone else {})}
+def _record(host: Host, stage: Stage, *, judge: liveness.Judge) -> int:
+    state = judge.state(host, stage)
+    if state == host.recorded_state or state not in (liveness.STALE, liveness.GONE):
+        return 0
+    moment = judge.gone_at(host, stage) if state == liveness.GONE else judge.stale_at(host, stage)
+    return expire(host, state, at=moment, reason=_SILENT)
+
+
+def expire(host: Host, state: str, *, at: dt.datetime, reason: str) -> int:
+    """Record that the host became stale or gone at that moment; 0 when a heartbeat or another sweep was first."""
+    fields: dict[str, object] = {"recorded_state": state}
+    fields |= {"expired_at": at} if state == liveness.STALE and reason == _SILENT else {}
+    fields |= {"gone_at": at, "gone_reason": reason} if state == liveness.GONE else {}
     unchanged = (Host.last_seen_at == host.last_seen_at) & (Host.recorded_state == host.recorded_state)
     with database.atomic():
         if Host.update(**fields).where((Host.id == host.id) & unchanged).execute() != 1:
-            return 0  # a heartbeat came, or another sweep was first
-        transitions.record(host, state, "silent", at=moment, from_state=host.recorded_state)
+            return 0
+        transitions.record(host, state, reason, at=at, from_state=host.recorded_state)
     return 1
+
+
+def expire_late(stage: Stage, *, actor: audit.Actor, judge: liveness.Judge) -> int:
+    """Believe the silence: every late host of the stage becomes stale and its freeze ends; returns how many.
+
+    For the operator who knows that the machines are really gone.
+    """
+    present = Host.select().where((Host.stage == stage) & Host.gone_at.is_null())
+    late = [host for host in present if judge.state(host, stage) == liveness.LATE]
+    pause = judge.at + dt.timedelta(seconds=2 * stage.ttl_seconds)
+    ends = {"frozen_at": None, "freeze_reason": None, "freeze_calm": 0, "freeze_not_before": pause}
+    with database.atomic():
+        count = sum(expire(host, liveness.STALE, at=judge.at, reason=f"expired by {actor.name}") for host in late)
+        Stage.update(**ends).where(Stage.id == stage.id).execute()
+        audit.record(actor, "stage.expire", stage_name(stage), at=judge.at, hosts=count)
+    return count

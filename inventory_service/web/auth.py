@@ -16,7 +16,7 @@ from inventory_service.accounts import api_tokens, roles
 from inventory_service.accounts.roles import Principal
 from inventory_service.errors import ForbiddenError, NotFoundError, UnauthorizedError
 from inventory_service.models import Host, Project, Run, Stage
-from inventory_service.registry import hosts, join_tokens, stages
+from inventory_service.registry import hosts, join_tokens, stages, watch
 from inventory_service.web import context
 
 PUBLIC, HOST, JOIN, SIMPLE = "public", "host", "join", "simple"
@@ -25,11 +25,15 @@ ACCESSES = (PUBLIC, HOST, JOIN, SIMPLE, *roles.ROLES)
 View = TypeVar("View", bound=Callable[..., Any])
 
 
-def access(kind: str) -> Callable[[View], View]:
-    """Declare what a route needs: PUBLIC, HOST, JOIN, SIMPLE (join token or operator) or at least a role."""
+def access(kind: str, *, is_everywhere: bool = False) -> Callable[[View], View]:
+    """Declare what a route needs: PUBLIC, HOST, JOIN, SIMPLE (join token or operator) or at least a role.
+
+    `is_everywhere`: a role for all projects. An admin of one could otherwise make a token for the others.
+    """
 
     def mark(view: View) -> View:
         view.callboard_access = kind  # type: ignore[attr-defined]
+        view.callboard_everywhere = is_everywhere  # type: ignore[attr-defined]
         return view
 
     return mark
@@ -59,6 +63,8 @@ def check_request() -> None:
         raise ForbiddenError("This route declares no access.")
     g.principal = principal = _principal()
     principal.require(needed)
+    if getattr(view, "callboard_everywhere", False) and principal.projects is not None:
+        raise ForbiddenError(f"This needs the role {needed} for all projects; {principal.actor.name} has it for some.")
 
 
 def _nobody() -> None:
@@ -66,7 +72,10 @@ def _nobody() -> None:
 
 
 def _host() -> None:
-    g.host = hosts.authenticate(_bearer("cbh_", "a host's own token"))
+    token = _bearer("cbh_", "a host's own token")
+    g.is_canary = watch.hear_canary(token, at=context.now())
+    if not g.is_canary:
+        g.host = hosts.authenticate(token)
 
 
 def _join() -> None:
@@ -146,7 +155,7 @@ def reach_run(run: Run) -> Run:
 def reach_host(host: Host) -> Host:
     """The host, if the caller reaches its project."""
     if not caller().reaches(host.stage.project.name):
-        raise NotFoundError(f"There is no host {host.id}.")
+        raise NotFoundError(f"There is no host {host.id!r}.")
     return host
 
 

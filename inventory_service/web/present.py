@@ -20,7 +20,7 @@ from inventory_service.models import (
     Transition,
     User,
 )
-from inventory_service.registry import hosts, liveness
+from inventory_service.registry import hosts, liveness, watch
 from inventory_service.registry.stages import stage_name
 
 
@@ -53,11 +53,21 @@ def stage(row: Stage) -> dict[str, Any]:
         "deploy_playbook": row.deploy_playbook,
         "rollback_playbook": row.rollback_playbook,
         "desired_release": hosts.desired_release(row),
+        "frozen": freeze_of(row),
+        "approval": row.has_approval,
         "generation": row.generation,
         "lock": lock(locks.find(row, locks.BY_PERSON)),
         "held_by_run": _run_of(locks.find(row, locks.BY_RUN)),
         "created_at": iso(row.created_at),
     }
+
+
+def freeze_of(row: Stage) -> dict[str, Any] | None:
+    """Why and since when expiry stands still for a stage: its own freeze, else the one for all."""
+    if row.frozen_at is not None:
+        return {"since": iso(row.frozen_at), "reason": row.freeze_reason, "scope": "stage"}
+    state = watch.read_global()
+    return None if state.frozen_at is None else {"since": iso(state.frozen_at), "reason": state.reason, "scope": "all"}
 
 
 def lock(row: StageLock | None) -> dict[str, Any] | None:
@@ -78,6 +88,8 @@ def host(row: Host, of: Stage, judge: liveness.Judge, desired: dict[str, Any] | 
         "port": row.port,
         "stage": stage_name(of),
         "state": judge.state(row, of),
+        "suspect": judge.is_suspect(row, of),
+        "conflict": row.conflict,
         "groups": row.groups,
         "description": row.description,
         "draining": row.is_draining,

@@ -41,6 +41,8 @@ def parse(data: bytes) -> Any:
             object_pairs_hook=_object,
         )
         _check(value, 0)
+        if not isinstance(value, dict):  # flask-openapi would parse a text's content once more, and less strictly
+            raise BadRequest("The body is not a JSON object.")
     except UnicodeDecodeError as error:
         raise BadRequest("The body is not UTF-8.") from error
     except RecursionError as error:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Any
 
 from flask import Response
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from inventory_service.accounts import api_tokens, users
 from inventory_service.accounts.roles import ADMIN, VIEWER
 from inventory_service.errors import NotFoundError
 from inventory_service.web import auth, context, present
-from inventory_service.web.api.common import Strict, TokenPath, UserPath, blueprint
+from inventory_service.web.api.common import Moment, Strict, TokenPath, UserPath, blueprint
 
 api = blueprint("accounts", "People and CI jobs, and what they may do")
 
@@ -34,18 +33,18 @@ class TokenBody(Strict):
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@-]*$")
     role: str = Field("viewer", max_length=20)
     projects: list[str] | None = Field(None, max_length=200)
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 @api.get("/users", summary="All users")
-@auth.access(ADMIN)
+@auth.access(ADMIN, is_everywhere=True)
 def list_users() -> dict[str, Any]:
     """By name."""
     return {"items": [present.user(row) for row in users.list_users()], "next": None}
 
 
 @api.post("/users", summary="Add a user")
-@auth.access(ADMIN)
+@auth.access(ADMIN, is_everywhere=True)
 def create_user(body: UserBody) -> tuple[dict[str, Any], int]:
     """201 with the user."""
     row = users.create(
@@ -60,7 +59,7 @@ def create_user(body: UserBody) -> tuple[dict[str, Any], int]:
 
 
 @api.patch("/users/<user>", summary="Change a user")
-@auth.access(ADMIN)
+@auth.access(ADMIN, is_everywhere=True)
 def patch_user(path: UserPath, body: UserChange) -> dict[str, Any]:
     """A new password or disabling ends the user's sessions."""
     row = users.update(
@@ -75,14 +74,14 @@ def patch_user(path: UserPath, body: UserChange) -> dict[str, Any]:
 
 
 @api.get("/tokens", summary="API tokens")
-@auth.access(ADMIN)
+@auth.access(ADMIN, is_everywhere=True)
 def list_tokens() -> dict[str, Any]:
     """Without their secrets."""
     return {"items": [present.api_token(row) for row in api_tokens.list_tokens()], "next": None}
 
 
 @api.post("/tokens", summary="Make an API token")
-@auth.access(ADMIN)
+@auth.access(ADMIN, is_everywhere=True)
 def create_token(body: TokenBody) -> tuple[dict[str, Any], int]:
     """201; the answer's `token` is the secret, shown this once."""
     row, token = api_tokens.create(
@@ -91,13 +90,13 @@ def create_token(body: TokenBody) -> tuple[dict[str, Any], int]:
         projects=body.projects,
         actor=auth.caller().actor,
         at=context.now(),
-        expires_at=body.expires_at.astimezone(dt.UTC) if body.expires_at else None,
+        expires_at=body.expires_at,
     )
     return {**present.api_token(row), "token": token}, 201
 
 
 @api.delete("/tokens/<token>", summary="Revoke an API token")
-@auth.access(ADMIN)
+@auth.access(ADMIN, is_everywhere=True)
 def delete_token(path: TokenPath) -> Response:
     """Ends at once."""
     api_tokens.revoke(path.token, actor=auth.caller().actor, at=context.now())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+import datetime as dt
+from typing import Annotated, Any
 
 from flask_openapi import APIBlueprint, Tag
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from inventory_service.web import auth
 
@@ -22,6 +23,16 @@ _RESPONSES: Any = {
     "422": {"description": "A value is not acceptable", **_PROBLEM},
     "503": {"description": "Busy; try again after Retry-After seconds", **_PROBLEM},
 }
+
+
+def _as_utc(moment: dt.datetime) -> dt.datetime:
+    try:
+        return moment.astimezone(dt.UTC)
+    except OverflowError as error:
+        raise ValueError("this moment lies beyond the years 1 to 9999 of UTC") from error
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_as_utc)]
 
 
 class Strict(BaseModel):

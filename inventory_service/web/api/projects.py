@@ -8,6 +8,7 @@ from flask import Response
 from pydantic import Field
 
 from inventory_service.accounts.roles import ADMIN, VIEWER
+from inventory_service.errors import ForbiddenError
 from inventory_service.registry import stages
 from inventory_service.web import auth, context, present
 from inventory_service.web.api.common import Paging, ProjectPath, Strict, blueprint, page
@@ -40,7 +41,9 @@ def list_projects(query: Paging) -> dict[str, Any]:
 @api.post("/projects", summary="Add a project")
 @auth.access(ADMIN)
 def create_project(body: ProjectBody) -> tuple[dict[str, Any], int]:
-    """201 with the project."""
+    """201 with the project. An admin of some projects can add only those."""
+    if not auth.caller().reaches(body.name):
+        raise ForbiddenError(f"{auth.caller().actor.name} is no admin of a project {body.name!r}.")
     row = stages.create_project(
         name=body.name,
         source=body.source,

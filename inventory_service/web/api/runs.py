@@ -17,6 +17,7 @@ from inventory_service.web.api.common import Paging, RunPath, Strict, blueprint,
 
 api = blueprint("runs", "Tracked executions of playbooks")
 
+_HIGHEST = 2**62
 Word = Annotated[str, Field(max_length=253)]
 
 
@@ -78,6 +79,7 @@ def create_run(body: RunBody) -> tuple[dict[str, Any], int]:
         extra_vars=body.extra_vars,
         comment=body.comment,
         if_locked=body.if_locked,
+        allow_frozen=body.allow_frozen,
         idempotency_key=_idempotency_key(),
     )
     run, is_new = requests.request_run(stage, wanted, actor=auth.caller().actor, at=context.now())
@@ -99,7 +101,7 @@ def list_runs(query: RunQuery) -> dict[str, Any]:
     """Filtered by stage, status, kind, user, or text of comment and revision."""
     project, _, name = (query.stage or "").partition("/")
     stage = auth.reach_stage(project, name) if query.stage else None
-    before = int(query.cursor) if query.cursor and query.cursor.isdecimal() else None
+    before = min(int(query.cursor), _HIGHEST) if query.cursor and query.cursor.isdecimal() else None
     rows = requests.list_runs(
         stage=stage,
         status=query.status,

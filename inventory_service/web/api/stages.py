@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Any
 
 from flask import Response
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from inventory_service.accounts.roles import ADMIN, OPERATOR, VIEWER
 from inventory_service.deployments import locks, playbooks, releases
 from inventory_service.models import JoinToken
-from inventory_service.registry import join_tokens, stages
+from inventory_service.registry import join_tokens, stages, sweep
 from inventory_service.web import auth, context, present
-from inventory_service.web.api.common import Paging, ProjectPath, StagePath, StageTokenPath, Strict, blueprint, page
+from inventory_service.web.api.common import (
+    Moment,
+    Paging,
+    ProjectPath,
+    StagePath,
+    StageTokenPath,
+    Strict,
+    blueprint,
+    page,
+)
 
 api = blueprint("stages", "Deployment targets: their timings, lock, join tokens and releases")
 
@@ -49,7 +57,7 @@ class JoinTokenBody(Strict):
     groups: list[str] = Field(default=[], max_length=32)
     networks: list[str] = Field(default=[], max_length=64)
     maximum_uses: int | None = Field(None, ge=1, le=1_000_000)
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 @api.get("/projects/<project>/stages", summary="A project's stages")
@@ -112,6 +120,15 @@ def delete_lock(path: StagePath) -> Response:
     return Response(status=204)
 
 
+@api.post("/stages/<project>/<stage>/expire", summary="Believe the silence: late hosts become stale now")
+@auth.access(OPERATOR)
+def expire_hosts(path: StagePath) -> dict[str, Any]:
+    """Ends the stage's freeze. For the operator who knows that the silent machines are really gone."""
+    stage = auth.reach_stage(path.project, path.stage)
+    count = sweep.expire_late(stage, actor=auth.caller().actor, judge=context.judge())
+    return {"expired": count}
+
+
 @api.get("/stages/<project>/<stage>/join-tokens", summary="A stage's join tokens")
 @auth.access(OPERATOR)
 def list_join_tokens(path: StagePath) -> dict[str, Any]:
@@ -134,7 +151,7 @@ def create_join_token(path: StagePath, body: JoinTokenBody) -> tuple[dict[str, A
         groups=body.groups,
         networks=body.networks,
         maximum_uses=body.maximum_uses,
-        expires_at=body.expires_at.astimezone(dt.UTC) if body.expires_at else None,
+        expires_at=body.expires_at,
     )
     return {**present.join_token(row), "token": token}, 201
 

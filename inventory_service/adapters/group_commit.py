@@ -1,0 +1,90 @@
+"""Group commit: many small writes share one transaction, without waiting for each other.
+
+A single thread writes. It takes whatever was handed in while the previous commit was under way, so a lone write is
+committed at once and a crowd of them costs one fsync. (A fixed batching window makes everybody wait for nothing.)
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from inventory_service.errors import BusyError
+
+log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_LARGEST_BATCH = 500
+_PATIENCE_SECONDS = 10.0
+
+
+class _Slot(Generic[Item, Result]):
+    """One item on its way: the one who handed it in waits on `done`."""
+
+    __slots__ = ("done", "item", "result")
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.result: Result | Exception | None = None
+        self.done = threading.Lock()
+        self.done.acquire()
+
+
+class GroupCommit(Generic[Item, Result]):
+    """`submit` hands an item in and returns its result when it is on disk.
+
+    `write` gets a batch, does it in one transaction, and returns one result or exception for each item, in order.
+    """
+
+    def __init__(self, write: Callable[[Sequence[Item]], Sequence[Result | Exception]], *, name: str) -> None:
+        self._write = write
+        self._name = name
+        self._waiting: queue.SimpleQueue[_Slot[Item, Result]] = queue.SimpleQueue()
+        self._starting = threading.Lock()
+        self._is_started = False
+
+    def submit(self, item: Item) -> Result:
+        """The item's result. Raises what its write raised, or BusyError when the database does not answer in time."""
+        if not self._is_started:
+            self._start()
+        slot: _Slot[Item, Result] = _Slot(item)
+        self._waiting.put(slot)
+        if not slot.done.acquire(timeout=_PATIENCE_SECONDS):
+            raise BusyError("The database did not answer in time. Try again in a moment.")
+        if isinstance(slot.result, Exception):
+            raise slot.result
+        return slot.result  # type: ignore[return-value]
+
+    def _start(self) -> None:
+        """Start the thread at the first use: servers fork after they have loaded the application."""
+        with self._starting:
+            if not self._is_started:
+                threading.Thread(target=self._run, name=self._name, daemon=True).start()
+                self._is_started = True
+
+    def _run(self) -> None:
+        while True:
+            batch = self._take()
+            try:
+                results: Sequence[Result | Exception] = self._write([slot.item for slot in batch])
+            except Exception as error:  # noqa: BLE001 - each of the waiting gets it
+                log.warning("%s: a batch of %d was not written: %s", self._name, len(batch), error)
+                results = [error] * len(batch)
+            for slot, result in zip(batch, results, strict=True):
+                slot.result = result
+                slot.done.release()
+
+    def _take(self) -> list[_Slot[Item, Result]]:
+        """Wait for one item, then take along all that wait already."""
+        batch = [self._waiting.get()]
+        while len(batch) < _LARGEST_BATCH:
+            try:
+                batch.append(self._waiting.get_nowait())
+            except queue.Empty:
+                break
+        return batch

@@ -1,0 +1,150 @@
+"""Watching for mass silence: the freezes of each stage and of all, as every sweep leaves them."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import logging
+from typing import Any
+
+from inventory_service import audit, credentials
+from inventory_service.database import database
+from inventory_service.errors import UnauthorizedError
+from inventory_service.models import Host, ServiceState, Stage
+from inventory_service.registry import freeze, liveness
+from inventory_service.registry.freeze import Counts
+from inventory_service.registry.stages import list_stages, stage_name
+
+log = logging.getLogger(__name__)
+
+_CANARY_ID = "canarycanary"
+_CANARY_KEY = "canary_heard_at"
+_CANARY_SHA256 = "canary_sha256"
+_CANARY_PATIENCE = dt.timedelta(seconds=30)
+
+
+def watch(*, judge: liveness.Judge, bound_seconds: float) -> None:
+    """Begin, keep or end freezes. Called before each sweep, so that a sweep never expires a crowd."""
+    bound, total = dt.timedelta(seconds=bound_seconds), Counts(0, 0, 0)
+    stages = list_stages()
+    for stage in stages:
+        counts = count(stage, judge=judge)
+        total += counts
+        _step_stage(stage, counts, at=judge.at, bound=bound)
+    longest = max((stage.ttl_seconds for stage in stages), default=0)
+    _step_all(total, at=judge.at, bound=bound, pause=dt.timedelta(seconds=2 * longest))
+
+
+def count(stage: Stage, *, judge: liveness.Judge) -> Counts:
+    """How many hosts of the stage are listed, late, and expired without an explanation within the last ttl."""
+    ttl = dt.timedelta(seconds=stage.ttl_seconds)
+    present = (Host.stage == stage) & Host.gone_at.is_null() & Host.conflict.is_null()
+    listed = present & (Host.recorded_state == liveness.LIVE)
+    live = Host.select().where(listed).count()
+    late = _count_silent(listed, stage, judge, liveness.late_after(stage))
+    expired = Host.select().where(present & (Host.expired_at > judge.at - ttl)).count()
+    return Counts(live, late, expired)
+
+
+def _count_silent(listed: Any, stage: Stage, judge: liveness.Judge, silence: dt.timedelta) -> int:
+    """Hosts whose silence has lasted that long; nobody's has, when the service itself could not hear for so long."""
+    since = judge.at - silence
+    if judge.heard_from(stage) >= since:
+        return 0
+    return Host.select().where(listed & (Host.last_seen_at < since)).count()
+
+
+def _step_stage(stage: Stage, counts: Counts, *, at: dt.datetime, bound: dt.timedelta) -> None:
+    before = freeze.State(stage.frozen_at, stage.freeze_reason, stage.freeze_calm, stage.freeze_not_before)
+    pause = dt.timedelta(seconds=2 * stage.ttl_seconds)
+    after = freeze.step(before, alarm=counts.words if counts.is_alarming else None, at=at, bound=bound, pause=pause)
+    if after.state == before:
+        return
+    state = after.state
+    fields = {
+        "frozen_at": state.frozen_at,
+        "freeze_reason": state.reason,
+        "freeze_calm": state.calm,
+        "freeze_not_before": state.not_before,
+        **({"grace_from": at} if after.gives_grace else {}),
+    }
+    with database.atomic():
+        Stage.update(**fields).where(Stage.id == stage.id).execute()
+        _tell(stage_name(stage), before, state, at=at)
+
+
+def _step_all(total: Counts, *, at: dt.datetime, bound: dt.timedelta, pause: dt.timedelta) -> None:
+    before = read_global()
+    alarm = _deafness(at=at) or (total.words if total.is_alarming else None)
+    after = freeze.step(before, alarm=alarm, at=at, bound=bound, pause=pause)
+    if after.state == before:
+        return
+    with database.atomic():
+        liveness.remember(liveness.FREEZE_KEY, _to_json(after.state))
+        if after.gives_grace:
+            liveness.begin_grace(at=at)
+        _tell("all stages", before, after.state, at=at)
+
+
+def _tell(what: str, before: freeze.State, after: freeze.State, *, at: dt.datetime) -> None:
+    if before.frozen_at is None and after.frozen_at is not None:
+        log.warning("expiry is frozen for %s: %s", what, after.reason)
+        audit.record(audit.SERVICE, "freeze.begin", what, at=at, reason=after.reason)
+    elif before.frozen_at is not None and after.frozen_at is None:
+        log.warning("the freeze for %s has ended", what)
+        audit.record(audit.SERVICE, "freeze.end", what, at=at)
+
+
+def read_global() -> freeze.State:
+    """The freeze for all stages."""
+    row = ServiceState.get_or_none(ServiceState.key == liveness.FREEZE_KEY)
+    if row is None:
+        return freeze.State()
+    moments = {key: _moment(row.value[key]) for key in ("frozen_at", "not_before")}
+    return freeze.State(reason=row.value["reason"], calm=row.value["calm"], **moments)
+
+
+def _moment(seconds: float | None) -> dt.datetime | None:
+    return None if seconds is None else dt.datetime.fromtimestamp(seconds, dt.UTC)
+
+
+def _to_json(state: freeze.State) -> dict[str, Any]:
+    return {
+        key: value.timestamp() if isinstance(value, dt.datetime) else value
+        for key, value in dataclasses.asdict(state).items()
+    }
+
+
+def forget_canary() -> None:
+    """The service starts: that it was not heard while it was down means nothing."""
+    ServiceState.delete().where(ServiceState.key == _CANARY_KEY).execute()
+
+
+def make_canary() -> str:
+    """A host token for the service's heartbeat to itself; the one before it ends."""
+    minted = credentials.mint("cbh_", for_id=_CANARY_ID)
+    liveness.remember(_CANARY_SHA256, minted.secret_sha256)
+    return minted.token
+
+
+def hear_canary(token: str, *, at: dt.datetime) -> bool:
+    """Take a heartbeat in if it is the service's own, come through its own front door; False when it is a host's."""
+    parts = credentials.split(token)
+    if parts is None or parts[1] != _CANARY_ID:
+        return False
+    row = ServiceState.get_or_none(ServiceState.key == _CANARY_SHA256)
+    if row is None or not credentials.matches(parts[2], row.value):
+        raise UnauthorizedError("This is not the service's own heartbeat.")
+    liveness.remember(_CANARY_KEY, at.timestamp())
+    return True
+
+
+def _deafness(*, at: dt.datetime) -> str | None:
+    """The reason to freeze when the service once heard its own heartbeat, and now does not."""
+    row = ServiceState.get_or_none(ServiceState.key == _CANARY_KEY)
+    if row is None:
+        return None
+    silence = at - dt.datetime.fromtimestamp(row.value, dt.UTC)
+    if silence <= _CANARY_PATIENCE:
+        return None
+    return f"the service has not heard its own heartbeat for {silence.total_seconds():.0f} s"
