@@ -28,6 +28,11 @@ _SQLITE_BUSY_SECONDS = 15
 _MIGRATION_LOCK = 0xCA11B0A8D  # any number that nobody else of the database uses
 
 
+def to_microseconds(moment: dt.datetime) -> int:
+    """Whole microseconds since 1970, as UtcDateTimeField stores them."""
+    return int((moment - _EPOCH) / _MICROSECOND)
+
+
 class UtcDateTimeField(peewee.BigIntegerField):
     """An aware UTC moment, stored as whole microseconds since 1970.
 
@@ -40,7 +45,7 @@ class UtcDateTimeField(peewee.BigIntegerField):
             return value
         if value.tzinfo is None:
             raise ValueError(f"{self.name} needs an aware datetime, got {value!r}")
-        return int((value - _EPOCH) / _MICROSECOND)
+        return to_microseconds(value)
 
     def python_value(self, value: Any) -> dt.datetime | None:
         """Microseconds back to an aware datetime."""

@@ -20,7 +20,7 @@ from werkzeug.test import TestResponse
 from inventory_service.audit import Actor
 from inventory_service.database import database
 from inventory_service.models import Host, Stage, Transition
-from inventory_service.registry import hosts, join_tokens, liveness
+from inventory_service.registry import heartbeats, hosts, join_tokens, liveness
 
 START = dt.datetime(2026, 11, 23, 14, 0, tzinfo=dt.UTC)
 ADA = Actor("ada", "192.0.2.7")
@@ -86,10 +86,10 @@ class Machine:
     def row(self) -> Host:
         return hosts.get_host(self.host_id)
 
-    def beat(self, at: dt.datetime, **said: Any) -> hosts.Renewal:
+    def beat(self, at: dt.datetime, **said: Any) -> heartbeats.Renewal:
         self.sequence += 1000
-        beat = hosts.Heartbeat(**{"boot_id": self.boot_id, "seq": self.sequence, **said})
-        return hosts.heartbeat(hosts.authenticate(self.token), beat, judge=judge(at))
+        beat = heartbeats.Heartbeat(**{"boot_id": self.boot_id, "seq": self.sequence, **said})
+        return heartbeats.renew(self.token, beat, judge=judge(at))
 
     def history(self) -> list[tuple[str | None, str, float]]:
         """(from, to, seconds after START) of each transition, oldest first."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from huey import Huey, SqliteHuey
+from huey.exceptions import ConfigurationError
 
 from inventory_service.errors import SettingsError
 from inventory_service.settings import Settings
@@ -56,9 +57,9 @@ def _open(settings: Settings) -> Any:
 def _open_redis(url: str) -> Huey:
     try:
         from huey import RedisHuey  # noqa: PLC0415 - the client library is an optional dependency
-    except ImportError as error:
+        return RedisHuey("callboard", url=url.replace("valkey://", "redis://", 1), immediate=False, results=False)
+    except (ImportError, ConfigurationError) as error:
         raise SettingsError("CALLBOARD_QUEUE_URL needs the extra `callboard[redis]`.") from error
-    return RedisHuey("callboard", url=url.replace("valkey://", "redis://", 1), immediate=False, results=False)
 
 
 def _not_a_worker(run_id: int) -> None:

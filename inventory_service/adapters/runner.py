@@ -23,7 +23,7 @@ import ansible_runner
 from inventory_service.errors import SourceError
 
 _GUARD = """#!/bin/sh
-exec {python} -I {guard} {program} "$@"
+exec {python} -I {guard} {parent} {program} "$@"
 """
 
 
@@ -143,7 +143,8 @@ def _write_guard(call: PlaybookCall) -> Path:
     folder = call.private_dir / "bin"
     folder.mkdir(mode=0o700)
     guard = Path(__file__).with_name("playbook_guard.py")
-    words = {"python": sys.executable, "guard": str(guard), "program": str(find_program("ansible-playbook"))}
+    words = {"python": sys.executable, "guard": str(guard), "parent": str(os.getpid())}
+    words["program"] = str(find_program("ansible-playbook"))
     script = _GUARD.format(**{key: shlex.quote(word) for key, word in words.items()})
     _write_private(folder / "ansible-playbook", script, mode=0o700)
     return folder

@@ -6,7 +6,6 @@ import dataclasses
 import datetime as dt
 import hashlib
 import json
-import random
 from typing import Any
 
 import peewee as pw
@@ -19,6 +18,7 @@ from inventory_service.registry import join_tokens, liveness, names, reported, t
 from inventory_service.registry.groups import check_groups, refuse_group_name
 
 PREFIX = "cbh_"
+SAME_ADDRESS = "the same address as the live host"
 _REFUSED = "This host token does not hold. Enrol the host again with a join token of its stage."
 
 
@@ -33,32 +33,6 @@ class Enrolment:
     host_keys: tuple[str, ...] = ()
     agent_version: str | None = None
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Heartbeat:
-    """What a host says once an interval. `release` None means "I can't tell", and changes nothing."""
-
-    boot_id: str
-    seq: int
-    agent_version: str | None = None
-    release_number: int | None = None
-    revision: str | None = None
-    facts_hash: str | None = None
-    facts: dict[str, Any] | None = None
-    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Renewal:
-    """What the service answers to a heartbeat."""
-
-    host: Host
-    state: str
-    is_duplicate: bool
-    next_in_seconds: float
-    desired_release: dict[str, Any] | None
-    wants_facts: bool
 
 
 def enrol(token: str, request: Enrolment, *, peer: str, judge: liveness.Judge) -> tuple[Host, str]:
@@ -152,13 +126,11 @@ def _readmit(present: Host, fields: dict[str, Any], *, judge: liveness.Judge) ->
 
 
 def _refuse_taken_address(stage: Stage, fields: dict[str, Any], *, judge: liveness.Judge) -> None:
-    """Two live hosts with one address would make Ansible work on one machine twice and on the other never."""
-    same = (Host.address == fields["address"]) & (Host.port == fields["port"]) & Host.gone_at.is_null()
-    for other in Host.select(Host, Stage).join(Stage).where(same & (Host.stage == stage)):
-        if other.name != fields["name"] and judge.is_listed(other, other.stage):
-            raise ConflictError(
-                f"The live host {other.name!r} has the address {fields['address']} port {fields['port']} already."
-            )
+    present = find_present(stage, fields["name"])
+    newcomer = Host(id=present.id if present else "", address=fields["address"], port=fields["port"])
+    taken = address_conflict(newcomer, stage, judge=judge)
+    if taken is not None:
+        raise ConflictError(f"The machine has {taken}. Take that host out first, or give the machine its own address.")
 
 
 def find_present(stage: Stage, name: str) -> Host | None:
@@ -195,51 +167,9 @@ def _refuse_gone(host: Host) -> None:
         raise GoneError(f"The host {host.name!r} has left the stage ({host.gone_reason}). Enrol again.")
 
 
-def heartbeat(host: Host, beat: Heartbeat, *, judge: liveness.Judge) -> Renewal:
-    """Renew the host's lease. A heartbeat that is not newer than the last one of the same boot renews nothing."""
-    is_duplicate = beat.boot_id == host.boot_id and host.sequence is not None and beat.seq <= host.sequence
-    if not is_duplicate:
-        with database.atomic():
-            Host.update(**_beaten_fields(beat, at=judge.at)).where(Host.id == host.id).execute()
-            _renew(host, judge=judge, reason="heartbeat")
-    fresh = get_host(host.id)
-    return Renewal(
-        host=fresh,
-        state=judge.state(fresh, fresh.stage),
-        is_duplicate=is_duplicate,
-        next_in_seconds=next_beat_seconds(fresh.stage),
-        desired_release=desired_release(fresh.stage),
-        wants_facts=beat.facts_hash is not None and beat.facts_hash != fresh.facts_hash,
-    )
-
-
-def _beaten_fields(beat: Heartbeat, *, at: dt.datetime) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "boot_id": beat.boot_id,
-        "sequence": beat.seq,
-        "agent_version": beat.agent_version,
-        "metrics": reported.check_metrics(beat.metrics),
-    }
-    if beat.revision is not None:
-        fields |= {
-            "release_number": beat.release_number,
-            "revision": reported.check_revision(beat.revision),
-            "release_reported_at": at,
-        }
-    if beat.facts is not None:
-        fields |= {"facts": reported.check_facts(beat.facts), "facts_hash": facts_hash(beat.facts)}
-    return fields
-
-
 def facts_hash(facts: dict[str, Any]) -> str:
     """SHA-256 of the facts as canonical JSON, the same on both ends of the wire."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def next_beat_seconds(stage: Stage) -> float:
-    """When to beat next: the interval, less up to a tenth so that a fleet does not beat in step; never above ttl/3."""
-    wanted = stage.interval_seconds * random.uniform(0.9, 1.0)  # noqa: S311 - spreading load, not a secret
-    return round(min(wanted, stage.ttl_seconds / 3), 2)
 
 
 def desired_release(stage: Stage) -> dict[str, Any] | None:
@@ -258,15 +188,22 @@ def _renew(host: Host, *, judge: liveness.Judge, reason: str) -> None:
     """
     host = get_host(host.id)
     _refuse_gone(host)
-    was_live = judge.is_listed(host, host.stage)
-    Host.update(last_seen_at=judge.at, recorded_state=liveness.LIVE, expired_at=None).where(
+    transitions.record_renewal(host, host.stage, judge=judge, reason=reason)
+    conflict = address_conflict(host, host.stage, judge=judge)
+    Host.update(last_seen_at=judge.at, recorded_state=liveness.LIVE, expired_at=None, conflict=conflict).where(
         Host.id == host.id
     ).execute()
-    if not was_live and host.recorded_state == liveness.LIVE:
-        stale_at = judge.stale_at(host, host.stage)
-        transitions.record(host, liveness.STALE, "silent", at=stale_at, from_state=liveness.LIVE)
-    if not was_live:
-        transitions.record(host, liveness.LIVE, reason, at=judge.at, from_state=liveness.STALE)
+
+
+def address_conflict(host: Host, stage: Stage, *, judge: liveness.Judge) -> str | None:
+    """Who else is live at this host's address and port, in words; None when nobody is.
+
+    Two live hosts with one address would make Ansible work on one machine twice and on the other never.
+    """
+    same = (Host.address == host.address) & (Host.port == host.port) & (Host.stage == stage) & Host.gone_at.is_null()
+    others = Host.select().where(same & (Host.id != host.id))
+    held = next((other for other in others if judge.is_listed(other, stage)), None)
+    return None if held is None else f"{SAME_ADDRESS} {held.name!r}: {host.address} port {host.port}"
 
 
 def goodbye(host: Host, *, at: dt.datetime, reason: str = "said goodbye") -> None:

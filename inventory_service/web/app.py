@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import logging
 import mimetypes
+from collections.abc import Sequence
 from typing import Any
 
 from flask import Response
@@ -14,14 +15,19 @@ from flask_openapi.models import Info, SecurityScheme
 
 import inventory_service
 from inventory_service import settings as settings_module
+from inventory_service.adapters.group_commit import GroupCommit
 from inventory_service.adapters.queue import RunQueue
 from inventory_service.clock import Clock, SystemClock
 from inventory_service.content import agent_path
 from inventory_service.database import database, open_database
+from inventory_service.errors import CallboardError
+from inventory_service.registry import liveness
+from inventory_service.registry.heartbeats import Heartbeat, Renewal, renew_many
 from inventory_service.settings import Settings
 from inventory_service.web import api, metrics, pages, problems, reference
 from inventory_service.web.api.common import Problem
 from inventory_service.web.context import Services
+from inventory_service.web.heartbeat_shim import HeartbeatShim
 from inventory_service.web.strict_json import StrictRequest
 
 _LARGEST_BODY = 1024 * 1024
@@ -54,7 +60,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> OpenAPI:
         WTF_CSRF_TIME_LIMIT=None,
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.extensions["callboard"] = Services(settings, clock or SystemClock(), RunQueue(settings))
+    app.extensions["callboard"] = _services(settings, clock or SystemClock())
     problems.install(app)
     api.register(app)
     pages.register(app)
@@ -63,6 +69,13 @@ def create_app(settings: Settings, clock: Clock | None = None) -> OpenAPI:
     _serve_agent(app)
     app.after_request(_harden)
     return app
+
+
+def _services(settings: Settings, clock: Clock) -> Services:
+    def renew(beats: Sequence[tuple[str, Heartbeat]]) -> list[Renewal | CallboardError]:
+        return renew_many(beats, judge=liveness.judge(at=clock.now(), gone_after_seconds=settings.gone_after_seconds))
+
+    return Services(settings, clock, RunQueue(settings), GroupCommit(renew, name="heartbeats"))
 
 
 def _serve_agent(app: OpenAPI) -> None:
@@ -103,4 +116,4 @@ def from_environment() -> Any:
     open_database(settings.database_url)
     app = create_app(settings)
     database.close()
-    return app
+    return HeartbeatShim(app, app.extensions["callboard"])

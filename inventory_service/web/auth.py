@@ -16,11 +16,11 @@ from inventory_service.accounts import api_tokens, roles
 from inventory_service.accounts.roles import Principal
 from inventory_service.errors import ForbiddenError, NotFoundError, UnauthorizedError
 from inventory_service.models import Host, Project, Run, Stage
-from inventory_service.registry import hosts, join_tokens, stages, watch
+from inventory_service.registry import hosts, join_tokens, stages
 from inventory_service.web import context
 
-PUBLIC, HOST, JOIN, SIMPLE = "public", "host", "join", "simple"
-ACCESSES = (PUBLIC, HOST, JOIN, SIMPLE, *roles.ROLES)
+PUBLIC, HOST, BEAT, JOIN, SIMPLE = "public", "host", "beat", "join", "simple"
+ACCESSES = (PUBLIC, HOST, BEAT, JOIN, SIMPLE, *roles.ROLES)
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -56,7 +56,7 @@ def check_request() -> None:
     view = current_app.view_functions[request.endpoint]
     request.max_content_length = getattr(view, "callboard_body_limit", request.max_content_length)
     needed = getattr(view, "callboard_access", None)
-    if needed in (PUBLIC, HOST, JOIN, SIMPLE):
+    if needed in _CHECKS:
         _CHECKS[needed]()
         return
     if needed not in roles.ROLES:
@@ -72,10 +72,12 @@ def _nobody() -> None:
 
 
 def _host() -> None:
-    token = _bearer("cbh_", "a host's own token")
-    g.is_canary = watch.hear_canary(token, at=context.now())
-    if not g.is_canary:
-        g.host = hosts.authenticate(token)
+    g.host = hosts.authenticate(_bearer("cbh_", "a host's own token"))
+
+
+def _beat() -> None:
+    """The token is looked up together with the lease that it renews."""
+    g.host_token = _bearer("cbh_", "a host's own token")
 
 
 def _join() -> None:
@@ -91,7 +93,7 @@ def _simple() -> None:
         g.principal.require(roles.OPERATOR)
 
 
-_CHECKS: dict[str, Callable[[], None]] = {PUBLIC: _nobody, HOST: _host, JOIN: _join, SIMPLE: _simple}
+_CHECKS: dict[str, Callable[[], None]] = {PUBLIC: _nobody, HOST: _host, BEAT: _beat, JOIN: _join, SIMPLE: _simple}
 
 
 def bearer_token() -> str:

@@ -8,9 +8,11 @@ import ipaddress
 
 from flask import current_app, g, request
 
+from inventory_service.adapters.group_commit import GroupCommit
 from inventory_service.adapters.queue import RunQueue
 from inventory_service.clock import Clock
 from inventory_service.registry import liveness
+from inventory_service.registry.heartbeats import Heartbeat, Renewal
 from inventory_service.settings import Settings
 
 
@@ -21,6 +23,7 @@ class Services:
     settings: Settings
     clock: Clock
     run_queue: RunQueue
+    heartbeats: GroupCommit[tuple[str, Heartbeat], Renewal]
 
 
 def services() -> Services:
@@ -44,13 +47,22 @@ def judge(at: dt.datetime | None = None) -> liveness.Judge:
 
 def peer() -> str:
     """The caller's address. X-Forwarded-For counts only as far as it was written by trusted proxies."""
-    address = request.remote_addr or "0.0.0.0"  # noqa: S104 - a placeholder, nothing is bound
+    address = _plain(request.remote_addr or "0.0.0.0")  # noqa: S104 - a placeholder, nothing is bound
     trusted = [ipaddress.ip_network(text, strict=False) for text in services().settings.trusted_proxies]
     for hop in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
         if not _is_in(address, trusted) or not _is_address(hop.strip()):
             break
-        address = hop.strip()
-    return str(ipaddress.ip_address(address)) if _is_address(address) else address
+        address = _plain(hop.strip())
+    return address
+
+
+def _plain(text: str) -> str:
+    """An address in its canonical spelling; an IPv4 one that came through an IPv6 socket as the IPv4 one it is."""
+    if not _is_address(text):
+        return text
+    parsed = ipaddress.ip_address(text)
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return str(mapped or parsed)
 
 
 def _is_address(text: str) -> bool:

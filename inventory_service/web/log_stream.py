@@ -36,7 +36,7 @@ def read_all(file: Path, start: int) -> Iterator[bytes]:
     if not file.exists():
         return
     with file.open("rb") as log:
-        log.seek(start)
+        log.seek(min(start, file.stat().st_size))
         while chunk := log.read(_CHUNK):
             yield chunk
 

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from flask import Flask, Response
+from peewee import fn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 
+from inventory_service.accounts.roles import Principal
 from inventory_service.clock import iso
 from inventory_service.deployments import statuses
-from inventory_service.models import JobTick, Run
+from inventory_service.models import JobTick, Project, Run, Stage
 from inventory_service.registry import hosts, liveness, stages
 from inventory_service.web import auth, context
 from inventory_service.web.problems import problem
@@ -42,22 +44,23 @@ def readyz() -> Response | dict[str, Any]:
 
 
 def metrics() -> Response:
-    """Needs a token like the API; gauges are computed when they are asked for."""
+    """Needs a token like the API, and counts what it reaches; gauges are computed when they are asked for."""
     auth.require_viewer()
     registry = CollectorRegistry()
-    registry.register(_Collector(context.judge()))
+    registry.register(_Collector(context.judge(), auth.caller()))
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
 class _Collector:
-    def __init__(self, judge: liveness.Judge) -> None:
+    def __init__(self, judge: liveness.Judge, caller: Principal) -> None:
         self._judge = judge
+        self._caller = caller
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Hosts by stage and state, drift by stage, runs by status."""
         by_state = GaugeMetricFamily("callboard_hosts", "Hosts by stage and state", labels=["stage", "state"])
         drift = GaugeMetricFamily("callboard_hosts_behind", "Live hosts not on their release", labels=["stage"])
-        for stage in stages.list_stages():
+        for stage in filter(self._reaches, stages.list_stages()):
             rows, name = hosts.list_hosts(stage), stages.stage_name(stage)
             counts = Counter(self._judge.state(row, stage) for row in rows)
             for state in liveness.STATES[:-1]:
@@ -68,6 +71,16 @@ class _Collector:
         yield by_state
         yield drift
         runs = GaugeMetricFamily("callboard_runs", "Runs by status", labels=["status"])
+        by_status = self._runs_by_status()
         for status in statuses.STATUSES:
-            runs.add_metric([status], Run.select().where(Run.status == status).count())
+            runs.add_metric([status], by_status.get(status, 0))
         yield runs
+
+    def _reaches(self, stage: Stage) -> bool:
+        return self._caller.reaches(stage.project.name)
+
+    def _runs_by_status(self) -> dict[str, int]:
+        query = Run.select(Run.status, fn.COUNT(Run.id)).join(Stage).join(Project)
+        if self._caller.projects is not None:
+            query = query.where(Project.name.in_(self._caller.projects))
+        return dict(list(query.group_by(Run.status).tuples()))

@@ -97,6 +97,7 @@ def callers(
     return {
         "public": Caller(client, None),
         "host": Caller(client, web_1.token),
+        "beat": Caller(client, web_1.token),
         "join": Caller(client, join_token),
         "simple": operator,
         "viewer": viewer,

@@ -12,7 +12,7 @@ from inventory_service.audit import Actor
 from inventory_service.clock import iso
 from inventory_service.deployments import history
 from inventory_service.errors import ForbiddenError
-from inventory_service.registry import hosts, liveness, names
+from inventory_service.registry import heartbeats, hosts, liveness, names, watch
 from inventory_service.registry import stages as registry_stages
 from inventory_service.web import auth, context, present
 from inventory_service.web.api.common import HostPath, Paging, StageHostPath, StagePath, Strict, blueprint, page
@@ -29,7 +29,7 @@ class EnrolBody(Strict):
     name: Name
     address: Name | None = None
     ssh_port: int = Field(22, ge=1, le=65535)
-    boot_id: str | None = Field(None, max_length=64)
+    boot_id: str | None = Field(None, max_length=64, pattern=r"^[0-9A-Za-z-]+$")
     host_keys: list[Line] = Field(default=[], max_length=16)
     agent_version: str | None = Field(None, max_length=32, pattern=r"^[0-9A-Za-z.+-]*$")
     facts: dict[str, Any] = {}
@@ -51,6 +51,21 @@ class HeartbeatBody(Strict):
     facts: dict[str, Any] | None = None
     metrics: dict[str, float] = {}
     sent_at: str | None = Field(None, max_length=40, description="For diagnosis only; never believed")
+
+    def checked(self) -> heartbeats.Heartbeat:
+        """In the domain's words. Raises InvalidError."""
+        return heartbeats.check(
+            heartbeats.Heartbeat(
+                boot_id=self.boot_id,
+                seq=self.seq,
+                agent_version=self.agent_version,
+                release_number=self.release.number if self.release else None,
+                revision=self.release.revision if self.release else None,
+                facts_hash=self.facts_hash,
+                facts=self.facts,
+                metrics=self.metrics,
+            )
+        )
 
 
 class PutHostBody(Strict):
@@ -102,32 +117,25 @@ def enrol(body: EnrolBody) -> tuple[dict[str, Any], int]:
 
 
 @api.post("/heartbeat", summary="Renew the calling host's lease")
-@auth.access(auth.HOST)
+@auth.access(auth.BEAT)
 @auth.body_limit(HEARTBEAT_LIMIT)
-def heartbeat(body: HeartbeatBody) -> dict[str, Any]:
-    """Level-triggered: the answer says what should be, so that a lost one does no harm."""
-    if g.is_canary:
-        return {"server_time": iso(context.now()), "state": liveness.LIVE}
-    beat = hosts.Heartbeat(
-        boot_id=body.boot_id,
-        seq=body.seq,
-        agent_version=body.agent_version,
-        release_number=body.release.number if body.release else None,
-        revision=body.release.revision if body.release else None,
-        facts_hash=body.facts_hash,
-        facts=body.facts,
-        metrics=body.metrics,
-    )
-    judge = context.judge()
-    renewal = hosts.heartbeat(auth.calling_host(), beat, judge=judge)
-    stage = renewal.host.stage
+def heartbeat(body: HeartbeatBody) -> tuple[dict[str, Any], int]:
+    """Level-triggered: the answer says what should be, so that a lost one does no harm. 202 while approval waits."""
+    if watch.hear_canary(g.host_token, at=context.now()):
+        return {"server_time": iso(context.now()), "state": liveness.LIVE}, 200
+    renewal = context.services().heartbeats.submit((g.host_token, body.checked()))
+    return answer(renewal, iso(context.now())), 202 if renewal.state == liveness.PENDING else 200
+
+
+def answer(renewal: heartbeats.Renewal, server_time: str | None) -> dict[str, Any]:
+    """A renewal as JSON."""
     return {
-        "server_time": iso(judge.at),
+        "server_time": server_time,
         "state": renewal.state,
         "duplicate": renewal.is_duplicate,
-        "generation": stage.generation,
+        "generation": renewal.generation,
         "next_in_seconds": renewal.next_in_seconds,
-        "ttl_seconds": stage.ttl_seconds,
+        "ttl_seconds": renewal.ttl_seconds,
         "desired_release": renewal.desired_release,
         "send_facts": renewal.wants_facts,
     }

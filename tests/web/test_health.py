@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from flask import Flask
+from prometheus_client.parser import text_string_to_metric_families
+
+from inventory_service.models import JobTick, Run
+from inventory_service.settings import Settings
+from inventory_service.web.app import create_app
+from tests.support import Caller, FakeClock, Machine
+
+
+def samples(caller: Caller) -> dict[tuple[str, ...], float]:
+    families = text_string_to_metric_families(caller.get("/metrics").text)
+    return {(item.name, *item.labels.values()): item.value for family in families for item in family.samples}
+
+
+def test_it_is_healthy_when_it_answers(nobody: Caller) -> None:
+    assert (nobody.get("/healthz").status_code, nobody.get("/healthz").json) == (200, {"status": "ok"})
+
+
+def test_it_is_not_ready_before_the_first_sweep(nobody: Caller) -> None:
+    answer = nobody.get("/readyz")
+    assert (answer.status_code, answer.content_type) == (503, "application/problem+json")
+    assert "is the worker running" in answer.json["detail"]
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize(("age", "status"), [(0, 200), (60, 200), (61, 503), (-3600, 200)])
+def test_it_is_ready_while_the_sweep_runs(nobody: Caller, clock: FakeClock, age: int, status: int) -> None:
+    moment = clock.now() - dt.timedelta(seconds=age)
+    JobTick.create(name="sweep", next_at=moment, last_finished_at=moment)
+    assert nobody.get("/readyz").status_code == status
+
+
+def test_it_is_not_ready_without_its_database(nobody: Caller, database: object) -> None:
+    JobTick.drop_table()
+    assert nobody.get("/readyz").status_code == 503
+
+
+def test_it_answers_503_when_the_database_does_not(admin: Caller, stage: object) -> None:
+    Run.drop_table()
+    answer = admin.get("/api/v1/runs")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+    assert "no such table" not in answer.text
+
+
+def test_it_counts_hosts_by_state(viewer: Caller, web_1: Machine, web_2: Machine, clock: FakeClock) -> None:
+    web_2.beat(clock.advance(301))
+    told = samples(viewer)
+    assert told["callboard_hosts", "shop/production", "live"] == 1
+    assert told["callboard_hosts", "shop/production", "stale"] == 1
+    assert told["callboard_hosts_behind", "shop/production"] == 0
+
+
+def test_it_counts_runs_by_status(viewer: Caller, run: Run) -> None:
+    assert (samples(viewer)["callboard_runs", "queued"], samples(viewer)["callboard_runs", "failed"]) == (1, 0)
+
+
+def test_it_shows_metrics_only_to_who_may_look(nobody: Caller, web_1: Machine) -> None:
+    assert nobody.get("/metrics").status_code == 401
+    assert Caller(nobody.client, web_1.token).get("/metrics").status_code == 403
+
+
+def test_it_counts_only_what_the_caller_reaches(stranger: Caller, web_1: Machine, run: Run) -> None:
+    told = samples(stranger)
+    assert not [key for key in told if "shop/production" in key]
+    assert told["callboard_runs", "queued"] == 0
+
+
+# headers
+
+
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/api/v1/projects", "/api/v1/nothing", "/agent", "/metrics", "/sign-in", "/"]
+)
+def test_it_hardens_every_answer(nobody: Caller, path: str) -> None:
+    headers = nobody.get(path).headers
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert "Access-Control-Allow-Origin" not in headers
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/api/v1/projects", "/api/v1/nothing", "/metrics"])
+def test_it_lets_api_answers_load_nothing(nobody: Caller, path: str) -> None:
+    assert nobody.get(path).headers["Content-Security-Policy"].startswith("default-src 'none'")
+
+
+def test_it_serves_the_agent_with_its_checksum(nobody: Caller) -> None:
+    import hashlib
+
+    agent = nobody.get("/agent")
+    assert agent.headers["Content-Disposition"] == 'attachment; filename="callboard-agent"'
+    assert nobody.get("/agent.sha256").text == f"{hashlib.sha256(agent.data).hexdigest()}  callboard-agent\n"
+
+
+def test_it_can_be_made_twice(settings: Settings, app: Flask) -> None:
+    assert {str(rule) for rule in create_app(settings).url_map.iter_rules()} == {
+        str(rule) for rule in app.url_map.iter_rules()
+    }

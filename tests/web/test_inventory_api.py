@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+
+from inventory_service.models import Run, Stage
+from inventory_service.registry import hosts
+from tests.support import Caller, FakeClock, Machine, key_line
+
+INVENTORY = "/api/v1/stages/shop/production/inventory"
+KNOWN_HOSTS = "/api/v1/stages/shop/production/known_hosts"
+
+
+def test_it_gives_ansibles_json(viewer: Caller, web_1: Machine) -> None:
+    answer = viewer.get(INVENTORY)
+    assert (answer.status_code, answer.mimetype) == (200, "application/json")
+    assert answer.json["stage_shop_production"]["hosts"] == ["web-1"]
+    assert answer.headers["Cache-Control"] == "private, no-cache"
+    assert "Authorization" in answer.headers["Vary"]
+
+
+def test_it_answers_304_while_nothing_changed(viewer: Caller, web_1: Machine, clock: FakeClock) -> None:
+    tag = viewer.get(INVENTORY).headers["ETag"]
+    clock.advance(30)
+    again = viewer.get(INVENTORY, headers={"If-None-Match": tag})
+    assert (again.status_code, again.data) == (304, b"")
+    web_1.beat(clock.now(), facts={"zone": "a"})
+    assert viewer.get(INVENTORY, headers={"If-None-Match": tag}).status_code == 200
+
+
+def test_it_compresses_for_who_takes_it(viewer: Caller, web_1: Machine, clock: FakeClock) -> None:
+    web_1.beat(clock.now(), facts={f"fact_{number}": "x" * 100 for number in range(9)})
+    plain = viewer.get(INVENTORY)
+    packed = viewer.get(INVENTORY, headers={"Accept-Encoding": "gzip"})
+    assert ("Content-Encoding" in plain.headers, packed.headers["Content-Encoding"]) == (False, "gzip")
+    assert json.loads(gzip.decompress(packed.data)) == plain.json
+    assert plain.headers["ETag"] == packed.headers["ETag"]
+
+
+@pytest.mark.parametrize(
+    ("state", "found"), [("live", ["web-2"]), ("stale", ["web-1"]), ("live,stale", ["web-1", "web-2"])]
+)
+def test_it_lists_states_when_asked(
+    viewer: Caller, web_1: Machine, web_2: Machine, clock: FakeClock, state: str, found: list[str]
+) -> None:
+    web_2.beat(clock.advance(301))
+    assert viewer.get(f"{INVENTORY}?state={state}").json["stage_shop_production"]["hosts"] == found
+
+
+@pytest.mark.parametrize("state", ["x", "live,x", "Live", ","])
+def test_it_rejects_a_state_that_there_is_not(viewer: Caller, stage: Stage, state: str) -> None:
+    assert viewer.get(f"{INVENTORY}?state={state}").status_code == 422
+
+
+def test_it_gives_known_hosts_of_live_hosts(viewer: Caller, web_1: Machine, web_2: Machine, clock: FakeClock) -> None:
+    hosts.goodbye(web_2.row, at=clock.now())
+    answer = viewer.get(KNOWN_HOSTS)
+    assert (answer.mimetype, answer.text) == ("text/plain", f"10.0.0.1 {key_line()}\n")
+
+
+def test_it_gives_the_inventory_that_a_run_froze(viewer: Caller, run: Run) -> None:
+    assert viewer.get(f"/api/v1/runs/{run.id}/inventory").status_code == 404
+    Run.update(snapshot={"inventory": {"_meta": {}}}).execute()
+    assert viewer.get(f"/api/v1/runs/{run.id}/inventory").json == {"_meta": {}}

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from flask import Flask
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from tests.support import Caller
+
+
+@pytest.fixture
+def document(nobody: Caller) -> dict[str, Any]:
+    return nobody.get("/openapi/openapi.json").json
+
+
+def test_it_is_valid_3_1(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1")
+    OpenAPIV31SpecValidator(document).validate()
+
+
+def test_it_lists_every_route_of_the_api(document: dict[str, Any], app: Flask) -> None:
+    listed = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
+    routes = {
+        (method, re.sub(r"<(?:int:)?(\w+)>", r"{\1}", rule.rule))
+        for rule in app.url_map.iter_rules()
+        if rule.rule.startswith("/api/v1")
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+    }
+    assert listed == routes
+
+
+def test_it_describes_every_call(document: dict[str, Any]) -> None:
+    calls = [call for item in document["paths"].values() for call in item.values()]
+    assert all(call["summary"] and call["tags"] for call in calls)
+    assert len({call["operationId"] for call in calls}) == len(calls)
+
+
+def test_it_describes_problems_and_the_token(document: dict[str, Any]) -> None:
+    assert document["components"]["schemas"]["Problem"]["required"] == ["type", "title", "status", "detail"]
+    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    refused = document["paths"]["/api/v1/runs"]["post"]["responses"]["422"]["content"]
+    assert "application/problem+json" in refused
+
+
+def test_it_describes_each_parameter_of_a_path(document: dict[str, Any]) -> None:
+    for path, item in document["paths"].items():
+        for call in item.values():
+            told = {entry["name"] for entry in call.get("parameters", []) if entry["in"] == "path"}
+            assert told == set(re.findall(r"\{(\w+)\}", path)), path

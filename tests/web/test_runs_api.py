@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inventory_service.adapters.queue import RunQueue
+from inventory_service.models import Run, RunEvent, RunHost, Stage
+from inventory_service.settings import Settings
+from tests.support import START, Caller
+
+Launch = Callable[..., Any]
+SSE = {"Accept": "text/event-stream"}
+
+
+def waiting(settings: Settings) -> int:
+    """How many messages wait in the queue."""
+    return RunQueue(settings)._huey.pending_count()
+
+
+def test_it_launches_a_run_and_answers_at_once(launch: Launch, settings: Settings) -> None:
+    answer = launch(revision="main", comment="because")
+    assert answer.status_code == 202
+    assert answer.json == {"id": 1, "status": "queued", "url": "/api/v1/runs/1"}
+    assert (Run.get().created_by, waiting(settings)) == ("token:operator-everywhere", 1)
+
+
+def test_it_answers_a_repeated_key_with_the_same_run(launch: Launch, settings: Settings) -> None:
+    answers = [launch(headers={"Idempotency-Key": "build-42"}).json["id"] for _ in range(3)]
+    assert (answers, waiting(settings), Run.select().count()) == ([1, 1, 1], 1, 1)
+
+
+def test_it_keeps_the_keys_of_two_callers_apart(launch: Launch, admin: Caller) -> None:
+    key = {"Idempotency-Key": "build-42"}
+    other = admin.post("/api/v1/runs", {"stage": "shop/production", "kind": "deploy"}, headers=key)
+    assert (other.json["id"], launch(headers=key).json["id"]) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"kind": "destroy"}, 422),
+        ({"kind": "playbook"}, 422),
+        ({"kind": "playbook", "playbook": "../x.yml"}, 422),
+        ({"kind": "playbook", "playbook": "--version"}, 422),
+        ({"limit": ""}, 422),
+        ({"limit": "@/etc/passwd"}, 422),
+        ({"limit": "~(a+)+$"}, 422),
+        ({"revision": "--upload-pack=id"}, 422),
+        ({"extra_vars": {"ansible_connection": "local"}}, 422),
+        ({"if_locked": "perhaps"}, 422),
+        ({"stage": "shop"}, 422),
+        ({"stage": "shop/nothing"}, 404),
+        ({"kind": "rollback"}, 409),
+        ({"kind": "rollback", "release": 9}, 404),
+        ({"kind": "converge"}, 409),
+    ],
+)
+def test_it_rejects_a_launch(launch: Launch, settings: Settings, body: dict[str, Any], status: int) -> None:
+    answer = launch(**body)
+    assert (answer.status_code, Run.select().count(), waiting(settings)) == (status, 0, 0)
+
+
+def test_it_waits_or_refuses_as_the_request_says(launch: Launch, operator: Caller) -> None:
+    operator.put("/api/v1/stages/shop/production/lock", {"reason": "Black Friday"})
+    assert launch().status_code == 202
+    answer = launch(if_locked="refuse")
+    assert (answer.status_code, "Black Friday" in answer.json["detail"]) == (409, True)
+
+
+def test_it_cancels_a_queued_run_and_says_409_the_second_time(operator: Caller, run: Run) -> None:
+    answers = [operator.post(f"/api/v1/runs/{run.id}/cancel") for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [202, 409]
+    assert answers[0].json["status"] == "canceled"
+
+
+def test_it_lists_runs_page_by_page(viewer: Caller, launch: Launch) -> None:
+    for _ in range(5):
+        launch()
+    first = viewer.get("/api/v1/runs?limit=3").json
+    second = viewer.get(f"/api/v1/runs?limit=3&cursor={first['next']}").json
+    assert [[row["id"] for row in page["items"]] for page in (first, second)] == [[5, 4, 3], [2, 1]]
+    assert second["next"] is None
+
+
+@pytest.mark.parametrize(("query", "count"), [("kind=deploy", 1), ("status=failed", 0), ("stage=shop/production", 1)])
+def test_it_finds_runs(viewer: Caller, run: Run, query: str, count: int) -> None:
+    assert len(viewer.get(f"/api/v1/runs?{query}").json["items"]) == count
+
+
+def test_it_shows_a_run_with_its_hosts(viewer: Caller, run: Run) -> None:
+    RunHost.create(run=run, name="web-1", address="10.0.0.1", status="changed", ok=3, changed=1)
+    Run.update(snapshot={"commit": "a" * 40, "inventory": {"big": 1}}).execute()
+    shown = viewer.get(f"/api/v1/runs/{run.id}").json
+    assert (shown["commit"], shown["snapshot"]) == ("a" * 40, {"commit": "a" * 40})
+    assert (shown["hosts"][0]["host"], shown["hosts"][0]["status"], shown["hosts"][0]["ok"]) == ("web-1", "changed", 3)
+
+
+def test_it_pages_through_events(viewer: Caller, run: Run) -> None:
+    for counter in range(1, 6):
+        RunEvent.create(run=run, counter=counter, at=START, event="runner_on_ok", log_start=0, log_end=0)
+    first = viewer.get(f"/api/v1/runs/{run.id}/events?limit=3").json
+    second = viewer.get(f"/api/v1/runs/{run.id}/events?limit=3&after={first['next']}").json
+    assert [[row["counter"] for row in page["items"]] for page in (first, second)] == [[1, 2, 3], [4, 5]]
+
+
+# the log
+
+
+@pytest.fixture
+def log(settings: Settings, run: Run) -> Path:
+    file = settings.run_dir(run.id) / "log"
+    file.parent.mkdir(parents=True)
+    file.write_text("one\ngrüß\nthree\n")
+    return file
+
+
+@pytest.fixture
+def ended(run: Run, log: Path) -> Run:
+    Run.update(status="failed").execute()
+    return run
+
+
+def test_it_has_an_empty_log_at_first(viewer: Caller, run: Run) -> None:
+    answer = viewer.get(f"/api/v1/runs/{run.id}/log")
+    assert (answer.status_code, answer.data, answer.mimetype) == (200, b"", "text/plain")
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("", "one\ngrüß\nthree\n"),
+        ("?start=4", "grüß\nthree\n"),
+        ("?start=17", ""),
+        ("?start=999", ""),
+        ("?start=4611686018427387904", ""),
+    ],
+)
+def test_it_gives_the_log_from_an_offset(viewer: Caller, run: Run, log: Path, query: str, text: str) -> None:
+    assert viewer.get(f"/api/v1/runs/{run.id}/log{query}").text == text
+
+
+def test_it_follows_a_log_to_the_runs_end(viewer: Caller, ended: Run) -> None:
+    assert viewer.get(f"/api/v1/runs/{ended.id}/log?follow=1").text == "one\ngrüß\nthree\n"
+
+
+def test_it_follows_as_events_for_a_browser(viewer: Caller, ended: Run) -> None:
+    answer = viewer.get(f"/api/v1/runs/{ended.id}/log?follow=1", headers=SSE)
+    assert answer.mimetype == "text/event-stream"
+    assert answer.text == (
+        'event: log\nid: 17\ndata: {"text": "one\\ngr\\u00fc\\u00df\\nthree\\n"}\n\n'
+        'event: end\nid: 17\ndata: {"status": "failed"}\n\n'
+    )
+    assert (answer.headers["Cache-Control"], answer.headers["X-Accel-Buffering"]) == ("no-cache", "no")
+
+
+@pytest.mark.parametrize(("seen", "text"), [("4", '"gr\\u00fc\\u00df\\nthree\\n"'), ("11", '"three\\n"')])
+def test_it_resumes_after_what_a_browser_has_seen(viewer: Caller, ended: Run, seen: str, text: str) -> None:
+    answer = viewer.get(f"/api/v1/runs/{ended.id}/log?follow=1", headers={**SSE, "Last-Event-ID": seen})
+    assert answer.text.startswith(f'event: log\nid: 17\ndata: {{"text": {text}}}')
+
+
+@pytest.mark.parametrize("seen", ["17", "18", "9999999999999999999", "9223372036854775807"])
+def test_it_only_ends_where_everything_was_seen(viewer: Caller, ended: Run, seen: str) -> None:
+    answer = viewer.get(f"/api/v1/runs/{ended.id}/log?follow=1", headers={**SSE, "Last-Event-ID": seen})
+    assert answer.text.startswith("event: end\n")
+
+
+@pytest.mark.parametrize("seen", ["", "x", "-1", "²", "1e3"])
+def test_it_begins_anew_for_an_odd_last_event(viewer: Caller, ended: Run, seen: str) -> None:
+    answer = viewer.get(f"/api/v1/runs/{ended.id}/log?follow=1", headers={**SSE, "Last-Event-ID": seen.encode()})
+    assert '"one\\n' in answer.text
