@@ -199,6 +199,8 @@ class Host(_Table):
 
 # A name belongs to one present host of a stage; hosts of the past keep theirs in the history.
 Host.add_index(Host.index(Host.stage, Host.name, unique=True, name="host_present_name").where(Host.gone_at.is_null()))
+# AWS's word on an instance lets it in once.
+Host.add_index(Host.index(Host.instance, unique=True, name="host_present_instance").where(Host.gone_at.is_null()))
 
 
 class Transition(_Table):

@@ -67,6 +67,13 @@ def _networks(text: str) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_network(part.strip(), strict=False)) for part in text.split(",") if part.strip())
 
 
+def _accounts(text: str) -> tuple[str, ...]:
+    accounts = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not all(len(account) == 12 and account.isdecimal() for account in accounts):  # noqa: PLR2004 - AWS's own length
+        raise ValueError("an AWS account has twelve digits")
+    return accounts
+
+
 def _log_level(text: str) -> str:
     if text.lower() not in ("debug", "info", "warning", "error"):
         raise ValueError("write debug, info, warning or error")
@@ -90,6 +97,11 @@ TABLE: tuple[Setting, ...] = (
     Setting("gone_after_seconds", "86400", "Silence after which a stale host is gone for good.", _positive),
     Setting("freeze_limit_seconds", "3600", "The longest that a freeze of expiry lasts by itself.", _positive),
     Setting("canary_seconds", "10", "Seconds between the service's heartbeats to itself.", _positive),
+    Setting("ec2_region", "", "Region whose instances may enrol with their identity document."),
+    Setting("ec2_accounts", "", "AWS accounts whose instances may enrol, comma-separated; empty: no check.", _accounts),
+    Setting("ec2_certificates", "", "Folder of <region>.pem files beside or instead of the shipped ones."),
+    Setting("transition_days", "93", "Days for which hosts' transitions and the audit log are kept.", _count),
+    Setting("gone_days", "30", "Days for which hosts that have gone are kept.", _count),
     Setting("run_timeout_seconds", "7200", "A run that takes longer is stopped and marked timeout.", _positive),
     Setting("free_space_mb", "200", "A run does not start with less free disk space than this.", _count),
     Setting("secure_cookies", "false", "Send the session cookie over HTTPS only.", _flag),
@@ -117,6 +129,11 @@ class Settings:
     gone_after_seconds: float
     freeze_limit_seconds: float
     canary_seconds: float
+    ec2_region: str
+    ec2_accounts: tuple[str, ...]
+    ec2_certificates: str
+    transition_days: int
+    gone_days: int
     run_timeout_seconds: float
     free_space_mb: int
     secure_cookies: bool

@@ -20,7 +20,7 @@ from werkzeug.test import TestResponse
 from inventory_service.audit import Actor
 from inventory_service.database import database
 from inventory_service.models import Host, Stage, Transition
-from inventory_service.registry import heartbeats, hosts, join_tokens, liveness
+from inventory_service.registry import enrolment, heartbeats, hosts, join_tokens, liveness
 
 START = dt.datetime(2026, 11, 23, 14, 0, tzinfo=dt.UTC)
 ADA = Actor("ada", "192.0.2.7")
@@ -77,8 +77,8 @@ class Machine:
 
     def enrol(self, at: dt.datetime, token: str = "") -> Machine:
         given = token or join_tokens.create(self.stage, actor=ADA, at=at, groups=list(self.groups))[1]
-        request = hosts.Enrolment(name=self.name, boot_id=self.boot_id, host_keys=self.keys)
-        row, self.token = hosts.enrol(given, request, peer=self.address, judge=judge(at))
+        request = enrolment.Enrolment(name=self.name, boot_id=self.boot_id, host_keys=self.keys)
+        row, self.token = enrolment.enrol(given, request, peer=self.address, judge=judge(at))
         self.host_id = row.id
         return self
 

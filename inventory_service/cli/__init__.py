@@ -41,6 +41,7 @@ _COMMANDS: dict[str, str] = {
     "cancel": "run:cancel",
 }
 USAGE_ERROR = 64
+click.UsageError.exit_code = USAGE_ERROR  # click's own 2 would read like a run that failed
 
 
 class _Group(click.Group):

@@ -28,10 +28,13 @@ def variables(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _variables_of(pair: str) -> dict[str, Any]:
-    if pair.startswith("@"):
-        return _mapping(yaml.safe_load(Path(pair[1:]).read_text()), pair)
-    if pair.lstrip().startswith("{"):
-        return _mapping(json.loads(pair), pair)
+    try:
+        if pair.startswith("@"):
+            return _mapping(yaml.safe_load(Path(pair[1:]).read_text()), pair)
+        if pair.lstrip().startswith("{"):
+            return _mapping(json.loads(pair), pair)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise click.BadParameter(f"{pair!r} can't be read: {' '.join(str(error).split())}.") from error
     name, equals, value = pair.partition("=")
     if not equals:
         raise click.BadParameter(f"{pair!r} is no variable; write name=value, JSON or @file.")

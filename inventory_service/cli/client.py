@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import http.client
 import json
 import os
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
+from inventory_service.cli.output import harmless
 from inventory_service.errors import CallboardError
 
 _TIMEOUT_SECONDS = 60
@@ -57,13 +60,13 @@ class Client:
 
     def text(self, path: str) -> str:
         """The text that a GET answers."""
-        with self._open("GET", path) as response:
+        with self._open("GET", path) as response, _reading():
             return str(response.read().decode("utf-8", "replace"))
 
     def stream(self, path: str) -> Iterator[str]:
         """Pieces of text as they arrive."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        with self._open("GET", path, timeout=None) as response:
+        with self._open("GET", path, timeout=None) as response, _reading():
             while chunk := response.read1(65536):
                 yield decoder.decode(chunk)
 
@@ -78,9 +81,18 @@ class Client:
     def _json(
         self, method: str, path: str, body: dict[str, Any] | None = None, headers: dict[str, str] | None = None
     ) -> Any:
-        with self._open(method, path, body, headers) as response:
+        with self._open(method, path, body, headers) as response, _reading():
             data = response.read()
-        return json.loads(data) if data else None
+        return self._parse(data) if data else None
+
+    def _parse(self, data: bytes) -> dict[str, Any]:
+        try:
+            value = json.loads(data)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise ClientError(f"What answers at {self.url} is no Callboard. CALLBOARD_URL says where it is.")
+        return value
 
     def _open(
         self,
@@ -90,12 +102,10 @@ class Client:
         headers: dict[str, str] | None = None,
         timeout: float | None = _TIMEOUT_SECONDS,
     ) -> http.client.HTTPResponse:
-        if not self._token:
-            raise ClientError("No token: set CALLBOARD_TOKEN to one that begins with cbu_.")
+        self._check()
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data=data, method=method)  # noqa: S310 - checked below
-        if request.type not in ("http", "https"):
-            raise ClientError(f"CALLBOARD_URL is {self.url!r}; it must begin with http:// or https://.")
+        url = self.url + quote(path, safe="/?&=%:+,")
+        request = urllib.request.Request(url, data=data, method=method)  # noqa: S310 - checked above
         request.add_header("Authorization", f"Bearer {self._token}")
         request.add_header("Content-Type", "application/json")
         for name, value in (headers or {}).items():
@@ -104,18 +114,50 @@ class Client:
             answer: http.client.HTTPResponse = self._opener.open(request, timeout=timeout)
         except urllib.error.HTTPError as error:
             raise _refused(error, method, path) from error
-        except (urllib.error.URLError, OSError) as error:
-            reason = getattr(error, "reason", error)
+        except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+            reason = harmless(" ".join(str(getattr(error, "reason", error)).split()), colours=False)
             raise ClientError(
                 f"The service at {self.url} could not be reached: {reason}. Is it running? CALLBOARD_URL says where."
             ) from error
         return answer
 
+    def _check(self) -> None:
+        if not self._token:
+            raise ClientError("No token: set CALLBOARD_TOKEN to one that begins with cbu_.")
+        if not re.fullmatch(r"[!-~]+", self._token):
+            raise ClientError("CALLBOARD_TOKEN holds characters that no token has; copy it again.")
+        if not _is_http(self.url):
+            raise ClientError(f"CALLBOARD_URL is {self.url!r}; write it like {_DEFAULT_URL}.")
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and url.split() == [url]
+    except ValueError:
+        return False
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """An answer that breaks off in its middle."""
+    try:
+        yield
+    except (http.client.HTTPException, OSError) as error:
+        raise ClientError(f"The connection to the service broke: {' '.join(str(error).split())}.") from error
+
 
 def _refused(error: urllib.error.HTTPError, method: str, path: str) -> ClientError:
+    """The service's own words, made harmless: what it quotes may come from a host."""
     try:
         problem = json.loads(error.read())
-        detail, fields = str(problem["detail"]), problem.get("errors")
-    except (ValueError, KeyError, TypeError):
-        detail, fields = f"{method} {path} was answered with {error.code} {error.reason}.", None
+        detail = harmless(str(problem["detail"]), colours=False)
+        fields = [_field(item) for item in problem.get("errors") or []]
+    except (http.client.HTTPException, OSError, ValueError, KeyError, TypeError, AttributeError):
+        detail, fields = f"{method} {path} was answered with {error.code} {error.reason}.", []
     return ClientError(detail, status=error.code, errors=fields)
+
+
+def _field(item: dict[str, Any]) -> dict[str, object]:
+    where = [harmless(str(part), colours=False) for part in item["loc"]]
+    return {"loc": where, "msg": harmless(str(item["msg"]), colours=False)}

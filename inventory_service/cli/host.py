@@ -87,6 +87,14 @@ def quarantine(host_id: str, reason: str | None, off: bool) -> None:
 
 @host.command()
 @click.argument("host_id", metavar="ID")
+def approve(host_id: str) -> None:
+    """Let a pending host into its stage."""
+    Client().send("PATCH", f"/api/v1/hosts/{host_id}", {"approved": True})
+    click.echo("Approved.")
+
+
+@host.command()
+@click.argument("host_id", metavar="ID")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 def keys(host_id: str, files: tuple[Path, ...]) -> None:
     """Vouch for a host's SSH host keys, from its ssh_host_*_key.pub files."""

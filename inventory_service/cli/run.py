@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from inventory_service.cli.output import json_option, print_json, print_log, pri
 
 EXIT_CODES = {"successful": 0, "failed": 2, "canceled": 3, "lost": 4, "timeout": 4}
 _RECONNECTS = 30
+_PAUSE_SECONDS = 1.0
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("-l", "--limit", help="Only these hosts or groups, as in Ansible: web,!web-3"),
     click.option("--exclude", multiple=True, help="Leave this host out; repeatable."),
@@ -56,9 +58,13 @@ def _follow(client: Client, run_id: int) -> int:
             for piece in client.stream(f"/api/v1/runs/{run_id}/log?follow=1&start={position}"):
                 position += len(piece.encode())
                 print_log(piece)
-        except (OSError, ClientError) as error:
+            run = client.get(f"/api/v1/runs/{run_id}")
+        except ClientError as error:
+            if 0 < error.status < 500:  # noqa: PLR2004 - the service refused; it would again
+                raise
             click.echo(f"callboard: the connection was lost ({error}); trying again.", err=True)
-        run = client.get(f"/api/v1/runs/{run_id}")
+            time.sleep(_PAUSE_SECONDS)
+            continue
         if run["status"] in EXIT_CODES:
             _print_result(run)
             return EXIT_CODES[run["status"]]

@@ -20,6 +20,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--rollback-playbook", help="rollback.yml of the source, else the one that ships."),
     click.option("--simple-join/--no-simple-join", default=None, help="Allow the one-line call with a join token."),
     click.option("--converge/--no-converge", default=None, help="Bring hosts to the desired release by itself."),
+    click.option("--approval/--no-approval", default=None, help="New hosts wait until they are let in."),
     click.option("--description"),
     click.option("-e", "--variable", "pairs", multiple=True, help="Variables: name=value, JSON or @file."),
 )

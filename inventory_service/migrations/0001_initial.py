@@ -247,6 +247,7 @@ def up(migrator, db):
     Host.add_index(
         Host.index(Host.stage, Host.name, unique=True, name="host_present_name").where(Host.gone_at.is_null())
     )
+    Host.add_index(Host.index(Host.instance, unique=True, name="host_present_instance").where(Host.gone_at.is_null()))
     db.create_tables(
         [
             ServiceState,

@@ -19,7 +19,6 @@ from inventory_service.errors import CallboardError, ConflictError, GoneError, U
 from inventory_service.models import Host, Project, Stage
 from inventory_service.registry import hosts, liveness, reported, transitions
 
-_REFUSED = "This host token does not hold. Enrol the host again with a join token of its stage."
 _CLONED = "two machines beat with this host's token (a cloned image?); enrol each of them anew"
 _COLUMNS = (
     Host.id,
@@ -123,13 +122,15 @@ class _Batch:
     def take(self, parts: tuple[str, str, str] | None, beat: Heartbeat) -> Renewal | CallboardError:
         """Decide one heartbeat."""
         host = self._hosts.get(parts[1]) if parts is not None and parts[0] == hosts.PREFIX else None
-        if parts is None or host is None or not _is_held(host, parts[2]):
-            return UnauthorizedError(_REFUSED)
+        if parts is None or host is None or not hosts.is_held(host, parts[2]):
+            return UnauthorizedError(hosts.REFUSED)
         stage = self._stages[host.stage_id]
         if stage.archived_at is not None or host.gone_at is not None:
             return GoneError(f"The host {host.name!r} has left ({host.gone_reason or 'stage archived'}). Enrol again.")
         if beat.boot_id == host.previous_boot_id:
             return self._mark_clone(host)
+        if host.previous_secret_sha256 is not None and credentials.matches(parts[2], host.secret_sha256):
+            self._end_previous_secret(host)
         is_duplicate = beat.boot_id == host.boot_id and host.sequence is not None and beat.seq <= host.sequence
         if not is_duplicate:
             self._renew(host, stage, beat)
@@ -143,6 +144,11 @@ class _Batch:
             host.conflict = _CLONED
             Host.update(conflict=_CLONED).where(Host.id == host.id).execute()
         return ConflictError(f"The host {host.name!r} is in conflict: {host.conflict}.")
+
+    def _end_previous_secret(self, host: Host) -> None:
+        """The new token of a rotation is in use: the one before it ends."""
+        host.previous_secret_sha256 = None
+        Host.update(previous_secret_sha256=None).where(Host.id == host.id).execute()
 
     def _renew(self, host: Host, stage: Stage, beat: Heartbeat) -> None:
         if host.recorded_state != liveness.PENDING:
@@ -176,11 +182,6 @@ class _Batch:
             database.connection().cursor().executemany(statement, list(self._updates.values()))
         for host_id, facts in self._facts.items():
             Host.update(facts=facts, facts_hash=hosts.facts_hash(facts)).where(Host.id == host_id).execute()
-
-
-def _is_held(host: Host, secret: str) -> bool:
-    """Whether this is the host's secret, or the one before it that a rotation replaced."""
-    return credentials.matches(secret, host.secret_sha256) or credentials.matches(secret, host.previous_secret_sha256)
 
 
 def _row(host: Host, beat: Heartbeat, *, at: dt.datetime) -> tuple[Any, ...]:

@@ -2,135 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import hashlib
 import json
 from typing import Any
 
-import peewee as pw
-
 from inventory_service import audit, credentials
 from inventory_service.database import database
-from inventory_service.errors import ConflictError, ForbiddenError, GoneError, NotFoundError, UnauthorizedError
-from inventory_service.models import Host, JoinToken, Project, Release, Stage, Transition
-from inventory_service.registry import join_tokens, liveness, names, reported, transitions
+from inventory_service.errors import ConflictError, GoneError, NotFoundError, UnauthorizedError
+from inventory_service.models import Host, Project, Release, Stage, Transition
+from inventory_service.registry import liveness, names, reported, transitions
 from inventory_service.registry.groups import check_groups, refuse_group_name
 
 PREFIX = "cbh_"
 SAME_ADDRESS = "the same address as the live host"
-_REFUSED = "This host token does not hold. Enrol the host again with a join token of its stage."
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Enrolment:
-    """What a machine says when it asks to enter. `address` None means: the address it calls from."""
-
-    name: str
-    address: str | None = None
-    ssh_port: int = 22
-    boot_id: str | None = None
-    host_keys: tuple[str, ...] = ()
-    agent_version: str | None = None
-    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-
-def enrol(token: str, request: Enrolment, *, peer: str, judge: liveness.Judge) -> tuple[Host, str]:
-    """Let a machine into the join token's stage; returns the host and its own token, shown once.
-
-    A present host of the same name, address and host keys is the same machine that lost its state: it gets a new
-    credential. A live one with other marks is a conflict; a stale one is replaced, its history kept.
-    """
-    join_token = join_tokens.find(token, at=judge.at)
-    join_tokens.check_peer(join_token, peer)
-    address = _claimed_address(request, join_token, peer)
-    fields = _enrolled_fields(request, address)
-    try:
-        with database.atomic():
-            join_tokens.spend(join_token)
-            return _admit(join_token.stage, fields, join_token=join_token, judge=judge)
-    except pw.IntegrityError as error:
-        raise ConflictError(
-            f"The name {fields['name']!r} was just taken by another machine. Choose another."
-        ) from error
-
-
-def _claimed_address(request: Enrolment, join_token: JoinToken, peer: str) -> str:
-    """The peer's own address, or one that the machine claims inside the join token's networks (NAT)."""
-    if request.address is None:
-        return peer
-    address = names.check_address(request.address)
-    if address != peer and not names.is_in_networks(address, join_token.networks):
-        raise ForbiddenError(
-            f"The machine calls from {peer} and claims the address {address}, "
-            "which lies in no network of its join token. Add the network to the token, or leave the address out."
-        )
-    return address
-
-
-def _enrolled_fields(request: Enrolment, address: str) -> dict[str, Any]:
-    facts = reported.check_facts(request.facts)
-    return {
-        "name": names.check_host_name(request.name, address=address),
-        "address": address,
-        "port": request.ssh_port,
-        "host_keys": reported.check_host_keys(list(request.host_keys)),
-        "boot_id": request.boot_id,
-        "agent_version": request.agent_version,
-        "facts": facts,
-        "facts_hash": facts_hash(facts),
-    }
-
-
-def _admit(stage: Stage, fields: dict[str, Any], *, join_token: JoinToken, judge: liveness.Judge) -> tuple[Host, str]:
-    present = find_present(stage, fields["name"])
-    if present is not None and _is_same_machine(present, fields):
-        return _readmit(present, fields, judge=judge)
-    if present is not None and judge.is_listed(present, stage):
-        raise ConflictError(
-            f"A live host named {present.name!r} with another address or other host keys is in this stage already. "
-            "Give this machine another name, or take the other one out first."
-        )
-    _refuse_taken_address(stage, fields, judge=judge)
-    if present is not None:
-        _end(present, "replaced by a new machine of that name", at=judge.at)
-    refuse_group_name(stage, fields["name"])
-    minted = credentials.mint(PREFIX)
-    host = Host.create(
-        id=minted.id,
-        stage=stage,
-        secret_sha256=minted.secret_sha256,
-        join_token=join_token,
-        groups=join_token.groups,
-        enrolled_at=judge.at,
-        last_seen_at=judge.at,
-        recorded_state=liveness.LIVE,
-        metrics={},
-        **fields,
-    )
-    transitions.record(host, liveness.LIVE, "enrolled", at=judge.at, from_state=None)
-    return host, minted.token
-
-
-def _is_same_machine(present: Host, fields: dict[str, Any]) -> bool:
-    return bool(fields["host_keys"]) and all(
-        getattr(present, key) == fields[key] for key in ("address", "port", "host_keys")
-    )
-
-
-def _readmit(present: Host, fields: dict[str, Any], *, judge: liveness.Judge) -> tuple[Host, str]:
-    minted = credentials.mint(PREFIX, for_id=present.id)
-    Host.update(secret_sha256=minted.secret_sha256, sequence=None, **fields).where(Host.id == present.id).execute()
-    _renew(present, judge=judge, reason="enrolled again")
-    return get_host(present.id), minted.token
-
-
-def _refuse_taken_address(stage: Stage, fields: dict[str, Any], *, judge: liveness.Judge) -> None:
-    present = find_present(stage, fields["name"])
-    newcomer = Host(id=present.id if present else "", address=fields["address"], port=fields["port"])
-    taken = address_conflict(newcomer, stage, judge=judge)
-    if taken is not None:
-        raise ConflictError(f"The machine has {taken}. Take that host out first, or give the machine its own address.")
+REFUSED = "This host token does not hold. Enrol the host again with a join token of its stage."
 
 
 def find_present(stage: Stage, name: str) -> Host | None:
@@ -154,12 +40,17 @@ def authenticate(token: str) -> Host:
         if parts and parts[0] == PREFIX
         else None
     )
-    if parts is None or row is None or not credentials.matches(parts[2], row.secret_sha256):
-        raise UnauthorizedError(_REFUSED)
+    if parts is None or row is None or not is_held(row, parts[2]):
+        raise UnauthorizedError(REFUSED)
     if row.stage.archived_at is not None:
         raise GoneError(f"The stage of the host {row.name!r} is archived. Enrol in another.")
     _refuse_gone(row)
     return row
+
+
+def is_held(host: Host, secret: str) -> bool:
+    """Whether this is the host's secret, or the one before it that a rotation replaced."""
+    return credentials.matches(secret, host.secret_sha256) or credentials.matches(secret, host.previous_secret_sha256)
 
 
 def _refuse_gone(host: Host) -> None:
@@ -180,7 +71,7 @@ def desired_release(stage: Stage) -> dict[str, Any] | None:
     return {"number": row.number, "revision": row.revision}
 
 
-def _renew(host: Host, *, judge: liveness.Judge, reason: str) -> None:
+def renew(host: Host, *, judge: liveness.Judge, reason: str) -> None:
     """Set `last_seen_at` and write the transitions that follow. The heartbeat wins over a sweep at the same time.
 
     Runs inside the caller's transaction and reads the row again there: a sweep may have moved it meanwhile.
@@ -206,13 +97,23 @@ def address_conflict(host: Host, stage: Stage, *, judge: liveness.Judge) -> str 
     return None if held is None else f"{SAME_ADDRESS} {held.name!r}: {host.address} port {host.port}"
 
 
+def refuse_taken_address(stage: Stage, fields: dict[str, Any], *, judge: liveness.Judge) -> None:
+    """Raise ConflictError when a live host of another name has the newcomer's address and port."""
+    present = find_present(stage, fields["name"])
+    newcomer = Host(id=present.id if present else "", address=fields["address"], port=fields["port"])
+    taken = address_conflict(newcomer, stage, judge=judge)
+    if taken is not None:
+        raise ConflictError(f"The machine has {taken}. Take that host out first, or give the machine its own address.")
+
+
 def goodbye(host: Host, *, at: dt.datetime, reason: str = "said goodbye") -> None:
     """The host leaves now. Twice is no error."""
     with database.atomic():
-        _end(host, reason, at=at)
+        end(host, reason, at=at)
 
 
-def _end(host: Host, reason: str, *, at: dt.datetime) -> None:
+def end(host: Host, reason: str, *, at: dt.datetime) -> None:
+    """Record that the host is gone, inside the caller's transaction; twice is no error."""
     ended = (
         Host.update(gone_at=at, gone_reason=reason, recorded_state=liveness.GONE)
         .where((Host.id == host.id) & Host.gone_at.is_null())
@@ -231,10 +132,10 @@ def put(
     with database.atomic():
         present = find_present(stage, name)
         if present is not None:
-            _renew(present, judge=judge, reason="renewed")
+            renew(present, judge=judge, reason="renewed")
             return get_host(present.id), False
         fields = {"name": name, "address": checked, "port": port or 22}
-        _refuse_taken_address(stage, fields, judge=judge)
+        refuse_taken_address(stage, fields, judge=judge)
         checked_groups = check_groups(stage, groups)
         refuse_group_name(stage, name, own=checked_groups)
         host = Host.create(
@@ -287,6 +188,25 @@ def change(
             Host.update(**given).where(Host.id == host.id).execute()
         audit.record(actor, "host.update", host.name, at=at, id=host.id, fields=sorted(given))
     return get_host(host.id)
+
+
+def approve(host: Host, *, actor: audit.Actor, at: dt.datetime) -> Host:
+    """Let a pending host in: it is listed from its next heartbeat's moment on. Approved already is no error."""
+    pending = (Host.id == host.id) & (Host.recorded_state == liveness.PENDING) & Host.gone_at.is_null()
+    with database.atomic():
+        if Host.update(recorded_state=liveness.LIVE).where(pending).execute():
+            transitions.record(host, liveness.LIVE, f"approved by {actor.name}", at=at, from_state=liveness.PENDING)
+            audit.record(actor, "host.approve", host.name, at=at, id=host.id)
+    return get_host(host.id)
+
+
+def rotate(host: Host, *, at: dt.datetime) -> str:
+    """A new token for the host. The one before it holds until the new one is first used: a lost answer is harmless."""
+    minted = credentials.mint(PREFIX, for_id=host.id)
+    Host.update(secret_sha256=minted.secret_sha256, previous_secret_sha256=host.secret_sha256, secret_made_at=at).where(
+        Host.id == host.id
+    ).execute()
+    return minted.token
 
 
 def list_hosts(stage: Stage) -> list[Host]:

@@ -57,7 +57,7 @@ class Judge:
         if host.gone_at is not None:
             return GONE
         if host.recorded_state == PENDING:
-            return PENDING
+            return GONE if self.at >= self.gone_at(host, stage) else PENDING
         if host.recorded_state == STALE:  # only a heartbeat revives; a new grace does not
             return GONE if self.at >= self.gone_at(host, stage) else STALE
         if self.is_suspect(host, stage):

@@ -18,17 +18,16 @@ _LARGEST_FACTS = 4096
 _MOST_METRICS = 64
 _BIDI = {chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C)}
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:-]{0,127}")
-_KEY_TYPES = frozenset(
-    {
-        "ssh-ed25519",
-        "ssh-rsa",
-        "ecdsa-sha2-nistp256",
-        "ecdsa-sha2-nistp384",
-        "ecdsa-sha2-nistp521",
-        "sk-ssh-ed25519@openssh.com",
-        "sk-ecdsa-sha2-nistp256@openssh.com",
-    }
-)
+# How many length-prefixed strings a key of each type consists of, its own name among them (RFC 4253, 5656, 8709).
+_KEY_TYPES = {
+    "ssh-ed25519": 2,
+    "ssh-rsa": 3,
+    "ecdsa-sha2-nistp256": 3,
+    "ecdsa-sha2-nistp384": 3,
+    "ecdsa-sha2-nistp521": 3,
+    "sk-ssh-ed25519@openssh.com": 3,
+    "sk-ecdsa-sha2-nistp256@openssh.com": 4,
+}
 _MOST_KEYS = 16
 _LONGEST_KEY = 4096
 
@@ -96,10 +95,20 @@ def _rebuild_key(line: str) -> str:
     if len(line) > _LONGEST_KEY or len(parts) < 2 or parts[0] not in _KEY_TYPES or not is_plain_text(line):  # noqa: PLR2004
         raise InvalidError.at("host_keys", "An SSH host key is not of the form 'type base64' with a known type.")
     kind, blob = parts[0], _decode(parts[1])
-    size = int.from_bytes(blob[:4], "big")
-    if blob[4 : 4 + size] != kind.encode():
+    words = _words(blob)
+    if len(words) != _KEY_TYPES[kind] or words[0] != kind.encode():
         raise InvalidError.at("host_keys", f"An SSH host key says {kind} but its data is of another type.")
     return f"{kind} {base64.b64encode(blob).decode()}"
+
+
+def _words(blob: bytes) -> list[bytes]:
+    """The length-prefixed strings that make up the blob; none when anything is left over."""
+    words, position = [], 0
+    while position < len(blob):
+        size = int.from_bytes(blob[position : position + 4], "big")
+        words.append(blob[position + 4 : position + 4 + size])
+        position += 4 + size
+    return words if position == len(blob) else []
 
 
 def _decode(text: str) -> bytes:

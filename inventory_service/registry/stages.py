@@ -33,6 +33,7 @@ class StageChange:
     ttl_seconds: int | None = None
     has_simple_join: bool | None = None
     has_convergence: bool | None = None
+    has_approval: bool | None = None
     default_revision: str | None = None
     deploy_playbook: str | None = None
     rollback_playbook: str | None = None

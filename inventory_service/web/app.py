@@ -7,6 +7,7 @@ import hashlib
 import logging
 import mimetypes
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from flask import Response
@@ -21,7 +22,8 @@ from inventory_service.clock import Clock, SystemClock
 from inventory_service.content import agent_path
 from inventory_service.database import database, open_database
 from inventory_service.errors import CallboardError
-from inventory_service.registry import liveness
+from inventory_service.registry import instance_identity, liveness
+from inventory_service.registry.enrolment import IdentityRules
 from inventory_service.registry.heartbeats import Heartbeat, Renewal, renew_many
 from inventory_service.settings import Settings
 from inventory_service.web import api, metrics, pages, problems, reference
@@ -75,7 +77,18 @@ def _services(settings: Settings, clock: Clock) -> Services:
     def renew(beats: Sequence[tuple[str, Heartbeat]]) -> list[Renewal | CallboardError]:
         return renew_many(beats, judge=liveness.judge(at=clock.now(), gone_after_seconds=settings.gone_after_seconds))
 
-    return Services(settings, clock, RunQueue(settings), GroupCommit(renew, name="heartbeats"))
+    rules = _identity_rules(settings, at=clock.now())
+    return Services(settings, clock, RunQueue(settings), GroupCommit(renew, name="heartbeats"), rules)
+
+
+def _identity_rules(settings: Settings, *, at: dt.datetime) -> IdentityRules | None:
+    """The rules for EC2 instances; None where no account is named. Raises SettingsError for a bad certificate."""
+    if not settings.ec2_accounts:
+        return None
+    folder = Path(settings.ec2_certificates) if settings.ec2_certificates else None
+    certificates = instance_identity.load_certificates(folder)
+    instance_identity.check_certificate(settings.ec2_region, certificates, at=at)
+    return IdentityRules(settings.ec2_region, settings.ec2_accounts, certificates)
 
 
 def _serve_agent(app: OpenAPI) -> None:

@@ -12,6 +12,7 @@ from inventory_service.adapters.group_commit import GroupCommit
 from inventory_service.adapters.queue import RunQueue
 from inventory_service.clock import Clock
 from inventory_service.registry import liveness
+from inventory_service.registry.enrolment import IdentityRules
 from inventory_service.registry.heartbeats import Heartbeat, Renewal
 from inventory_service.settings import Settings
 
@@ -24,6 +25,7 @@ class Services:
     clock: Clock
     run_queue: RunQueue
     heartbeats: GroupCommit[tuple[str, Heartbeat], Renewal]
+    identity_rules: IdentityRules | None
 
 
 def services() -> Services:

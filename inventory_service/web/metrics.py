@@ -83,4 +83,5 @@ class _Collector:
         query = Run.select(Run.status, fn.COUNT(Run.id)).join(Stage).join(Project)
         if self._caller.projects is not None:
             query = query.where(Project.name.in_(self._caller.projects))
-        return dict(list(query.group_by(Run.status).tuples()))
+        rows: Any = query.group_by(Run.status).tuples()
+        return dict(rows)

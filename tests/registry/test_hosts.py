@@ -14,7 +14,7 @@ from inventory_service.errors import (
     UnauthorizedError,
 )
 from inventory_service.models import AuditEntry, Host, Stage
-from inventory_service.registry import heartbeats, hosts, join_tokens
+from inventory_service.registry import enrolment, heartbeats, hosts, join_tokens
 from inventory_service.registry.stages import StageChange, archive_stage, update_stage
 from tests.support import ADA, FakeClock, Machine, at_once, judge, key_line
 
@@ -123,21 +123,21 @@ def test_it_lets_one_of_many_machines_have_a_name(stage: Stage, clock: FakeClock
 
 def test_it_rejects_an_address_outside_the_join_tokens_networks(stage: Stage, clock: FakeClock) -> None:
     _, token = join_tokens.create(stage, actor=ADA, at=clock.now(), networks=["10.0.0.0/8"])
-    claims = hosts.Enrolment(name="web-1", address="172.16.0.1")
+    claims = enrolment.Enrolment(name="web-1", address="172.16.0.1")
     with pytest.raises(ForbiddenError, match=r"claims the address 172\.16\.0\.1"):
-        hosts.enrol(token, claims, peer="10.0.0.1", judge=judge(clock.now()))
+        enrolment.enrol(token, claims, peer="10.0.0.1", judge=judge(clock.now()))
 
 
 def test_it_takes_an_address_inside_the_join_tokens_networks(stage: Stage, clock: FakeClock) -> None:
     _, token = join_tokens.create(stage, actor=ADA, at=clock.now(), networks=["10.0.0.0/8"])
-    claims = hosts.Enrolment(name="web-1", address="10.2.0.1")
-    assert hosts.enrol(token, claims, peer="10.0.0.1", judge=judge(clock.now()))[0].address == "10.2.0.1"
+    claims = enrolment.Enrolment(name="web-1", address="10.2.0.1")
+    assert enrolment.enrol(token, claims, peer="10.0.0.1", judge=judge(clock.now()))[0].address == "10.2.0.1"
 
 
 def test_it_rejects_a_claimed_address_where_the_token_names_no_network(stage: Stage, clock: FakeClock) -> None:
     _, token = join_tokens.create(stage, actor=ADA, at=clock.now())
     with pytest.raises(ForbiddenError):
-        hosts.enrol(token, hosts.Enrolment("web-1", "10.2.0.1"), peer="10.0.0.1", judge=judge(clock.now()))
+        enrolment.enrol(token, enrolment.Enrolment("web-1", "10.2.0.1"), peer="10.0.0.1", judge=judge(clock.now()))
 
 
 def test_it_rejects_a_host_named_like_a_group_of_its_stage(stage: Stage, clock: FakeClock) -> None:
@@ -298,7 +298,7 @@ def test_it_adds_an_address_once_for_callers_at_the_same_time(stage: Stage, cloc
 
 
 def test_it_rejects_to_add_the_address_of_a_live_host(web_1: Machine, clock: FakeClock) -> None:
-    with pytest.raises(ConflictError, match="'web-1' has the address"):
+    with pytest.raises(ConflictError, match="same address as the live host 'web-1'"):
         put(web_1.stage, "10.0.0.1", clock)
 
 

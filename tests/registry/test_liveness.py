@@ -73,7 +73,8 @@ def test_it_calls_a_host_gone_that_has_left_whatever_it_did_last() -> None:
 
 
 def test_it_waits_for_a_pending_host() -> None:
-    assert state(10**8, recorded_state="pending") == "pending"
+    assert state(86399, recorded_state="pending") == "pending"
+    assert state(86400, recorded_state="pending") == "gone"
 
 
 @pytest.mark.parametrize(("seconds", "is_listed"), [(0, True), (299, True), (300, False), (86400, False)])

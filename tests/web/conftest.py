@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
+import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,18 +35,19 @@ class Route:
         return re.sub(r"<(?:int:)?(\w+)>", lambda match: values[match[1]], self.rule)
 
 
-def walk(app: Flask, arguments: dict[str, str]) -> Iterator[Route]:
+@functools.cache
+def walk(app: Flask) -> list[Route]:
     document = app.test_client().get("/openapi/openapi.json").json
     schemas = document["components"]["schemas"]
+    found = []
     for rule in app.url_map.iter_rules():
-        if not rule.rule.startswith("/api/v1/"):
-            continue
-        for method in sorted(rule.methods - {"HEAD", "OPTIONS"}):
-            access = getattr(app.view_functions[rule.endpoint], "callboard_access", "")
+        for method in sorted(rule.methods - {"HEAD", "OPTIONS"}) if rule.rule.startswith("/api/v1/") else []:
             path = re.sub(r"<(?:int:)?(\w+)>", r"{\1}", rule.rule)
             body = document["paths"][path][method.lower()].get("requestBody")
             name = body and body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
-            yield Route(method, rule.rule, access, arguments, schemas[name] if name else None)
+            access = getattr(app.view_functions[rule.endpoint], "callboard_access", "")
+            found.append(Route(method, rule.rule, access, schema=schemas[name] if name else None))
+    return found
 
 
 @pytest.fixture
@@ -72,21 +75,17 @@ def join_token(stage: Stage, clock: FakeClock) -> str:
 @pytest.fixture
 def routes(app: Flask, web_1: Machine, run: Run) -> list[Route]:
     """Every route of the API, about things that exist."""
-    return list(
-        walk(
-            app,
-            {
-                "project": "shop",
-                "stage": "production",
-                "host": web_1.host_id,
-                "address": "10.0.0.9",
-                "run": str(run.id),
-                "other": str(run.id),
-                "token": "abcdefghijkl",
-                "user": "grace",
-            },
-        )
-    )
+    known = {
+        "project": "shop",
+        "stage": "production",
+        "host": web_1.host_id,
+        "address": "10.0.0.9",
+        "run": str(run.id),
+        "other": str(run.id),
+        "token": "abcdefghijkl",
+        "user": "grace",
+    }
+    return [dataclasses.replace(route, arguments=known) for route in walk(app)]
 
 
 @pytest.fixture

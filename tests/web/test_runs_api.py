@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from inventory_service.adapters.queue import RunQueue
-from inventory_service.models import Run, RunEvent, RunHost, Stage
+from inventory_service.models import Run, RunEvent, RunHost
 from inventory_service.settings import Settings
 from tests.support import START, Caller
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from flask import Response, g
 from pydantic import Field
@@ -12,7 +12,7 @@ from inventory_service.audit import Actor
 from inventory_service.clock import iso
 from inventory_service.deployments import history
 from inventory_service.errors import ForbiddenError
-from inventory_service.registry import heartbeats, hosts, liveness, names, watch
+from inventory_service.registry import enrolment, heartbeats, hosts, liveness, names, watch
 from inventory_service.registry import stages as registry_stages
 from inventory_service.web import auth, context, present
 from inventory_service.web.api.common import HostPath, Paging, StageHostPath, StagePath, Strict, blueprint, page
@@ -25,6 +25,11 @@ Name = Annotated[str, Field(min_length=1, max_length=253)]
 Line = Annotated[str, Field(max_length=4096)]
 
 
+class InstanceIdentity(Strict):
+    document: str = Field(max_length=4096, description="EC2's identity document, byte by byte")
+    signature: str = Field(max_length=1024)
+
+
 class EnrolBody(Strict):
     name: Name
     address: Name | None = None
@@ -33,7 +38,7 @@ class EnrolBody(Strict):
     host_keys: list[Line] = Field(default=[], max_length=16)
     agent_version: str | None = Field(None, max_length=32, pattern=r"^[0-9A-Za-z.+-]*$")
     facts: dict[str, Any] = {}
-    instance_identity: dict[str, str] | None = None
+    instance_identity: InstanceIdentity | None = None
 
 
 class ReportedRelease(Strict):
@@ -81,6 +86,7 @@ class HostQuery(Paging):
 
 
 class HostChange(Strict):
+    approved: Literal[True] | None = Field(None, description="Let a pending host in")
     draining: bool | None = None
     quarantined: bool | None = None
     reason: str | None = Field(None, max_length=500)
@@ -94,7 +100,8 @@ class HostChange(Strict):
 @auth.body_limit(ENROL_LIMIT)
 def enrol(body: EnrolBody) -> tuple[dict[str, Any], int]:
     """The answer carries the host's own token, once."""
-    request = hosts.Enrolment(
+    identity = body.instance_identity
+    request = enrolment.Enrolment(
         name=body.name,
         address=body.address,
         ssh_port=body.ssh_port,
@@ -102,8 +109,10 @@ def enrol(body: EnrolBody) -> tuple[dict[str, Any], int]:
         host_keys=tuple(body.host_keys),
         agent_version=body.agent_version,
         facts=body.facts,
+        identity=(identity.document, identity.signature) if identity else None,
     )
-    host, token = hosts.enrol(g.join_token, request, peer=context.peer(), judge=context.judge())
+    rules = context.services().identity_rules
+    host, token = enrolment.enrol(g.join_token, request, peer=context.peer(), judge=context.judge(), rules=rules)
     fresh = hosts.get_host(host.id)
     answer = {
         "host": fresh.id,
@@ -113,7 +122,15 @@ def enrol(body: EnrolBody) -> tuple[dict[str, Any], int]:
         "interval_seconds": fresh.stage.interval_seconds,
         "ttl_seconds": fresh.stage.ttl_seconds,
     }
-    return answer, 201
+    return answer, 202 if fresh.recorded_state == liveness.PENDING else 201
+
+
+@api.post("/rotate", summary="Get a new token for the calling host")
+@auth.access(auth.HOST)
+def rotate() -> dict[str, Any]:
+    """The old token holds until the new one is first used."""
+    host = auth.calling_host()
+    return {"host": host.id, "token": hosts.rotate(host, at=context.now())}
 
 
 @api.post("/heartbeat", summary="Renew the calling host's lease")
@@ -217,6 +234,8 @@ def get_host(path: HostPath) -> dict[str, Any]:
 def patch_host(path: HostPath, body: HostChange) -> dict[str, Any]:
     """Only the given fields change."""
     row = auth.reach_host(hosts.get_host(path.host))
+    if body.approved:
+        row = hosts.approve(row, actor=auth.caller().actor, at=context.now())
     changed = hosts.change(
         row,
         actor=auth.caller().actor,

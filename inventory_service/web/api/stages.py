@@ -34,14 +34,17 @@ class StageFields(Strict):
     ttl_seconds: int | None = Field(None, ge=2, le=86400)
     simple_join: bool | None = None
     converge: bool | None = None
+    approval: bool | None = Field(None, description="New hosts wait until an operator lets them in")
     default_revision: str | None = Field(None, max_length=200)
     deploy_playbook: str | None = Field(None, max_length=255)
     rollback_playbook: str | None = Field(None, max_length=255)
 
     def change(self) -> stages.StageChange:
         """The fields in the domain's words."""
-        given = self.model_dump(exclude={"name", "simple_join", "converge"})
-        return stages.StageChange(**given, has_simple_join=self.simple_join, has_convergence=self.converge)
+        given = self.model_dump(exclude={"name", "simple_join", "converge", "approval"})
+        return stages.StageChange(
+            **given, has_simple_join=self.simple_join, has_convergence=self.converge, has_approval=self.approval
+        )
 
 
 class StageBody(StageFields):

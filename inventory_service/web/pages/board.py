@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -11,8 +12,10 @@ from typing import Any
 from inventory_service.models import Host, Stage
 from inventory_service.registry import hosts, liveness
 
-BEHIND, HELD, DRAINING, QUARANTINED = "behind", "held", "draining", "quarantined"
-FILTERS = (*liveness.LISTED, liveness.STALE, liveness.PENDING, BEHIND, HELD, DRAINING, QUARANTINED)
+BEHIND, HELD = "behind", "held"
+SUSPECT, CONFLICT, DRAINING, QUARANTINED = "suspect", "conflict", "draining", "quarantined"
+_FLAGS = (SUSPECT, CONFLICT, DRAINING, QUARANTINED)
+FILTERS = (*liveness.LISTED, liveness.STALE, liveness.PENDING, BEHIND, HELD, *_FLAGS)
 _GAUGES = (("load1_per_cpu", "CPU"), ("memory_used_ratio", "Memory"), ("disk_used_ratio", "Disk"))
 _HIGH, _VERY_HIGH = 0.8, 0.95
 
@@ -28,26 +31,31 @@ class Gauge:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HostRow:
-    """One line of the table. `mark` is behind, held or empty; `tags` are the filters that it fits."""
+    """One line of the table. `mark` is behind, held or empty; `tags` are the filters that it fits.
+
+    `is_listed`: an inventory of live hosts, and so a run, has it.
+    """
 
     host: Host
     state: str
     mark: str
+    is_listed: bool
     tags: frozenset[str]
     gauges: tuple[Gauge | None, ...]
 
 
 def row(host: Host, stage: Stage, *, judge: liveness.Judge, desired: dict[str, Any] | None) -> HostRow:
     """The host at the judge's moment."""
-    state = judge.state(host, stage)
-    mark = _mark(host, state, desired)
-    flags = {DRAINING: host.is_draining, QUARANTINED: host.is_quarantined}
-    tags = {state, *([mark] if mark else []), *(flag for flag, is_set in flags.items() if is_set)}
-    return HostRow(host, state, mark, frozenset(tags), tuple(_gauge(host, *gauge) for gauge in _GAUGES))
+    state, is_listed = judge.state(host, stage), judge.is_listed(host, stage)
+    mark = _mark(host, is_listed=is_listed, desired=desired)
+    is_set = (judge.is_suspect(host, stage), host.conflict is not None, host.is_draining, host.is_quarantined)
+    tags = {state, *([mark] if mark else []), *itertools.compress(_FLAGS, is_set)}
+    gauges = tuple(_gauge(host, *gauge) for gauge in _GAUGES)
+    return HostRow(host, state, mark, is_listed, frozenset(tags), gauges)
 
 
-def _mark(host: Host, state: str, desired: dict[str, Any] | None) -> str:
-    if state in liveness.LISTED and not hosts.is_converged(host, desired):
+def _mark(host: Host, *, is_listed: bool, desired: dict[str, Any] | None) -> str:
+    if is_listed and not hosts.is_converged(host, desired):
         return BEHIND
     return HELD if host.held_release_number is not None else ""
 
@@ -83,4 +91,4 @@ def _holds(host: Host, words: list[str]) -> bool:
 
 def releases_in_use(rows: Iterable[HostRow]) -> Counter[int]:
     """On how many live hosts each release runs."""
-    return Counter(one.host.release_number for one in rows if one.state in liveness.LISTED and one.host.release_number)
+    return Counter(one.host.release_number for one in rows if one.is_listed and one.host.release_number)

@@ -29,6 +29,7 @@ class StageCard:
     desired: dict[str, Any] | None
     lock: StageLock | None
     running: Run | None
+    is_frozen: bool
 
 
 @pages.get("/")
@@ -73,4 +74,12 @@ def _card(stage: Stage, present: list[Host], judge: liveness.Judge) -> StageCard
     shown = [one for one in rows if one.state != liveness.GONE]
     held = locks.find(stage, locks.BY_RUN)
     running = Run.get_or_none(Run.id == held.run_id) if held else None
-    return StageCard(stage, board.tally(shown), len(shown), desired, locks.find(stage, locks.BY_PERSON), running)
+    return StageCard(
+        stage,
+        board.tally(shown),
+        len(shown),
+        desired,
+        locks.find(stage, locks.BY_PERSON),
+        running,
+        judge.is_frozen(stage),
+    )

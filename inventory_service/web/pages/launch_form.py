@@ -33,6 +33,7 @@ class LaunchForm:
     is_check: bool = False
     is_diff: bool = False
     if_locked: str = requests.WAIT
+    allow_frozen: bool = False
     key: str = dataclasses.field(default_factory=_new_key)
     error: str = ""
     error_at: str = ""
@@ -71,6 +72,7 @@ class LaunchForm:
             is_diff=self.is_diff,
             comment=self.comment,
             if_locked=self.if_locked,
+            allow_frozen=self.allow_frozen,
             idempotency_key=f"{by}:page:{self.key}",
         )
 
@@ -96,5 +98,6 @@ def _typed(values: MultiDict[str, str]) -> dict[str, Any]:
         **texts,
         "is_check": bool(values.get("check")),
         "is_diff": bool(values.get("diff")),
+        "allow_frozen": bool(values.get("allow_frozen")),
         "if_locked": requests.REFUSE if is_refusing else requests.WAIT,
     }

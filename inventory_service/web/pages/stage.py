@@ -10,8 +10,8 @@ from flask import Response, make_response, redirect, render_template, request
 from inventory_service.deployments import locks, releases, requests
 from inventory_service.errors import CallboardError, InvalidError
 from inventory_service.models import Release, Run, Stage
-from inventory_service.registry import hosts, join_tokens, liveness
-from inventory_service.web import auth, context, problems
+from inventory_service.registry import hosts, join_tokens, liveness, sweep
+from inventory_service.web import auth, context, present, problems
 from inventory_service.web.pages import board
 from inventory_service.web.pages.common import pages, require_operator
 from inventory_service.web.pages.launch_form import LaunchForm
@@ -33,7 +33,7 @@ def stage(project: str, stage: str) -> str:
 def show(row: Stage, form: LaunchForm, **more: Any) -> str:
     """The page with this state of the launch form."""
     facts = _facts(row)
-    listed = [one.host.name for one in facts["all_rows"] if one.state in liveness.LISTED]
+    listed = [one.host.name for one in facts["all_rows"] if one.is_listed]
     return render_template("stage.html", **facts, form=form, listed=listed, goals=_goals(row), **more)
 
 
@@ -63,6 +63,7 @@ def _facts(row: Stage) -> dict[str, Any]:
         "running": Run.get_or_none(Run.id == held.run_id) if held else None,
         "releases": releases.list_releases(row, limit=_RECENT_RELEASES),
         "runs": requests.list_runs(stage=row, limit=_RECENT_RUNS),
+        "freeze": present.freeze_of(row),
         "running_on": board.releases_in_use(rows),
     }
 
@@ -93,6 +94,15 @@ def unlock_stage(project: str, stage: str) -> Response:
     row = auth.reach_stage(project, stage)
     require_operator()
     locks.unlock(row, actor=auth.caller().actor, at=context.now())
+    return make_response(redirect(stage_link(row), 303))
+
+
+@pages.post("/stages/<project>/<stage>/expire")
+def expire_hosts(project: str, stage: str) -> Response:
+    """Believe the silence: late hosts become stale now, and the stage's freeze ends."""
+    row = auth.reach_stage(project, stage)
+    require_operator()
+    sweep.expire_late(row, actor=auth.caller().actor, judge=context.judge())
     return make_response(redirect(stage_link(row), 303))
 
 

@@ -1,0 +1,175 @@
+"""Enrolment: a machine's first contact, with a join token and, on EC2, with AWS's word on which instance it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from typing import Any
+
+import peewee as pw
+
+from inventory_service import audit, credentials
+from inventory_service.database import database
+from inventory_service.errors import CallboardError, ConflictError, ForbiddenError
+from inventory_service.models import Host, JoinToken, Stage
+from inventory_service.registry import hosts, instance_identity, join_tokens, liveness, names, reported, transitions
+from inventory_service.registry.groups import refuse_group_name
+from inventory_service.registry.instance_identity import Certificates, InstanceIdentity
+from inventory_service.registry.stages import stage_name
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Enrolment:
+    """What a machine says when it asks to enter. `address` None means: the address it calls from.
+
+    `identity` is EC2's identity document and its signature.
+    """
+
+    name: str
+    address: str | None = None
+    ssh_port: int = 22
+    boot_id: str | None = None
+    host_keys: tuple[str, ...] = ()
+    agent_version: str | None = None
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    identity: tuple[str, str] | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class IdentityRules:
+    """Which EC2 instances may enrol: those of these accounts in this region, by these certificates."""
+
+    region: str
+    account_ids: tuple[str, ...]
+    certificates: Certificates | None = None
+
+    def check(self, identity: tuple[str, str] | None, *, at: dt.datetime) -> InstanceIdentity:
+        """The believed identity. Raises ForbiddenError, in the same words whether it is missing or forged."""
+        document, signature = identity or ("", "")
+        return instance_identity.verify(
+            document,
+            signature,
+            region=self.region,
+            account_ids=self.account_ids,
+            at=at,
+            certificates=self.certificates,
+        )
+
+
+def enrol(
+    token: str, request: Enrolment, *, peer: str, judge: liveness.Judge, rules: IdentityRules | None = None
+) -> tuple[Host, str]:
+    """Let a machine into the join token's stage; returns the host and its own token, shown once.
+
+    A present host of the same name, address and host keys is the same machine that lost its state: it gets a new
+    credential. A live one with other marks is a conflict; a stale one is replaced, its history kept. What is refused
+    is in the audit log, with a reason that the caller does not get to see.
+    """
+    try:
+        return _enrol(token, request, peer=peer, judge=judge, rules=rules)
+    except CallboardError as error:
+        reason = str(getattr(error, "reason", None) or error.detail)
+        audit.record(audit.Actor("enrolment", peer), "host.refuse", request.name[:60], at=judge.at, reason=reason[:500])
+        raise
+
+
+def _enrol(
+    token: str, request: Enrolment, *, peer: str, judge: liveness.Judge, rules: IdentityRules | None
+) -> tuple[Host, str]:
+    join_token = join_tokens.find(token, at=judge.at)
+    join_tokens.check_peer(join_token, peer)
+    fields = _enrolled_fields(request, _claimed_address(request, join_token, peer))
+    if rules is not None:
+        fields["instance"] = _key(rules.check(request.identity, at=judge.at))
+    try:
+        with database.atomic():
+            join_tokens.spend(join_token)
+            return _admit(join_token.stage, fields, join_token=join_token, judge=judge)
+    except pw.IntegrityError as error:
+        raise ConflictError(
+            f"The name {fields['name']!r} was just taken by another machine, or this instance has enrolled already."
+        ) from error
+
+
+def _key(identity: InstanceIdentity) -> str:
+    return f"{identity.account_id}/{identity.region}/{identity.instance_id}"
+
+
+def _claimed_address(request: Enrolment, join_token: JoinToken, peer: str) -> str:
+    """The peer's own address, or one that the machine claims inside the join token's networks (NAT)."""
+    if request.address is None:
+        return peer
+    address = names.check_address(request.address)
+    if address != peer and not names.is_in_networks(address, join_token.networks):
+        raise ForbiddenError(
+            f"The machine calls from {peer} and claims the address {address}, "
+            "which lies in no network of its join token. Add the network to the token, or leave the address out."
+        )
+    return address
+
+
+def _enrolled_fields(request: Enrolment, address: str) -> dict[str, Any]:
+    facts = reported.check_facts(request.facts)
+    return {
+        "name": names.check_host_name(request.name, address=address),
+        "address": address,
+        "port": request.ssh_port,
+        "host_keys": reported.check_host_keys(list(request.host_keys)),
+        "boot_id": request.boot_id,
+        "agent_version": request.agent_version,
+        "facts": facts,
+        "facts_hash": hosts.facts_hash(facts),
+    }
+
+
+def _admit(stage: Stage, fields: dict[str, Any], *, join_token: JoinToken, judge: liveness.Judge) -> tuple[Host, str]:
+    present = hosts.find_present(stage, fields["name"])
+    if present is not None and _is_same_machine(present, fields):
+        return _readmit(present, fields, judge=judge)
+    if present is not None and judge.is_listed(present, stage):
+        raise ConflictError(
+            f"A live host named {present.name!r} with another address or other host keys is in this stage already. "
+            "Give this machine another name, or take the other one out first."
+        )
+    hosts.refuse_taken_address(stage, fields, judge=judge)
+    if present is not None:
+        hosts.end(present, "replaced by a new machine of that name", at=judge.at)
+    refuse_group_name(stage, fields["name"])
+    return _create(stage, fields, join_token=join_token, at=judge.at)
+
+
+def _create(stage: Stage, fields: dict[str, Any], *, join_token: JoinToken, at: dt.datetime) -> tuple[Host, str]:
+    minted = credentials.mint(hosts.PREFIX)
+    state = liveness.PENDING if stage.has_approval else liveness.LIVE
+    host = Host.create(
+        id=minted.id,
+        stage=stage,
+        secret_sha256=minted.secret_sha256,
+        secret_made_at=at,
+        join_token=join_token,
+        groups=join_token.groups,
+        enrolled_at=at,
+        last_seen_at=at,
+        recorded_state=state,
+        metrics={},
+        **fields,
+    )
+    transitions.record(host, state, "enrolled", at=at, from_state=None)
+    audit.record(audit.Actor(f"join token {join_token.id}"), "host.enrol", f"{stage_name(stage)}/{host.name}", at=at)
+    return host, minted.token
+
+
+def _is_same_machine(present: Host, fields: dict[str, Any]) -> bool:
+    marks = ("address", "port", "host_keys", *(("instance",) if "instance" in fields else ()))
+    return bool(fields["host_keys"]) and all(getattr(present, mark) == fields[mark] for mark in marks)
+
+
+def _readmit(present: Host, fields: dict[str, Any], *, judge: liveness.Judge) -> tuple[Host, str]:
+    minted = credentials.mint(hosts.PREFIX, for_id=present.id)
+    fresh = {"secret_sha256": minted.secret_sha256, "secret_made_at": judge.at, "sequence": None, "conflict": None}
+    Host.update(previous_secret_sha256=None, previous_boot_id=None, **fresh, **fields).where(
+        Host.id == present.id
+    ).execute()
+    if present.recorded_state != liveness.PENDING:
+        hosts.renew(present, judge=judge, reason="enrolled again")
+    return hosts.get_host(present.id), minted.token
