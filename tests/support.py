@@ -57,7 +57,9 @@ def judge(at: dt.datetime) -> liveness.Judge:
 
 def key_line(kind: str = "ssh-ed25519", seed: int = 1) -> str:
     """A public key as `type base64`, with a blob that names the same type."""
-    blob = struct.pack(">I", len(kind)) + kind.encode() + struct.pack(">I", 32) + bytes([seed]) * 32
+    words = [kind.encode(), bytes([seed]) * 32]
+    words += [] if kind == "ssh-ed25519" else [bytes([seed]) * 65]
+    blob = b"".join(struct.pack(">I", len(word)) + word for word in words)
     return f"{kind} {base64.b64encode(blob).decode()}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -38,9 +39,27 @@ def hosts(stage: str, state: str | None, group: str | None, drift: bool, text: s
 
 @click.command("known-hosts")
 @click.argument("stage")
-def known_hosts(stage: str) -> None:
+@click.option(
+    "--ssh-config", type=click.Path(path_type=Path), help="Print an ssh_config that reads the keys from FILE."
+)
+def known_hosts(stage: str, ssh_config: Path | None) -> None:
     """Print a stage's SSH host keys."""
-    click.echo(Client().text(f"{stage_path(stage)}/known_hosts"), nl=False)
+    client = Client()
+    if ssh_config is None:
+        click.echo(client.text(f"{stage_path(stage)}/known_hosts"), nl=False)
+        return
+    user = client.get(stage_path(stage))["ansible_user"]
+    for row in client.get_all(f"{stage_path(stage)}/hosts", state="live,late"):
+        click.echo(_ssh_block(row, user, ssh_config.expanduser().absolute()))
+
+
+def _ssh_block(row: dict[str, Any], user: str | None, keys: Path) -> str:
+    """One `Host` block: `ssh web-1` then reaches the machine, and believes no other."""
+    lines = [f"Host {row['name']}", f"  HostName {row['address']}", f"  Port {row['port']}"]
+    lines += [f"  User {user}"] if user else []
+    return "\n".join(
+        [*lines, f'  UserKnownHostsFile "{keys}"', "  StrictHostKeyChecking yes", "  UpdateHostKeys no", ""]
+    )
 
 
 @click.group()

@@ -15,6 +15,7 @@ from inventory_service.deployments import convergence, dispatch
 from inventory_service.jobs.canary import Canary
 from inventory_service.models import JobTick
 from inventory_service.registry import liveness
+from inventory_service.registry.retention import prune
 from inventory_service.registry.sweep import sweep
 from inventory_service.registry.watch import watch
 from inventory_service.settings import Settings
@@ -45,6 +46,10 @@ def jobs(settings: Settings, run_queue: RunQueue) -> tuple[Job, ...]:
         watch(judge=judge(at), bound_seconds=settings.freeze_limit_seconds)
         sweep(judge=judge(at))
 
+    def forget(at: dt.datetime) -> None:
+        with database.atomic():
+            prune(at=at, transition_days=settings.transition_days, gone_days=settings.gone_days)
+
     def send(runs: list[int]) -> None:
         for run_id in runs:
             run_queue.send(run_id)
@@ -54,6 +59,7 @@ def jobs(settings: Settings, run_queue: RunQueue) -> tuple[Job, ...]:
         Job("canary", settings.canary_seconds, Canary(settings.own_url).sing),
         Job("dispatch", 1.0, lambda at: send(dispatch.due_runs(at=at))),
         Job("converge", settings.converge_seconds, lambda at: send(convergence.converge_all(judge=judge(at)))),
+        Job("prune", 60.0, forget),
         Job("recover", 5.0, lambda at: dispatch.recover_lost(settings, at=at)),
     )
 

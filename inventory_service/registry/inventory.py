@@ -19,9 +19,26 @@ from inventory_service.registry.stages import GIT, stage_name
 
 def render(stage: Stage, *, judge: liveness.Judge, states: tuple[str, ...] = liveness.LISTED) -> dict[str, Any]:
     """The inventory of the hosts whose state is one of `states`, with groups and `_meta.callboard` about itself."""
-    desired = hosts.desired_release(stage)
     present = [host for host in hosts.list_hosts(stage) if host.conflict is None]
     chosen = [(host, state) for host in present if (state := judge.state(host, stage)) in states]
+    return _render(stage, chosen, judge=judge)
+
+
+def render_past(
+    stage: Stage, then: dict[Host, str], *, judge: liveness.Judge, states: tuple[str, ...] = liveness.LISTED
+) -> dict[str, Any]:
+    """The same for a moment of the past: `then` as `past.states_at` gives it, `judge` of that moment.
+
+    Addresses and groups are those of the hosts' rows; what they ran then is not known.
+    """
+    chosen = [(host, state) for host, state in then.items() if state in states]
+    for host, _ in chosen:
+        host.release_number = host.revision = None
+    return _render(stage, chosen, judge=judge)
+
+
+def _render(stage: Stage, chosen: list[tuple[Host, str]], *, judge: liveness.Judge) -> dict[str, Any]:
+    desired = hosts.desired_release(stage)
     groups = _groups(stage, [host for host, _ in chosen], desired)
     return {
         "_meta": {

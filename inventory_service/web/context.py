@@ -11,7 +11,8 @@ from flask import current_app, g, request
 from inventory_service.adapters.group_commit import GroupCommit
 from inventory_service.adapters.queue import RunQueue
 from inventory_service.clock import Clock
-from inventory_service.registry import liveness
+from inventory_service.models import Host, Stage
+from inventory_service.registry import liveness, past
 from inventory_service.registry.enrolment import IdentityRules
 from inventory_service.registry.heartbeats import Heartbeat, Renewal
 from inventory_service.settings import Settings
@@ -45,6 +46,11 @@ def now() -> dt.datetime:
 def judge(at: dt.datetime | None = None) -> liveness.Judge:
     """Who is live, judged at this moment."""
     return liveness.judge(at=at or now(), gone_after_seconds=services().settings.gone_after_seconds)
+
+
+def states_at(stage: Stage, moment: dt.datetime) -> dict[Host, str]:
+    """Who was in the stage at a moment of the past, each with the state then."""
+    return past.states_at(stage, moment, judge=judge(), kept_days=services().settings.transition_days)
 
 
 def peer() -> str:

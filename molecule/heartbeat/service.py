@@ -36,13 +36,15 @@ def up(folder: Path) -> None:
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     (folder / "pid").write_text(str(process.pid))
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
+    # One that has ended, for instance because the port was taken, must not be mistaken for whoever answers.
+    while time.monotonic() < deadline and process.poll() is None:
         try:
             urllib.request.urlopen(f"{URL}/agent.sha256", timeout=1).close()
         except OSError:
             time.sleep(0.05)
         else:
-            return
+            if process.poll() is None:
+                return
     down(folder)
     raise SystemExit(f"the service did not answer at {URL}:\n{(folder / 'log').read_text()}")
 

@@ -146,7 +146,7 @@ def test_it_rejects_a_host_named_like_a_group_of_its_stage(stage: Stage, clock: 
 
 
 def test_it_spends_no_use_of_the_token_on_a_machine_that_is_refused(web_1: Machine, clock: FakeClock) -> None:
-    row, token = join_tokens.create(web_1.stage, actor=ADA, at=clock.now(), maximum_uses=1)
+    _, token = join_tokens.create(web_1.stage, actor=ADA, at=clock.now(), maximum_uses=1)
     with pytest.raises(ConflictError):
         another(web_1, keys=OTHER_KEY).enrol(clock.now(), token)
     assert join_tokens.find(token, at=clock.now()).uses == 0
@@ -223,7 +223,9 @@ def test_it_asks_for_facts_only_when_their_hash_differs(web_1: Machine, clock: F
     assert not web_1.beat(clock.now()).wants_facts
 
 
-@pytest.mark.parametrize(("interval", "ttl", "least", "most"), [(60, 300, 54, 60), (60, 120, 40, 40), (1, 2, 0.6, 0.67)])
+@pytest.mark.parametrize(
+    ("interval", "ttl", "least", "most"), [(60, 300, 54, 60), (60, 120, 40, 40), (1, 2, 0.6, 0.67)]
+)
 def test_it_spreads_heartbeats_and_stays_below_a_third_of_the_ttl(
     interval: int, ttl: int, least: float, most: float
 ) -> None:

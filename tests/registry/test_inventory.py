@@ -24,7 +24,13 @@ def released(stage: Stage) -> Stage:
     """The stage should run release 2; release 1 was before."""
     for number, revision in RELEASES.items():
         Release.create(
-            stage=stage, number=number, revision=revision, revision_name="", variables={}, created_by="", created_at=START
+            stage=stage,
+            number=number,
+            revision=revision,
+            revision_name="",
+            variables={},
+            created_by="",
+            created_at=START,
         )
     Stage.update(desired_release_number=2).execute()
     return stages.get_stage("shop", "production")
@@ -174,7 +180,7 @@ def test_it_tags_equal_content_alike_however_late(web_1: Machine, clock: FakeClo
         lambda machine, at: machine.beat(at, facts={"zone": "a"}),
         lambda machine, at: hosts.goodbye(machine.row, at=at),
         lambda machine, at: hosts.change(machine.row, actor=ADA, at=at, groups=["web"]),
-        lambda machine, at: Stage.update(variables={"colour": "red"}).execute(),
+        lambda *_: Stage.update(variables={"colour": "red"}).execute(),
         lambda machine, at: Machine(machine.stage, "web-3", "10.0.0.3", (key_line(seed=3),)).enrol(at),
     ],
 )

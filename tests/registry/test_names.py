@@ -135,7 +135,20 @@ def test_it_takes_a_group(group: str) -> None:
 
 @pytest.mark.parametrize(
     "group",
-    [*NEVER, "Web", "2web", "web-1", "all", "ungrouped", "behind", "draining", "localhost", "stage_x", "release_1", "_x"],
+    [
+        *NEVER,
+        "Web",
+        "2web",
+        "web-1",
+        "all",
+        "ungrouped",
+        "behind",
+        "draining",
+        "localhost",
+        "stage_x",
+        "release_1",
+        "_x",
+    ],
 )
 def test_it_rejects_a_group_that_ansible_or_the_service_owns(group: str) -> None:
     with pytest.raises(InvalidError):

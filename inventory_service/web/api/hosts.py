@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Annotated, Any, Literal
 
 from flask import Response, g
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from inventory_service.accounts.roles import OPERATOR, VIEWER
 from inventory_service.audit import Actor
@@ -83,6 +84,7 @@ class HostQuery(Paging):
     group: str | None = Field(None, max_length=63)
     drift: bool | None = Field(None, description="Only hosts that do not run what they should")
     q: str | None = Field(None, max_length=100, description="Part of the name or address")
+    at: AwareDatetime | None = Field(None, description="As it was at this time")
 
 
 class HostChange(Strict):
@@ -203,8 +205,12 @@ def list_hosts(path: StagePath, query: HostQuery) -> dict[str, Any]:
     """Present hosts by name; gone ones only when asked for by state."""
     stage = auth.reach_stage(path.project, path.stage)
     judge, desired = context.judge(), hosts.desired_release(stage)
-    rows = hosts.list_hosts(stage) if "gone" not in (query.state or "") else history.all_hosts(stage)
-    shown = [present.host(row, stage, judge, desired) for row in rows]
+    if query.at is not None:
+        then = context.states_at(stage, query.at.astimezone(dt.UTC))
+        shown = [{**present.host(row, stage, judge, desired), "state": state} for row, state in then.items()]
+    else:
+        rows = hosts.list_hosts(stage) if "gone" not in (query.state or "") else history.all_hosts(stage)
+        shown = [present.host(row, stage, judge, desired) for row in rows]
     kept = [row for row in shown if _fits(row, query) and (query.cursor is None or row["name"] > query.cursor)]
     return page(kept[: query.limit + 1], limit=query.limit, cursor_of="name")
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import json
 from typing import Any
 
 from flask import Response, request
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from inventory_service.accounts.roles import VIEWER
 from inventory_service.deployments import requests
@@ -24,6 +25,7 @@ _GZIP_FROM = 1024
 
 class InventoryQuery(BaseModel):
     state: str | None = Field(None, max_length=80, description="States to list; live and late when left out")
+    at: AwareDatetime | None = Field(None, description="As it was at this time")
 
 
 @api.get("/stages/<project>/<stage>/inventory", summary="Ansible's --list JSON")
@@ -31,8 +33,12 @@ class InventoryQuery(BaseModel):
 def get_inventory(path: StagePath, query: InventoryQuery) -> Response:
     """Live hosts only, unless asked. Carries an ETag and is compressed where the client takes gzip."""
     stage = auth.reach_stage(path.project, path.stage)
-    listing = rendering.render(stage, judge=context.judge(), states=_states(query.state))
-    return _answer(listing, rendering.etag(listing))
+    if query.at is None:
+        listing = rendering.render(stage, judge=context.judge(), states=_states(query.state))
+        return _answer(listing, rendering.etag(listing))
+    moment = query.at.astimezone(dt.UTC)
+    then = context.states_at(stage, moment)
+    return _answer(rendering.render_past(stage, then, judge=context.judge(moment), states=_states(query.state)))
 
 
 def _states(text: str | None) -> tuple[str, ...]:
