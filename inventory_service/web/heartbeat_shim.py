@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from peewee import OperationalError
 from pydantic import ValidationError
 
 from inventory_service.clock import iso
@@ -41,7 +42,7 @@ class HeartbeatShim:
         body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
         try:
             return self._renew(environ, body, start_response)
-        except (ValidationError, CallboardError):
+        except (ValidationError, CallboardError, OperationalError):
             environ["wsgi.input"] = io.BytesIO(body)
             return self._application(environ, start_response)
 

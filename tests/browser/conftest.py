@@ -69,12 +69,14 @@ def service(tmp_path_factory):
 def _fill(running):
     running.project("shop", deploy=DEPLOY, rollback=DEPLOY, slow=SLOW, fails=FAILING)
     running.project("secret", deploy=DEPLOY)
-    running.stage("shop/production", ansible_user=getpass.getuser(), ttl_seconds=3600)
-    running.stage("shop/slow", ansible_user=getpass.getuser(), ttl_seconds=3600, deploy_playbook="slow.yml")
-    running.stage("shop/fails", ansible_user=getpass.getuser(), ttl_seconds=3600, deploy_playbook="fails.yml")
-    running.stage("shop/locks", ttl_seconds=3600)
-    running.stage("shop/fleet", ttl_seconds=3600)
+    patient = {"interval_seconds": 1800, "ttl_seconds": 3600}
+    running.stage("shop/production", ansible_user=getpass.getuser(), **patient)
+    running.stage("shop/slow", ansible_user=getpass.getuser(), **patient, deploy_playbook="slow.yml")
+    running.stage("shop/fails", ansible_user=getpass.getuser(), **patient, deploy_playbook="fails.yml")
+    running.stage("shop/locks", **patient)
+    running.stage("shop/fleet", **patient)
     running.stage("shop/pulse", interval_seconds=1, ttl_seconds=2)
+    running.stage("shop/quake", interval_seconds=1, ttl_seconds=3)
     running.stage("shop/empty")
     running.stage("secret/production")
     running.user("ada", "operator")
@@ -149,20 +151,22 @@ def chromium():
 
 
 @pytest.fixture(scope="session")
-def sessions(service, chromium):
-    """Signs each person in once and keeps the cookie."""
+def contexts(service, chromium):
+    """contexts(who, **options): where that person is signed in; kept, so that its cache is warm for the next test."""
     known = {}
 
-    def state(name):
-        if name not in known:
-            context = chromium.new_context()
-            page = context.new_page()
-            sign_in(page, service, name)
-            known[name] = context.storage_state()
-            context.close()
-        return known[name]
+    def context(who, **options):
+        key = (who, repr(options))
+        if key not in known:
+            same = next((other for (name, _), other in known.items() if name == who), None)
+            known[key] = chromium.new_context(storage_state=same and same.storage_state(), **options)
+            if same is None:
+                page = known[key].new_page()
+                sign_in(page, service, who)
+                page.close()
+        return known[key]
 
-    return state
+    return context
 
 
 def sign_in(page, service, name, password=None, path="/sign-in"):
@@ -173,26 +177,26 @@ def sign_in(page, service, name, password=None, path="/sign-in"):
 
 
 @pytest.fixture
-def browse(service, chromium, sessions):
-    """browse(path, who): a page there. At the end no page may have complained on its console."""
-    contexts, complaints = [], []
+def browse(service, chromium, contexts):
+    """browse(path, who): a page there, nobody signed in for None. No page may have complained on its console."""
+    opened, complaints = [], []
 
     def is_complaint(message):
         is_expected = "status of 4" in message.text and message.location.get("url", "").startswith(service.url)
         return message.type in ("error", "warning") and not is_expected
 
     def open_page(path="/", who="ada", **options):
-        state = sessions(who) if who else None
-        context = chromium.new_context(storage_state=state, **{"viewport": {"width": 1440, "height": 900}, **options})
+        options = {"viewport": {"width": 1440, "height": 900}, **options}
+        context = contexts(who, **options) if who else chromium.new_context(**options)
         context.set_default_timeout(10_000)
-        contexts.append(context)
         page = context.new_page()
+        opened.append(page if who else context)
         page.on("console", lambda message: complaints.append(message.text) if is_complaint(message) else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(service.url + path)
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for each in opened:
+        each.close()
     assert not complaints, complaints

@@ -5,7 +5,7 @@ import pytest
 PAGES = (
     "/",
     "/runs",
-    "/stages/shop/fleet",
+    "/stages/shop/fleet?q=web-00",
     "/stages/shop/empty",
     "/stages/shop/production?release=1",
     "/runs/1",

@@ -23,6 +23,7 @@ def test_it_keeps_filter_and_scroll_while_it_refreshes(browse):
     page.locator("#hosts-scroll").evaluate("box => box.scrollTop = 4000")
     page.evaluate("document.querySelector('#hosts tbody tr').isTheSame = true")
     page.evaluate("addEventListener('htmx:after:swap', () => { document.documentElement.dataset.refreshed = 'yes' })")
+    page.evaluate("document.querySelector('[data-poll]').dispatchEvent(new CustomEvent('every'))")
     expect(page.locator("html")).to_have_attribute("data-refreshed", "yes", timeout=15_000)
     assert page.locator("#hosts-scroll").evaluate("box => box.scrollTop") == 4000
     assert page.evaluate("document.querySelector('#hosts tbody tr').isTheSame")
@@ -34,7 +35,7 @@ def test_a_silent_host_becomes_stale_without_a_reload(browse, pulse):
     row = rows(page).filter(has_text=silent)
     expect(row).to_contain_text("live")
     pulse.stop(silent)
-    expect(row).to_contain_text("stale", timeout=9000)
+    expect(row).to_contain_text("stale", timeout=25_000)
     expect(rows(page).filter(has_text=loud)).to_contain_text(re.compile("live|late"))
     page.get_by_label(re.compile("^stale")).check(force=True)
     expect(rows(page).filter(has_text=loud)).to_have_count(0)
@@ -93,6 +94,20 @@ def test_it_refuses_at_a_locked_stage_when_asked_to(browse, service):
     expect(page.get_by_role("alert")).to_contain_text("is locked by token:first-start: hands off")
     expect(page.get_by_label("refuse").first).to_be_checked()
     service.call("DELETE", "/stages/shop/fails/lock")
+
+
+def test_it_shows_a_freeze_and_lets_people_end_it(browse, service):
+    token = service.join_token("shop/quake")
+    for number in range(6):
+        service.enrol(token, f"web-{number}", f"10.7.0.{number + 1}")
+    page = browse("/stages/shop/quake")
+    expect(page.locator("#freeze-banner")).to_contain_text("fell silent within one ttl", timeout=15_000)
+    page.get_by_role("button", name="Deploy to shop/quake").click()
+    expect(page.get_by_role("alert")).to_contain_text("is frozen")
+    expect(page.get_by_label("Run although the stage is frozen").first).not_to_be_checked()
+    page.get_by_role("button", name="They are gone").click()
+    expect(page.locator("#freeze-banner")).to_have_count(0)
+    expect(rows(page).first).to_contain_text("stale")
 
 
 def test_it_drains_a_host_and_takes_that_back(browse):
