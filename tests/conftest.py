@@ -19,7 +19,7 @@ from inventory_service.models import Project, Stage
 from inventory_service.registry import stages
 from inventory_service.registry.stages import StageChange
 from inventory_service.settings import Settings
-from inventory_service.web.app import create_app
+from inventory_service.web.app import _services, create_app
 from tests.support import ADA, Caller, FakeClock, Machine, Repository
 
 
@@ -54,9 +54,18 @@ def database(settings: Settings, migrated: Path) -> Iterator[peewee.Database]:
     opened.close()
 
 
+@pytest.fixture(scope="session")
+def shared_app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
+    """Compiling seventy routes takes longer than most tests; they differ between tests in nothing."""
+    return create_app(settings_module.load({}, data_dir=tmp_path_factory.mktemp("app")), FakeClock())
+
+
 @pytest.fixture
-def app(database: peewee.Database, settings: Settings, clock: FakeClock) -> Flask:
-    return create_app(settings, clock)
+def app(shared_app: Flask, database: peewee.Database, settings: Settings, clock: FakeClock) -> Flask:
+    """The application with this test's settings, clock and database."""
+    shared_app.config["SECRET_KEY"] = settings.secret_key
+    shared_app.extensions["callboard"] = _services(settings, clock)
+    return shared_app
 
 
 @pytest.fixture

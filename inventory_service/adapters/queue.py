@@ -57,6 +57,7 @@ def _open(settings: Settings) -> Any:
 def _open_redis(url: str) -> Huey:
     try:
         from huey import RedisHuey  # noqa: PLC0415 - the client library is an optional dependency
+
         return RedisHuey("callboard", url=url.replace("valkey://", "redis://", 1), immediate=False, results=False)
     except (ImportError, ConfigurationError) as error:
         raise SettingsError("CALLBOARD_QUEUE_URL needs the extra `callboard[redis]`.") from error

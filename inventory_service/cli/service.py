@@ -13,13 +13,13 @@ import click
 
 from inventory_service import serve as serving
 from inventory_service import settings as settings_module
-from inventory_service.cli.output import print_fields
 from inventory_service.database import migrate as apply_migrations
 from inventory_service.database import open_database
 from inventory_service.errors import CallboardError
 from inventory_service.first_start import FirstSignIn
 from inventory_service.jobs import worker as jobs_worker
 from inventory_service.settings import Settings
+from inventory_service.terminal import print_fields
 
 _NEEDED_PROGRAMS = {"git": "git", "ssh": "openssh-client", "ssh-keygen": "openssh-client"}
 

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from inventory_service.cli.arguments import given, stage_path, variables
-from inventory_service.cli.client import Client
-from inventory_service.cli.output import json_option, print_fields, print_json, print_table
+from inventory_service.client import Client
+from inventory_service.terminal import json_option, print_fields, print_json, print_table
 
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--interval-seconds", type=int, help="Seconds between heartbeats (60)."),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from inventory_service.cli.arguments import given
-from inventory_service.cli.client import Client
-from inventory_service.cli.output import json_option, print_json, print_table
+from inventory_service.client import Client
+from inventory_service.terminal import json_option, print_json, print_table
 
 
 @click.group()

@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from inventory_service.cli.client import Client
+from inventory_service.client import Client
 
 _READY_SECONDS = 30
 _STOP_SECONDS = 8

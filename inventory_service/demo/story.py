@@ -18,13 +18,13 @@ from typing import Any
 import click
 
 from inventory_service.adapters import processes
-from inventory_service.cli.output import print_table
 from inventory_service.demo import sample
 from inventory_service.demo.hosts import best_server, missing_sshd_hint
 from inventory_service.demo.machine import APP_PORT, Machine, free_network
 from inventory_service.demo.processes import end, marked
 from inventory_service.demo.service import RunningService, end_service
 from inventory_service.deployments.execution import MARKER
+from inventory_service.terminal import print_table
 
 STAGE = "shop/production"
 _NETWORK = "127.0.0.0/8"

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import datetime as dt
 
-import peewee
 import pytest
 
 from inventory_service.accounts import api_tokens

@@ -87,7 +87,7 @@ def test_it_leaves_a_stage_alone_that_a_person_holds(
 
 @pytest.mark.parametrize("status", ["queued", "running"])
 def test_it_waits_for_the_run_that_is_under_way(
-    released: Release, web_1: Machine, stage: Stage, queue: Callable[..., Run], clock: FakeClock, status: str
+    *, released: Release, web_1: Machine, stage: Stage, queue: Callable[..., Run], clock: FakeClock, status: str
 ) -> None:
     run = queue(stage)
     Run.update(status=status).execute()

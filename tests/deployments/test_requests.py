@@ -144,6 +144,7 @@ def test_it_does_not_mind_a_run_that_has_ended_or_another_stage(
     ],
 )
 def test_it_rolls_back_to_a_release_that_was_good(
+    *,
     stage: Stage,
     queue: Queue,
     release: Callable[..., Release],

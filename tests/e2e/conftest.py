@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from inventory_service.cli.client import Client
+from inventory_service.client import Client
 from inventory_service.demo import sample
 from inventory_service.demo.machine import Machine
 from inventory_service.demo.service import RunningService, free_port

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from inventory_service.adapters import processes
-from inventory_service.cli.client import ClientError
+from inventory_service.client import ClientError
 from inventory_service.demo.service import RunningService, free_port
 from tests.e2e.conftest import SETTINGS, Site, make_site, wait_for
 

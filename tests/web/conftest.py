@@ -90,7 +90,7 @@ def routes(app: Flask, web_1: Machine, run: Run) -> list[Route]:
 
 @pytest.fixture
 def callers(
-    client: FlaskClient, admin: Caller, operator: Caller, viewer: Caller, web_1: Machine, join_token: str
+    *, client: FlaskClient, admin: Caller, operator: Caller, viewer: Caller, web_1: Machine, join_token: str
 ) -> dict[str, Caller]:
     """Who each kind of access is meant for."""
     return {

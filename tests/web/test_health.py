@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 
 import pytest
 from flask import Flask
@@ -91,8 +92,6 @@ def test_it_lets_api_answers_load_nothing(nobody: Caller, path: str) -> None:
 
 
 def test_it_serves_the_agent_with_its_checksum(nobody: Caller) -> None:
-    import hashlib
-
     agent = nobody.get("/agent")
     assert agent.headers["Content-Disposition"] == 'attachment; filename="callboard-agent"'
     assert nobody.get("/agent.sha256").text == f"{hashlib.sha256(agent.data).hexdigest()}  callboard-agent\n"

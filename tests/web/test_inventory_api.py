@@ -43,7 +43,7 @@ def test_it_compresses_for_who_takes_it(viewer: Caller, web_1: Machine, clock: F
     ("state", "found"), [("live", ["web-2"]), ("stale", ["web-1"]), ("live,stale", ["web-1", "web-2"])]
 )
 def test_it_lists_states_when_asked(
-    viewer: Caller, web_1: Machine, web_2: Machine, clock: FakeClock, state: str, found: list[str]
+    *, viewer: Caller, web_1: Machine, web_2: Machine, clock: FakeClock, state: str, found: list[str]
 ) -> None:
     web_2.beat(clock.advance(301))
     assert viewer.get(f"{INVENTORY}?state={state}").json["stage_shop_production"]["hosts"] == found

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from inventory_service.cli.output import harmless
 from inventory_service.errors import CallboardError
+from inventory_service.terminal import harmless
 
 _TIMEOUT_SECONDS = 60
 _DEFAULT_URL = "http://127.0.0.1:8500"

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from inventory_service.adapters import git
+from inventory_service.errors import SourceError
+from tests.support import Repository
+
+
+def test_it_hands_git_none_of_the_services_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLBOARD_SECRET_KEY", "hunter2")
+    monkeypatch.setenv("GIT_DIR", "/elsewhere")
+    environment = git._environment()
+    assert not {"CALLBOARD_SECRET_KEY", "GIT_DIR"} & set(environment)
+    assert environment["GIT_TERMINAL_PROMPT"] == "0"
+    assert environment["GIT_ALLOW_PROTOCOL"] == "file:git:http:https:ssh"
+
+
+@pytest.mark.parametrize("url", ["ext::sh -c 'touch pwned'", "--upload-pack=touch pwned", "-u", "fd::3"])
+def test_it_rejects_a_url_that_is_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match="could not be fetched"):
+        git.fetch(url, tmp_path / "mirror.git")
+    assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+def test_it_leaves_no_half_mirror_behind(tmp_path: Path, repository: Repository) -> None:
+    with pytest.raises(SourceError):
+        git.fetch(str(tmp_path / "nothing"), tmp_path / "mirror.git")
+    assert not (tmp_path / "mirror.git").exists()
+    repository.commit(a__yml="1")
+    git.fetch(str(repository.folder), tmp_path / "mirror.git")
+    assert (tmp_path / "mirror.git" / "HEAD").exists()
+
+
+def test_it_cuts_what_git_has_to_say() -> None:
+    assert git._last_words("\n".join(["x" * 400] * 9)) == ("x" * 400 + " " + "x" * 99)
+    assert git._last_words("") == "git failed without a word."
+
+
+@pytest.mark.parametrize("revision", ["main", "abc", "-x", "g" * 40])
+def test_it_takes_only_a_full_commit_for_present(tmp_path: Path, repository: Repository, revision: str) -> None:
+    sha = repository.commit(a__yml="1")
+    git.fetch(str(repository.folder), tmp_path / "mirror.git")
+    assert git.is_present(tmp_path / "mirror.git", sha)
+    assert not git.is_present(tmp_path / "mirror.git", revision)

@@ -1,0 +1,154 @@
+"""The client commands against a service of their own, as a user starts it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from inventory_service.cli import main
+from inventory_service.demo.service import RunningService, free_port
+
+Call = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    running = RunningService(tmp_path_factory.mktemp("service"), port=free_port())
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def call(service: RunningService) -> Call:
+    def invoke(*words: str, token: str = "", given: str = "") -> Result:
+        environment = {"CALLBOARD_URL": service.url, "CALLBOARD_TOKEN": token or service.token}
+        done = CliRunner().invoke(main, list(words), env=environment, input=given)
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return done
+
+    return invoke
+
+
+@pytest.fixture(scope="module")
+def shop(call: Call, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a stage without hosts."""
+    source = tmp_path_factory.mktemp("source")
+    (source / "deploy.yml").write_text("# Put it there\n- hosts: all\n")
+    assert call("project", "add", "shop", "--source", f"{source}/", "-e", "colour=red").exit_code == 0
+    assert call("stage", "add", "shop/production", "--no-converge", "--simple-join").exit_code == 0
+    return "shop/production"
+
+
+def read(done: Result) -> object:
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_it_shows_what_was_added(call: Call, shop: str) -> None:
+    assert [row["name"] for row in read(call("project", "list", "--json"))] == ["shop"]
+    assert read(call("project", "show", "shop", "--json"))["variables"] == {"colour": "red"}
+    shown = read(call("stage", "show", shop, "--json"))
+    assert (shown["converge"], shown["simple_join"], shown["interval_seconds"]) == (False, True, 60)
+    assert "shop/production" in call("stage", "list", "shop").stdout
+    assert "Put it there" in call("stage", "playbooks", shop).stdout
+    assert "shop" in call("project", "list").stdout
+
+
+def test_it_changes_and_locks_a_stage(call: Call, shop: str) -> None:
+    assert call("stage", "set", shop, "--ttl-seconds", "600", "--description", "the shop").exit_code == 0
+    assert call("stage", "lock", shop, "Black Friday").exit_code == 0
+    shown = read(call("stage", "show", shop, "--json"))
+    assert (shown["ttl_seconds"], shown["lock"]["reason"]) == (600, "Black Friday")
+    refused = call("deploy", shop, "--refuse-if-locked")
+    assert (refused.exit_code, "locked by token:first-start: Black Friday" in refused.stderr) == (1, True)
+    assert call("stage", "unlock", shop).exit_code == 0
+
+
+def test_it_makes_lists_and_revokes_join_tokens(call: Call, shop: str) -> None:
+    made = read(call("join-token", "add", shop, "--group", "web", "--maximum-uses", "3", "--json"))
+    assert made["token"] in call("join-token", "add", shop).stdout or made["token"].startswith("cbj_")
+    assert call("join-token", "revoke", shop, made["id"]).exit_code == 0
+    listed = {row["id"]: row for row in read(call("join-token", "list", shop, "--json"))}
+    assert (listed[made["id"]]["groups"], bool(listed[made["id"]]["revoked_at"])) == (["web"], True)
+
+
+def test_it_tells_how_to_join_a_machine(call: Call, shop: str, service: RunningService) -> None:
+    told = call("join-token", "add", shop).stdout
+    assert f"curl -fsSo callboard-agent {service.url}/agent" in told
+    assert "CALLBOARD_JOIN_TOKEN=cbj_" in told
+
+
+def test_it_manages_people_and_tokens(call: Call, shop: str) -> None:
+    password = "correct horse\n"
+    assert call("user", "add", "grace", "--role", "operator", given=password * 2).exit_code == 0
+    assert call("user", "set", "grace", "--disable").exit_code == 0
+    assert {row["name"]: row["disabled"] for row in read(call("user", "list", "--json"))}["grace"]
+    token = call("token", "add", "ci", "--role", "viewer", "--project", "shop").stdout.strip()
+    assert read(call("runs", "--json", token=token)) == []
+    refused = call("stage", "lock", shop, "no", token=token)
+    assert (refused.exit_code, "needs the role operator" in refused.stderr) == (1, True)
+    row = next(item for item in read(call("token", "list", "--json")) if item["name"] == "ci")
+    assert call("token", "revoke", row["id"]).exit_code == 0
+    assert call("runs", token=token).exit_code == 1
+
+
+def test_it_says_that_there_is_nothing(call: Call, shop: str) -> None:
+    assert call("hosts", shop).stdout == f"{shop} has no such hosts.\n"
+    assert call("stage", "releases", shop).stdout == f"No releases yet: callboard deploy {shop}\n"
+    assert (read(call("hosts", shop, "--json")), call("known-hosts", shop).stdout) == ([], "")
+
+
+def test_it_follows_a_run_that_fails_and_ends_with_2(call: Call, shop: str) -> None:
+    done = call("deploy", shop, "-m", "first try")
+    assert (done.exit_code, "No hosts matched" in done.stdout) == (2, True), done.output
+    assert "(deploy, release 1): failed after" in done.stdout
+    (row,) = read(call("runs", "--stage", shop, "--json"))
+    assert (row["status"], row["comment"]) == ("failed", "first try")
+    assert "callboard: No hosts matched" in call("logs", str(row["id"])).stdout
+    assert call("logs", "-f", str(row["id"])).exit_code == 2
+
+
+def test_it_detaches_and_cancels(call: Call, shop: str) -> None:
+    call("stage", "lock", shop, "wait")
+    launched = call("deploy", shop, "--detach")
+    number = launched.stdout.strip()
+    assert call("cancel", number).exit_code == 0
+    assert call("logs", "-f", number).exit_code == 3
+    assert call("cancel", number).exit_code == 1
+    call("stage", "unlock", shop)
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["deploy", "shop/nothing"], "There is no stage shop/nothing."),
+        (["rollback", "shop/production"], "no earlier successful release"),
+        (["converge", "shop/production"], "deploy first"),
+        (["run", "shop/production", "../x.yml"], "no playbook path"),
+        (["deploy", "shop/production", "--limit", "@/etc/passwd"], "not accepted in a limit"),
+        (["deploy", "shop/production", "-e", "ansible_connection=local"], "can't be set per run"),
+        (["project", "show", "nothing"], "There is no project 'nothing'."),
+        (["host", "show", "nothing"], "There is no host 'nothing'."),
+        (["logs", "999"], "There is no run 999."),
+    ],
+)
+def test_it_says_what_was_wrong(call: Call, shop: str, words: list[str], error: str) -> None:
+    done = call(*words)
+    assert (done.exit_code, error in done.stderr, "Traceback" in done.output) == (1, True, False), done.output
+
+
+def test_it_keeps_its_data_to_itself(service: RunningService, shop: str) -> None:
+    private = [path for path in service.data_dir.rglob("*") if path.is_file() and path.suffix != ".pub"]
+    assert {str(path): path.stat().st_mode & 0o077 for path in private if path.stat().st_mode & 0o077} == {}
+
+
+def test_it_writes_no_secret_into_its_log(service: RunningService, call: Call, shop: str) -> None:
+    token = call("token", "add", "quiet").stdout.strip()
+    call("runs", token=token)
+    assert token.split(".")[1] not in service.log.read_text()
+    assert not [path for path in Path(service.data_dir).rglob("*.log") if token.split(".")[1] in path.read_text()]

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import peewee
+import pytest
+from click.testing import CliRunner, Result
+
+from inventory_service.cli import main
+from inventory_service.database import database as bound
+from inventory_service.settings import TABLE
+
+Call = Callable[..., Result]
+
+
+@pytest.fixture
+def call(tmp_path: Path) -> Iterator[Call]:
+    """Call a command on a data folder of this test; environment variables by keyword."""
+    mask = os.umask(0o022)
+
+    def invoke(*words: str, **environment: str) -> Result:
+        given = {"CALLBOARD_DATA_DIR": str(tmp_path / "data"), **environment}
+        done = CliRunner().invoke(main, list(words), env=given)
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return done
+
+    yield invoke
+    os.umask(mask)
+    if isinstance(bound.obj, peewee.Database):
+        bound.close()
+
+
+def names(file: Path) -> list[str]:
+    with sqlite3.connect(file) as opened:
+        return [row[0] for row in opened.execute("SELECT name FROM user")]
+
+
+def test_it_shows_the_first_sign_in_once(call: Call, tmp_path: Path) -> None:
+    first, second = call("init"), call("init")
+    assert (first.exit_code, "admin token  cbu_" in first.output) == (0, True)
+    assert "was set up already" in second.output
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "data").iterdir()}
+    assert {modes["callboard.db"], modes["secret_key"], modes["ssh"]} == {0o600, 0o700}
+
+
+def test_it_migrates_and_then_has_nothing_to_do(call: Call) -> None:
+    assert call("migrate").output == "Applied: 0001_initial.\n"
+    assert call("migrate").output == "The database is up to date.\n"
+
+
+def test_it_shows_every_setting_with_its_source_and_no_secret(call: Call) -> None:
+    done = call("doctor", CALLBOARD_SECRET_KEY="hunter2", CALLBOARD_PORT="9000")
+    lines = {line.split()[0]: line for line in done.output.splitlines() if line.startswith("CALLBOARD_")}
+    assert (len(lines), "hunter2" in done.output) == (len(TABLE), False)
+    assert lines["CALLBOARD_PORT"].split()[1:3] == ["9000", "environment"]
+    assert lines["CALLBOARD_SECRET_KEY"].split()[1:3] == ["…", "environment"]
+    assert lines["CALLBOARD_FORKS"].split()[1:3] == ["20", "default"]
+
+
+def test_it_says_in_one_line_that_a_setting_is_wrong(call: Call) -> None:
+    done = call("migrate", CALLBOARD_PORT="http")
+    assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)
+    assert done.stderr.startswith("callboard: CALLBOARD_PORT is 'http' (environment)")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("DATABASE_URL", "sqlite:////nowhere/x.db"), ("DATABASE_URL", "nonsense"), ("LOG_LEVEL", "loud")],
+)
+def test_it_says_in_one_line_that_it_can_not_start(call: Call, name: str, value: str) -> None:
+    done = call("init", **{f"CALLBOARD_{name}": value})
+    assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)
+
+
+def test_it_brings_a_backup_back(call: Call, tmp_path: Path) -> None:
+    call("init")
+    assert call("backup", str(tmp_path / "copy.db")).exit_code == 0
+    assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
+    live = tmp_path / "data" / "callboard.db"
+    with sqlite3.connect(live) as opened:
+        opened.execute("DELETE FROM user")
+    assert call("restore", "--yes", str(tmp_path / "copy.db")).exit_code == 0
+    assert names(live) == ["admin"]
+    assert live.stat().st_mode & 0o777 == 0o600
+
+
+def test_it_overwrites_no_backup(call: Call, tmp_path: Path) -> None:
+    call("migrate")
+    (tmp_path / "copy.db").write_text("mine")
+    done = call("backup", str(tmp_path / "copy.db"))
+    assert (done.exit_code, "exists" in done.stderr, (tmp_path / "copy.db").read_text()) == (1, True, "mine")
+
+
+@pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\x00"])
+def test_it_restores_nothing_that_is_no_backup(call: Call, tmp_path: Path, content: bytes) -> None:
+    call("migrate")
+    live = tmp_path / "data" / "callboard.db"
+    (tmp_path / "copy.db").write_bytes(content)
+    before = live.read_bytes()
+    done = call("restore", "--yes", str(tmp_path / "copy.db"))
+    assert (done.exit_code, "is no backup of Callboard" in done.stderr) == (1, True)
+    assert live.read_bytes() == before
+
+
+def test_it_asks_before_it_replaces_the_database(call: Call, tmp_path: Path) -> None:
+    call("migrate")
+    call("backup", str(tmp_path / "copy.db"))
+    done = call("restore", str(tmp_path / "copy.db"))
+    assert (done.exit_code, "Stop the service first" in done.output) == (1, True)
+
+
+@pytest.mark.parametrize("words", [["backup", "x.db"], ["restore", "--yes", __file__]])
+def test_it_leaves_another_databases_backup_to_its_own_tools(call: Call, words: list[str]) -> None:
+    done = call(*words, CALLBOARD_DATABASE_URL="postgresql://localhost/x")
+    assert (done.exit_code, "pg_dump" in done.stderr) == (1, True)

@@ -1,0 +1,198 @@
+"""What ends a run before Ansible is started, and what its result does to hosts and stage. Real runs: tests/e2e."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from inventory_service.deployments import execution, locks, releases, requests
+from inventory_service.deployments.outcome import Ending, HostCount
+from inventory_service.models import AuditEntry, Project, Release, Run, RunHost, Stage
+from inventory_service.registry import hosts, stages
+from inventory_service.settings import Settings
+from tests.support import FakeClock, Machine
+
+Queue = Callable[..., Run]
+
+
+@pytest.fixture
+def execute(settings: Settings, clock: FakeClock) -> Callable[..., Run]:
+    """Claim and execute a run here; only for runs that end before Ansible is started."""
+
+    def carry(run: Run, settings: Settings = settings) -> Run:
+        claimed = execution.claim(run.id, at=clock.now())
+        assert claimed is not None
+        execution.execute(claimed, settings=settings, clock=clock)
+        return requests.get(run.id)
+
+    return carry
+
+
+def test_it_fails_a_run_for_nobody(stage: Stage, queue: Queue, execute: Callable[..., Run], settings: Settings) -> None:
+    run = execute(queue(stage))
+    assert (run.status, run.error) == ("failed", "No hosts matched: shop/production has no live host for this run.")
+    assert "callboard: No hosts matched" in (settings.run_dir(run.id) / "log").read_text()
+    assert locks.find(stage, locks.BY_RUN) is None
+    assert AuditEntry.select().where(AuditEntry.action == "run.failed").count() == 1
+
+
+def test_it_fails_a_run_when_all_hosts_have_fallen_silent(
+    web_1: Machine, queue: Queue, execute: Callable[..., Run], clock: FakeClock
+) -> None:
+    run = queue(web_1.stage)
+    clock.advance(301)
+    assert "has no live host" in execute(run).error
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"limit": "web-9"}, "matches no live host"),
+        ({"exclude": ("web-9",)}, "not among the stage's live hosts"),
+        ({"exclude": ("web-1",)}, "No hosts matched"),
+        ({"revision": "v9"}, "has no revision 'v9'"),
+        ({"kind": "playbook", "playbook": "other.yml"}, "has no playbook 'other.yml'"),
+    ],
+)
+def test_it_fails_a_run_with_a_reason(
+    web_1: Machine, queue: Queue, execute: Callable[..., Run], fields: dict[str, object], words: str
+) -> None:
+    run = execute(queue(web_1.stage, **fields))
+    assert (run.status, words in run.error) == ("failed", True), run.error
+
+
+def test_it_fails_a_run_whose_playbook_leads_out_of_the_source(
+    web_1: Machine, queue: Queue, execute: Callable[..., Run], source: Path
+) -> None:
+    (source / "link.yml").symlink_to("/etc/passwd")
+    assert "leads out of the source" in execute(queue(web_1.stage, "playbook", playbook="link.yml")).error
+
+
+def test_it_fails_a_run_on_a_full_disk(
+    web_1: Machine, queue: Queue, execute: Callable[..., Run], settings: Settings
+) -> None:
+    run = execute(queue(web_1.stage), dataclasses.replace(settings, free_space_mb=10**9))
+    assert "a run needs 1000000000 MB" in run.error
+
+
+def test_it_fails_a_run_on_an_error_of_its_own(
+    web_1: Machine, queue: Queue, execute: Callable[..., Run], settings: Settings
+) -> None:
+    (settings.data_dir / "sources").write_text("in the way")
+    run = execute(queue(web_1.stage))
+    assert (run.status, run.error.startswith("Callboard itself failed")) == ("failed", True)
+    assert locks.find(web_1.stage, locks.BY_RUN) is None
+
+
+def test_it_leaves_nothing_of_its_work_behind(
+    web_1: Machine, queue: Queue, execute: Callable[..., Run], settings: Settings
+) -> None:
+    run = execute(queue(web_1.stage, "playbook", playbook="other.yml"))
+    assert [path.name for path in settings.run_dir(run.id).iterdir()] == ["log"]
+
+
+def test_it_freezes_what_a_run_depends_on(
+    web_1: Machine, queue: Queue, execute: Callable[..., Run], clock: FakeClock
+) -> None:
+    run = execute(queue(web_1.stage, "playbook", playbook="other.yml"))
+    assert len(run.snapshot["commit"]) == 40
+    assert run.snapshot["hosts"] == ["web-1"]
+    assert set(run.snapshot["versions"]) >= {"ansible_core", "ansible_runner", "python"}
+    hosts.goodbye(web_1.row, at=clock.now())
+    assert requests.get(run.id).snapshot["inventory"]["stage_shop_production"]["hosts"] == ["web-1"]
+    assert [row.name for row in RunHost.select()] == ["web-1"]
+
+
+# what a result does
+
+
+@pytest.fixture
+def finish(
+    web_1: Machine, web_2: Machine, queue: Queue, release: Callable[..., Release], clock: FakeClock
+) -> Callable[..., Stage]:
+    """Finish a run of release 2 on two hosts that run release 1; returns the stage afterwards."""
+    releases.record_on_hosts(release(web_1.stage), [web_1.host_id, web_2.host_id], is_held=False)
+    second = release(web_1.stage, "b" * 40, is_good=False)
+
+    def end(status: str, kind: str = "deploy", counts: dict[str, HostCount] | None = None, **fields: object) -> Stage:
+        run = execution.claim(queue(web_1.stage, kind, **fields).id, at=clock.now())
+        assert run is not None
+        chosen = (web_1.row, web_2.row)
+        for host in chosen:
+            RunHost.create(run=run, host=host, name=host.name, address=host.address, status="pending")
+        told = counts or {"web-1": HostCount(ok=1, changed=1), "web-2": HostCount(ok=1)}
+        prepared = execution.Prepared(None, chosen, second)
+        execution._finish(run, Ending(status), prepared, told, at=clock.now())
+        return stages.get_stage("shop", "production")
+
+    return end
+
+
+def releases_of(*machines: Machine) -> list[tuple[int, int | None]]:
+    return [(machine.row.release_number, machine.row.held_release_number) for machine in machines]
+
+
+def test_it_moves_the_desired_release_on_success(finish: Callable[..., Stage], web_1: Machine, web_2: Machine) -> None:
+    assert finish("successful").desired_release_number == 2
+    assert releases_of(web_1, web_2) == [(2, None), (2, None)]
+
+
+@pytest.mark.parametrize("status", ["failed", "canceled", "timeout"])
+def test_it_keeps_the_desired_release_otherwise(finish: Callable[..., Stage], status: str) -> None:
+    assert finish(status).desired_release_number == 1
+
+
+def test_it_says_which_hosts_a_failed_deploy_reached(
+    finish: Callable[..., Stage], web_1: Machine, web_2: Machine
+) -> None:
+    finish("failed", counts={"web-1": HostCount(ok=1), "web-2": HostCount(failed=1)})
+    assert releases_of(web_1, web_2) == [(2, None), (1, None)]
+    assert [row.status for row in RunHost.select().order_by(RunHost.name)] == ["ok", "failed"]
+
+
+def test_it_believes_nothing_of_a_run_that_was_stopped(
+    finish: Callable[..., Stage], web_1: Machine, web_2: Machine
+) -> None:
+    finish("canceled")
+    assert releases_of(web_1, web_2) == [(1, None), (1, None)]
+
+
+def test_it_changes_nothing_by_a_check(finish: Callable[..., Stage], web_1: Machine, web_2: Machine) -> None:
+    assert finish("successful", is_check=True).desired_release_number == 1
+    assert releases_of(web_1, web_2) == [(1, None), (1, None)]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"limit": "web-1"}, {"exclude": ("web-2",)}, {"tags": ("a",)}, {"skip_tags": ("a",)}]
+)
+def test_it_holds_hosts_that_a_part_of_a_deploy_reached(
+    finish: Callable[..., Stage], web_1: Machine, web_2: Machine, fields: dict[str, object]
+) -> None:
+    assert finish("successful", counts={"web-1": HostCount(ok=1)}, **fields).desired_release_number == 1
+    assert releases_of(web_1, web_2) == [(2, 2), (1, None)]
+
+
+def test_it_marks_hosts_that_no_task_reached(finish: Callable[..., Stage]) -> None:
+    finish("failed", counts={"web-1": HostCount(failed=1)})
+    assert [row.status for row in RunHost.select().order_by(RunHost.name)] == ["failed", "untouched"]
+
+
+def test_it_brings_a_release_with_the_variables_that_it_was_made_with(
+    stage: Stage, queue: Queue, settings: Settings, clock: FakeClock
+) -> None:
+    row = Release.create(
+        stage=stage,
+        number=1,
+        revision="a" * 40,
+        revision_name="main",
+        variables={"colour": "red", "callboard_release": 99},
+        created_by="ada",
+        created_at=clock.now(),
+    )
+    Project.update(variables={"colour": "blue"}).execute()
+    listing = execution._frozen_inventory(queue(stage), row, settings=settings, at=clock.now())
+    variables = listing["stage_shop_production"]["vars"]
+    assert (variables["colour"], variables["callboard_release"]) == ("red", 1)
