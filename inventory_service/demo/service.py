@@ -29,14 +29,16 @@ class ServiceError(RuntimeError):
 class RunningService:
     """`callboard serve` as a process. `start` returns when it is ready; `token` and `password` are of its first."""
 
-    def __init__(self, folder: Path, *, port: int, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, port: int, host: str = "127.0.0.1", environment: Mapping[str, str] | None = None
+    ) -> None:
         self.folder = folder
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://{host}:{port}"
         self.token = ""
         self.password = ""
         self.pid: int | None = None
         self._port = port
-        self._environment = dict(environment or {})
+        self._environment = {"CALLBOARD_HOST": host, **(environment or {})}
 
     @property
     def log(self) -> Path:
