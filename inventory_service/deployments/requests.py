@@ -13,7 +13,7 @@ from inventory_service.database import database
 from inventory_service.deployments import limits, locks, releases, statuses
 from inventory_service.errors import ConflictError, InvalidError, LockedError, NotFoundError
 from inventory_service.models import Project, Run, Stage
-from inventory_service.registry import liveness, stages
+from inventory_service.registry import hosts, liveness, stages
 from inventory_service.registry.stages import stage_name
 
 WAIT, REFUSE = "wait", "refuse"
@@ -92,6 +92,7 @@ def _refuse_frozen(stage: Stage, *, at: dt.datetime) -> None:
 def _checked(stage: Stage, request: RunRequest) -> dict[str, Any]:
     if request.limit is not None:
         limits.parse(request.limit)
+    _check_excluded(stage, request.exclude)
     for tag in (*request.tags, *request.skip_tags):
         if not _TAG.fullmatch(tag):
             raise InvalidError.at("tags", f"{tag[:60]!r} is no tag.")
@@ -111,6 +112,14 @@ def _checked(stage: Stage, request: RunRequest) -> dict[str, Any]:
         "idempotency_key": request.idempotency_key,
         "repeat_of": request.repeat_of,
     }
+
+
+def _check_excluded(stage: Stage, names: tuple[str, ...]) -> None:
+    """A typing error in a name would deploy to the very host that was to be left out."""
+    present = {host.name for host in hosts.list_hosts(stage)} if names else set()
+    for name in names:
+        if name not in present:
+            raise InvalidError.at("exclude", f"The stage {stage_name(stage)} has no host {name[:60]!r}.")
 
 
 def _playbook(stage: Stage, request: RunRequest) -> str:

@@ -9,7 +9,7 @@ from inventory_service.deployments import locks, requests
 from inventory_service.deployments.requests import RunRequest
 from inventory_service.errors import ConflictError, InvalidError, LockedError, NotFoundError
 from inventory_service.models import AuditEntry, Release, Run, Stage
-from tests.support import ADA, FakeClock, at_once
+from tests.support import ADA, FakeClock, Machine, at_once
 
 Queue = Callable[..., Run]
 
@@ -21,9 +21,15 @@ def test_it_queues_a_run_with_who_and_why(stage: Stage, queue: Queue, clock: Fak
     assert AuditEntry.get(AuditEntry.action == "run.deploy").details == {"run": run.id}
 
 
-def test_it_takes_everything_that_a_run_can_be_told(stage: Stage, queue: Queue) -> None:
+@pytest.mark.parametrize("name", ["web-9", "web", "", "*"])
+def test_it_rejects_to_leave_out_a_host_that_the_stage_does_not_have(web_1: Machine, queue: Queue, name: str) -> None:
+    with pytest.raises(InvalidError, match="has no host"):
+        queue(web_1.stage, exclude=("web-1", name))
+
+
+def test_it_takes_everything_that_a_run_can_be_told(web_1: Machine, web_2: Machine, queue: Queue) -> None:
     run = queue(
-        stage,
+        web_1.stage,
         "playbook",
         playbook="ops/restart.yml",
         limit="web,!web-3",
