@@ -1,6 +1,6 @@
 # make demo   plays the whole story on this machine    make demo-stop   ends it
 # make test   the whole test suite                     make bench       the benchmarks
-.PHONY: demo demo-stop test check lock clean
+.PHONY: demo demo-stop test check bench lock clean
 
 demo:
 	@tools/setup runtime
@@ -15,6 +15,10 @@ test: check
 check:
 	@tools/setup dev
 	@tools/check
+
+bench:
+	@tools/setup dev
+	@.venv/bin/python benchmarks/heartbeats.py
 
 lock:
 	@tools/lock

@@ -19,8 +19,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 def settings_page() -> str:
     rows = [f"| `{row.variable}` | {_code(row.default)} | {row.help} |" for row in settings.TABLE]
     return (
-        "# Settings\nFrom the environment, or from the TOML file that `CALLBOARD_CONFIG` names, with keys in lower case "
-        "and without the prefix.\n`callboard doctor` prints each value with its source.\n\n"
+        "# Settings\nFrom the environment, or from the TOML file that `CALLBOARD_CONFIG` names, with keys in lower "
+        "case and without the prefix.\n`callboard doctor` prints each value with its source.\n\n"
         "| setting | default | what it is |\n|---|---|---|\n" + "\n".join(rows) + "\n"
     )
 
