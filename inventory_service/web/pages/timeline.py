@@ -11,7 +11,7 @@ from flask import Response, make_response, render_template, request
 
 from inventory_service.errors import InvalidError
 from inventory_service.models import Host, Stage
-from inventory_service.registry import past
+from inventory_service.registry import liveness, past
 from inventory_service.web import auth, context, problems
 from inventory_service.web.pages import board
 from inventory_service.web.pages.common import pages
@@ -22,7 +22,7 @@ _DAY = 24
 _TICKS = {1: 600, 6: 3600, _DAY: 3 * 3600, 7 * _DAY: 86400}
 _MOST_LINES, _MOST_BARS = 2000, 200  # of the table, and of one host drawn one by one
 _EDGE = 7  # per cent, within which a tick's label would pass the picture's edge
-_SMALLEST = 0.05  # per cent: less than a pixel
+_SMALLEST = 0.2  # per cent: what an eye still finds
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,18 +112,22 @@ def _picture(stage: Stage, frame: Frame, step: int) -> dict[str, Any]:
 
 def _line(host: Host, span: past.Span, frame: Frame) -> Line:
     began = f"before {exact(span.since)}" if span.since == frame.since else exact(span.since)
-    x = frame.percent(span.since)
+    x = min(frame.percent(span.since), 100 - _SMALLEST)
     width = max(round(frame.percent(span.until or frame.until) - x, 3), _SMALLEST)
     return Line(host, span.state, began, exact(span.until) if span.until else "now", x, width)
 
 
 def _visible(lines: list[Line]) -> list[Line]:
-    """Without what would lie on the same pixel as the bar before it, for a host that flaps all the time."""
+    """The bars to draw, live ones first, so that a short silence lies on top of them.
+
+    For a host that flaps all the time, without what would lie on the same pixel as the bar before it.
+    """
+    lines = sorted(lines, key=lambda line: line.state != liveness.LIVE)
     if len(lines) <= _MOST_BARS:
         return lines
     kept: list[Line] = []
     for line in lines:
-        if not kept or line.width > _SMALLEST or line.x - kept[-1].x > _SMALLEST:
+        if not kept or line.width > _SMALLEST or abs(line.x - kept[-1].x) > _SMALLEST:
             kept.append(line)
     return kept
 
