@@ -7,6 +7,7 @@ import datetime as dt
 import os
 import struct
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -181,8 +182,11 @@ def at_once(work: Callable[[int], Any], count: int) -> list[Any]:
                 database.close()
 
     threads = [threading.Thread(target=call, args=(number,)) for number in range(count)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # let them get into each other's way
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    sys.setswitchinterval(interval)
     return results

@@ -62,6 +62,8 @@ def test_it_chooses_as_ansible_does(limit: str | None, chosen: list[str]) -> Non
         ",",
         "web,,db-1",
         "web,",
+        "@hosts",
+        "~web.*",
         "@/etc/passwd",
         "web,@/etc/passwd",
         "~(a+)+$",

@@ -75,6 +75,12 @@ def test_it_rejects_a_name_that_is_the_address_of_another(name: str) -> None:
         host_name(name)
 
 
+@pytest.mark.parametrize("name", ["127.0.0.1", "::1"])
+def test_it_rejects_the_controllers_own_address_even_of_a_host_that_has_it(name: str) -> None:
+    with pytest.raises(InvalidError):
+        host_name(name, address=name)
+
+
 def test_it_takes_an_ipv6_name_that_is_the_hosts_own_address() -> None:
     assert host_name("2001:DB8::1", address="2001:db8::1") == "2001:db8::1"
 
