@@ -76,7 +76,12 @@ def fetch(source: str, mirror: Path) -> None:
             )
             _follow_head(mirror)
     except SourceError as error:
-        raise SourceError(f"The source {source} could not be fetched: {error.detail}") from error
+        raise SourceError(f"The project's source could not be fetched: {_without_secrets(error.detail)}") from error
+
+
+def _without_secrets(words: str) -> str:
+    """Git names addresses in its messages, with the password or token in them."""
+    return re.sub(r"(https?://)[^/@\s]*@", r"\1…@", words)
 
 
 def _clone(source: str, mirror: Path) -> None:

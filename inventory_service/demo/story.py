@@ -28,8 +28,8 @@ from inventory_service.terminal import print_table
 
 STAGE = "shop/production"
 _NETWORK = "127.0.0.0/8"
-_INTERVAL_SECONDS = 1
-_TTL_SECONDS = 4
+_INTERVAL_SECONDS = 2
+_TTL_SECONDS = 6
 _PATIENCE_SECONDS = 60.0
 _LOOK_SECONDS = 0.25
 _SERVICE_SETTINGS = {"CALLBOARD_SWEEP_SECONDS": "1", "CALLBOARD_CONVERGE_SECONDS": "1"}
@@ -95,7 +95,7 @@ class Story:
         self._join_token = json.loads(made)["token"]
 
     def _boot_three(self) -> None:
-        self._say("Three machines boot: each an SSH server of its own, and an agent that beats every second")
+        self._say("Three machines boot: each an SSH server of its own, and an agent that beats every two seconds")
         for number in (1, 2, 3):
             self._boot(number)
         self._wait("three live hosts", lambda: len(self._live()) == 3)  # noqa: PLR2004

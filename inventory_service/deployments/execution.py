@@ -157,14 +157,12 @@ class _Watch:
 def _prepare(run: Run, work: Path, control: Path, *, settings: Settings, clock: Clock) -> Prepared:
     _check_space(settings)
     stage, source = run.stage, Source(run.stage.project, settings)
+    listing, chosen = _live_hosts(run, settings=settings, at=clock.now())
     release = _release(run, source, at=clock.now())
     revision = release.revision if release else source.resolve(run.revision or stage.default_revision)
     source.checkout(revision, work / "source")
-    listing = _frozen_inventory(run, release, settings=settings, at=clock.now())
-    names = limits.resolve(listing, limit=run.limit, exclude=run.exclude)
-    chosen = [host for host in hosts.list_hosts(stage) if host.name in set(names)]
-    if not chosen:
-        raise CallboardError(f"No hosts matched: {stage_name(stage)} has no live host for this run.")
+    if release is not None:
+        listing[rendering.own_group(stage)]["vars"] = _release_variables(run, release)
     _freeze(run, revision, release, listing, chosen, at=clock.now())
     call = _call(
         run,
@@ -201,15 +199,20 @@ def _release(run: Run, source: Source, *, at: dt.datetime) -> Release | None:
     return release
 
 
-def _frozen_inventory(run: Run, release: Release | None, *, settings: Settings, at: dt.datetime) -> dict[str, Any]:
-    """The live hosts of this moment. A release brings the variables with which it was made."""
-    judge = liveness.judge(at=at, gone_after_seconds=settings.gone_after_seconds)
-    listing = rendering.render(run.stage, judge=judge)
-    if release is not None:
-        own = rendering.server_variables(run.stage, {"number": release.number, "revision": release.revision})
-        group = rendering.own_group(run.stage)
-        listing[group]["vars"] = {**release.variables, **own}
-    return listing
+def _live_hosts(run: Run, *, settings: Settings, at: dt.datetime) -> tuple[dict[str, Any], list[Host]]:
+    """The inventory of this moment, and those of its hosts that the run is for. Raises CallboardError for none."""
+    listing = rendering.render(run.stage, judge=liveness.judge(at=at, gone_after_seconds=settings.gone_after_seconds))
+    names = set(limits.resolve(listing, limit=run.limit, exclude=run.exclude))
+    chosen = [host for host in hosts.list_hosts(run.stage) if host.name in names]
+    if not chosen:
+        raise CallboardError(f"No hosts matched: {stage_name(run.stage)} has no live host for this run.")
+    return listing, chosen
+
+
+def _release_variables(run: Run, release: Release) -> dict[str, Any]:
+    """A release brings the variables with which it was made."""
+    own = rendering.server_variables(run.stage, {"number": release.number, "revision": release.revision})
+    return {**release.variables, **own}
 
 
 def _freeze(

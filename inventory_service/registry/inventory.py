@@ -14,7 +14,7 @@ from typing import Any
 from inventory_service.clock import iso
 from inventory_service.models import Host, Stage
 from inventory_service.registry import hosts, liveness, names
-from inventory_service.registry.stages import GIT, stage_name
+from inventory_service.registry.stages import GIT, shown_source, stage_name
 
 
 def render(stage: Stage, *, judge: liveness.Judge, states: tuple[str, ...] = liveness.LISTED) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def server_variables(stage: Stage, desired: dict[str, Any] | None) -> dict[str, 
         own["ansible_user"] = stage.ansible_user
     if desired is not None:
         own |= {"callboard_release": desired["number"], "callboard_revision": desired["revision"]}
-    if stage.project.source_kind == GIT:
+    if stage.project.source_kind == GIT and shown_source(stage.project.source) == stage.project.source:
         own["release_repository"] = stage.project.source
     return own
 

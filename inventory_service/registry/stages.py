@@ -69,7 +69,8 @@ def source_kind(source: str) -> str:
 
     Raises InvalidError for what git would take for an option or a command.
     """
-    if source.startswith("-") or "::" in source or not source.strip() or any(ord(char) < ord(" ") for char in source):
+    is_helper = re.match(r"[A-Za-z0-9+.-]*::", source)  # git runs a program of that name
+    if source.startswith("-") or is_helper or not source.strip() or any(ord(char) < ord(" ") for char in source):
         raise InvalidError.at("source", f"{source[:80]!r} is neither a git URL nor an absolute path.")
     if source.startswith("/"):
         return FOLDER if source.endswith("/") else GIT
@@ -78,6 +79,11 @@ def source_kind(source: str) -> str:
     raise InvalidError.at(
         "source", f"{source[:80]!r} is neither a git URL (https, ssh, git, file, user@host:path) nor an absolute path."
     )
+
+
+def shown_source(source: str) -> str:
+    """The source without what stands before the @ of a web address: it is a password or a token."""
+    return re.sub(r"^(https?://)[^/@]*@", r"\1…@", source)
 
 
 def update_project(project: Project, *, changes: dict[str, Any], actor: audit.Actor, at: dt.datetime) -> Project:

@@ -21,7 +21,7 @@ from inventory_service.models import (
     User,
 )
 from inventory_service.registry import hosts, liveness, watch
-from inventory_service.registry.stages import stage_name
+from inventory_service.registry.stages import shown_source, stage_name
 
 
 def project(row: Project) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def project(row: Project) -> dict[str, Any]:
     return {
         "name": row.name,
         "description": row.description,
-        "source": row.source,
+        "source": shown_source(row.source),
         "source_kind": row.source_kind,
         "variables": row.variables,
         "created_at": iso(row.created_at),

@@ -180,7 +180,7 @@ def test_it_marks_hosts_that_no_task_reached(finish: Callable[..., Stage]) -> No
 
 
 def test_it_brings_a_release_with_the_variables_that_it_was_made_with(
-    stage: Stage, queue: Queue, settings: Settings, clock: FakeClock
+    stage: Stage, queue: Queue, clock: FakeClock
 ) -> None:
     row = Release.create(
         stage=stage,
@@ -192,6 +192,5 @@ def test_it_brings_a_release_with_the_variables_that_it_was_made_with(
         created_at=clock.now(),
     )
     Project.update(variables={"colour": "blue"}).execute()
-    listing = execution._frozen_inventory(queue(stage), row, settings=settings, at=clock.now())
-    variables = listing["stage_shop_production"]["vars"]
+    variables = execution._release_variables(queue(stage), row)
     assert (variables["colour"], variables["callboard_release"]) == ("red", 1)

@@ -138,9 +138,13 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def site(service: RunningService, repository: tuple[Path, dict[str, str]], tmp_path: Path) -> Iterator[Site]:
-    """A project and a stage with short timings, no hosts yet; everything on its machines ends with the test."""
+    """A project and a stage with short timings, no hosts yet; everything on its machines ends with the test.
+
+    The stage is archived before they die, since hosts that die one test after the other would look like mass silence.
+    """
     made = make_site(service, repository, tmp_path)
     yield made
+    service.client.send("DELETE", made.path)
     for machine in made.machines.values():
         machine.kill()
 
