@@ -155,7 +155,7 @@ class _Batch:
             is_back = transitions.record_renewal(host, stage, judge=self._judge, reason="heartbeat")
             host.recorded_state = liveness.LIVE
             if is_back or (host.conflict or "").startswith(hosts.SAME_ADDRESS):
-                host.conflict = hosts.address_conflict(host, stage, judge=self._judge)
+                host.conflict = hosts.address_conflict(host, stage, judge=self._judge, known=self._hosts)
         if beat.boot_id != host.boot_id:
             host.previous_boot_id = host.boot_id
         host.last_seen_at, host.boot_id, host.sequence = self._judge.at, beat.boot_id, beat.seq

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from inventory_service import audit, credentials
@@ -13,6 +14,7 @@ from inventory_service.errors import ConflictError, GoneError, NotFoundError, Un
 from inventory_service.models import Host, Project, Release, Stage, Transition
 from inventory_service.registry import liveness, names, reported, transitions
 from inventory_service.registry.groups import check_groups, refuse_group_name
+from inventory_service.registry.sweep import record_due
 
 PREFIX = "cbh_"
 SAME_ADDRESS = "the same address as the live host"
@@ -86,15 +88,30 @@ def renew(host: Host, *, judge: liveness.Judge, reason: str) -> None:
     ).execute()
 
 
-def address_conflict(host: Host, stage: Stage, *, judge: liveness.Judge) -> str | None:
+def address_conflict(
+    host: Host, stage: Stage, *, judge: liveness.Judge, known: Mapping[str, Host] | None = None
+) -> str | None:
     """Who else is live at this host's address and port, in words; None when nobody is.
 
-    Two live hosts with one address would make Ansible work on one machine twice and on the other never.
+    Two live hosts with one address would make Ansible work on one machine twice and on the other never. Leases there
+    that have run out are recorded as such, so that no grace brings them back beside this host. `known`: rows by id
+    that the caller has changed and not written yet.
     """
-    same = (Host.address == host.address) & (Host.port == host.port) & (Host.stage == stage) & Host.gone_at.is_null()
-    others = Host.select().where(same & (Host.id != host.id))
+    others = [known.get(other.id, other) if known else other for other in _others_at(host, stage)]
     held = next((other for other in others if judge.is_listed(other, stage)), None)
-    return None if held is None else f"{SAME_ADDRESS} {held.name!r}: {host.address} port {host.port}"
+    if held is None:
+        for other in others:
+            record_due(other, stage, judge=judge)
+    return None if held is None else _same_address(host, held)
+
+
+def _others_at(host: Host, stage: Stage) -> list[Host]:
+    same = (Host.address == host.address) & (Host.port == host.port) & (Host.stage == stage) & Host.gone_at.is_null()
+    return list(Host.select().where(same & (Host.id != host.id)))
+
+
+def _same_address(host: Host, other: Host) -> str:
+    return f"{SAME_ADDRESS} {other.name!r}: {host.address} port {host.port}"
 
 
 def refuse_taken_address(stage: Stage, fields: dict[str, Any], *, judge: liveness.Judge) -> None:
@@ -191,10 +208,15 @@ def change(
 
 
 def approve(host: Host, *, actor: audit.Actor, at: dt.datetime) -> Host:
-    """Let a pending host in: it is listed from its next heartbeat's moment on. Approved already is no error."""
+    """Let a pending host in. Approved already is no error.
+
+    Where another host may be live at its address, it is in conflict until its next heartbeat, which decides.
+    """
     pending = (Host.id == host.id) & (Host.recorded_state == liveness.PENDING) & Host.gone_at.is_null()
     with database.atomic():
-        if Host.update(recorded_state=liveness.LIVE).where(pending).execute():
+        others = (row for row in _others_at(host, host.stage) if row.recorded_state == liveness.LIVE)
+        conflict = next((_same_address(host, other) for other in others), host.conflict)
+        if Host.update(recorded_state=liveness.LIVE, conflict=conflict).where(pending).execute():
             transitions.record(host, liveness.LIVE, f"approved by {actor.name}", at=at, from_state=liveness.PENDING)
             audit.record(actor, "host.approve", host.name, at=at, id=host.id)
     return get_host(host.id)

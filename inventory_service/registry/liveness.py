@@ -11,6 +11,7 @@ import dataclasses
 import datetime as dt
 from typing import Any
 
+from inventory_service.database import database
 from inventory_service.models import Host, ServiceState, Stage
 
 PENDING, LIVE, LATE, STALE, GONE = "pending", "live", "late", "stale", "gone"
@@ -103,8 +104,18 @@ def _moment(seconds: float) -> dt.datetime:
 
 
 def begin_grace(*, at: dt.datetime) -> None:
-    """From now on silence counts anew: nobody is declared stale for what was before."""
-    remember(_GRACE_KEY, at.timestamp())
+    """From now on silence counts anew: nobody is declared stale for what was before.
+
+    Moments that lie in the future were written before the clock was set back. They become now: else a host that died
+    would stay listed, and a freeze would last, until the clock has caught up.
+    """
+    with database.atomic():
+        remember(_GRACE_KEY, at.timestamp())
+        for field in (Host.last_seen_at, Host.expired_at, Stage.grace_from, Stage.frozen_at):
+            field.model.update({field: at}).where(field > at).execute()
+        row = ServiceState.get_or_none(ServiceState.key == FREEZE_KEY)
+        if row is not None and (row.value["frozen_at"] or 0) > at.timestamp():
+            remember(FREEZE_KEY, {**row.value, "frozen_at": at.timestamp()})
 
 
 def remember(key: str, value: Any) -> None:

@@ -27,15 +27,18 @@ def _sweep_stage(stage: Stage, *, judge: liveness.Judge) -> int:
         return 0
     present = (Host.stage == stage) & Host.gone_at.is_null()
     suspects = Host.select().where(present & (Host.last_seen_at <= silent_before))
-    return sum(_record(host, stage, judge=judge) for host in suspects)
+    return sum(record_due(host, stage, judge=judge) for host in suspects)
 
 
-def _record(host: Host, stage: Stage, *, judge: liveness.Judge) -> int:
+def record_due(host: Host, stage: Stage, *, judge: liveness.Judge) -> int:
+    """Record that this host's lease has run out, if so; `host` then says it too. Returns how many transitions."""
     state = judge.state(host, stage)
     if state == host.recorded_state or state not in (liveness.STALE, liveness.GONE):
         return 0
     moment = judge.gone_at(host, stage) if state == liveness.GONE else judge.stale_at(host, stage)
-    return expire(host, state, at=moment, reason=_SILENT)
+    count = expire(host, state, at=moment, reason=_SILENT)
+    host.recorded_state = state if count else host.recorded_state
+    return count
 
 
 def expire(host: Host, state: str, *, at: dt.datetime, reason: str) -> int:

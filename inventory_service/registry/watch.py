@@ -32,7 +32,7 @@ def watch(*, judge: liveness.Judge, bound_seconds: float) -> None:
         total += counts
         _step_stage(stage, counts, at=judge.at, bound=bound)
     longest = max((stage.ttl_seconds for stage in stages), default=0)
-    _step_all(total, at=judge.at, bound=bound, pause=dt.timedelta(seconds=2 * longest))
+    _step_all(total, judge=judge, bound=bound, pause=dt.timedelta(seconds=2 * longest))
 
 
 def count(stage: Stage, *, judge: liveness.Judge) -> Counts:
@@ -73,9 +73,9 @@ def _step_stage(stage: Stage, counts: Counts, *, at: dt.datetime, bound: dt.time
         _tell(stage_name(stage), before, state, at=at)
 
 
-def _step_all(total: Counts, *, at: dt.datetime, bound: dt.timedelta, pause: dt.timedelta) -> None:
-    before = read_global()
-    alarm = _deafness(at=at) or (total.words if total.is_alarming else None)
+def _step_all(total: Counts, *, judge: liveness.Judge, bound: dt.timedelta, pause: dt.timedelta) -> None:
+    before, at = read_global(), judge.at
+    alarm = _deafness(judge=judge) or (total.words if total.is_alarming else None)
     after = freeze.step(before, alarm=alarm, at=at, bound=bound, pause=pause)
     if after.state == before:
         return
@@ -139,12 +139,15 @@ def hear_canary(token: str, *, at: dt.datetime) -> bool:
     return True
 
 
-def _deafness(*, at: dt.datetime) -> str | None:
-    """The reason to freeze when the service once heard its own heartbeat, and now does not."""
+def _deafness(*, judge: liveness.Judge) -> str | None:
+    """The reason to freeze when the service once heard its own heartbeat, and now does not.
+
+    Silence before the last grace does not count: a worker that was stalled has not sung either.
+    """
     row = ServiceState.get_or_none(ServiceState.key == _CANARY_KEY)
     if row is None:
         return None
-    silence = at - dt.datetime.fromtimestamp(row.value, dt.UTC)
+    silence = judge.at - max(dt.datetime.fromtimestamp(row.value, dt.UTC), judge.grace_from)
     if silence <= _CANARY_PATIENCE:
         return None
     return f"the service has not heard its own heartbeat for {silence.total_seconds():.0f} s"

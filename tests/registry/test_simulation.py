@@ -24,10 +24,10 @@ from inventory_service.registry.simulation.world import Plan, ViolationError, Wo
 NIGHT = Plan(
     hosts=30,
     minutes=2000,
-    step=120,
-    interval=240,
-    ttl=960,
-    timing=Timing(sweep=120, canary=120, gone_after=7200),
+    step=240,
+    interval=480,
+    ttl=1920,
+    timing=Timing(sweep=240, canary=240, gone_after=3600),
 )
 
 
@@ -45,7 +45,8 @@ def real_worker(world: World) -> None:
         Job("canary", timing.canary, world.sing),
         Job("sweep", timing.sweep, world.service.watch_and_sweep),
     )
-    ticker = Ticker(table, world.clock)
+    is_fine = timing.canary <= 20  # as in production; where a tick outlasts the canary's patience, it sings first
+    ticker = Ticker(table[::-1] if is_fine else table, world.clock)
     ticker._stop = Waiting(world)
     ticker._loop()
 
@@ -59,9 +60,7 @@ def make_world(database: peewee.Database) -> MakeWorld:
 
 
 @pytest.mark.parametrize(("seed", "stages"), [(1, ("production",)), (2, ("production", "lab-approved"))])
-def test_it_keeps_its_promises_through_random_faults(
-    make_world: MakeWorld, seed: int, stages: tuple[str, ...]
-) -> None:
+def test_it_keeps_its_promises_through_random_faults(make_world: MakeWorld, seed: int, stages: tuple[str, ...]) -> None:
     world = make_world(dataclasses.replace(NIGHT, seed=seed, stages=stages))
     Chaos(world)
     world.run(real_worker)
@@ -75,7 +74,7 @@ def test_it_plays_the_same_again_and_with_the_plain_worker(tmp_path: Path, migra
         file = tmp_path / f"{number}.db"
         shutil.copyfile(migrated, file)
         opened = open_database(f"sqlite:///{file}")
-        world = World(dataclasses.replace(NIGHT, seed=3, hosts=12, minutes=400), file=str(file))
+        world = World(dataclasses.replace(NIGHT, seed=3, hosts=12, minutes=200), file=str(file))
         Chaos(world)
         world.run(worker)
         rows = Transition.select(Transition.at, Transition.from_state, Transition.to_state, Transition.reason)
@@ -84,7 +83,7 @@ def test_it_plays_the_same_again_and_with_the_plain_worker(tmp_path: Path, migra
     assert histories[0] == histories[1]
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=strategies.integers(0, 2**32),
     script=strategies.lists(
@@ -97,7 +96,7 @@ def test_it_keeps_its_promises_whatever_follows_on_what(
     file = tmp_path_factory.mktemp("simulation") / "callboard.db"
     shutil.copyfile(migrated, file)
     opened = open_database(f"sqlite:///{file}")
-    plan = Plan(seed, hosts=8, minutes=110, step=30, timing=Timing(sweep=30, canary=30, freeze_limit=1200))
+    plan = Plan(seed, hosts=8, minutes=100, step=60, timing=Timing(sweep=60, canary=60, freeze_limit=1200))
     world = World(plan, file=str(file))
     chaos = Chaos(world, pause=10_000)
     for number, (name, minutes) in enumerate(script, 1):
@@ -110,11 +109,9 @@ def test_it_keeps_its_promises_whatever_follows_on_what(
 
 def test_it_tells_what_a_promise_was_broken_by(make_world: MakeWorld) -> None:
     world = make_world(Plan(seed=9, hosts=3, minutes=20))
-    world.at(600, lambda: Transition.delete().execute())
-    world.at(700, lambda: world.invariants.check)
-    world.at(800, lambda: setattr(world.machines[0], "is_up", False))
-    world.at(900, lambda: [setattr(lease, "kept_from", 1e9) for lease in world.truth.leases.values()])
-    with pytest.raises(ViolationError, match="(?s)seed 9.*no live host is out.*web-1.*The host's story"):
+    world.at(400, lambda: setattr(world.machines[0], "is_up", False))
+    world.at(400, lambda: [setattr(lease, "kept_from", 1e9) for lease in world.truth.leases.values()])
+    with pytest.raises(ViolationError, match=r"(?s)seed 9.*no live host is out.*web-1.*The host's story"):
         world.run(real_worker)
 
 

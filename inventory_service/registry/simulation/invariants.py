@@ -1,0 +1,294 @@
+"""What must hold at every tick, whatever fails. docs/liveness.md says each of them in words, under the same name."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from inventory_service.models import Host, Stage, Transition
+from inventory_service.registry import inventory, liveness, past, watch
+from inventory_service.registry.simulation.machines import LONGEST_BACKOFF
+from inventory_service.registry.simulation.service import Service
+from inventory_service.registry.simulation.truth import ALL, Lease, Truth
+from inventory_service.registry.stages import list_stages
+
+UNNOTICED_JUMP = _SLACK = 5.0  # a jump of the wall clock up to this goes unnoticed, by design
+STALL = 30.0
+_FLOOR, _SHARE = 3, 0.25  # of the freeze, said again on purpose: the simulator must not believe the code
+_THOROUGH_EVERY = 40
+_COLUMNS = (
+    Host.id,
+    Host.stage,
+    Host.name,
+    Host.address,
+    Host.port,
+    Host.last_seen_at,
+    Host.recorded_state,
+    Host.gone_at,
+    Host.conflict,
+)
+
+
+@dataclasses.dataclass
+class Freeze:
+    """A freeze as it is seen from outside, by true time. `worked`: how long the worker ran meanwhile."""
+
+    began: float
+    worked: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """A broken promise; `lease` where it is about one host."""
+
+    name: str
+    words: str
+    lease: Lease | None = None
+
+
+class Invariants:
+    """Made once for each simulation; `check` after every tick in which somebody can read the inventory."""
+
+    def __init__(self, service: Service, truth: Truth, *, step: float) -> None:
+        self.transitions: Counter[str] = Counter()
+        self.listed: dict[int, set[str]] = {}
+        self.holders: dict[tuple[int, str], str] = {}
+        self.deaf_since: float | None = None
+        self.excused_freeze_until = -math.inf
+        self._service, self._truth, self._step = service, truth, step
+        self._freezes: dict[int, Freeze] = {}
+        self._open_until: dict[int, float] = {}
+        self._generations: dict[int, int] = {}
+        self._cursor = 0
+        self._claimed = 0.0
+        self._ticks = 0
+
+    def check(self, t: float) -> Iterator[Problem]:
+        """The promises that are broken now."""
+        self._ticks += 1
+        stages, judge = list_stages(), self._service.judge()
+        self._notice_stall()
+        yield from self._check_freezes(stages, t)
+        yield from self._check_history(t)
+        self.holders.clear()
+        rows = list(Host.select(*_COLUMNS).where(Host.gone_at.is_null()).namedtuples())
+        for stage in stages:
+            own = [row for row in rows if row.stage == stage.id]
+            yield from self._check_stage(stage, own, judge, t)
+        self._service.has_swept = False
+
+    def open_for_expiry(self, stage_id: int, until: float) -> None:
+        """An operator or the freeze's bound lets any number of hosts expire."""
+        for key in (stage_id, ALL):
+            self._open_until[key] = max(until, self._open_until.get(key, 0.0))
+
+    def frozen_since(self, stage_id: int) -> float | None:
+        """When the freeze of this stage, or of all, began; None when there is none."""
+        began = [self._freezes[key].began for key in (ALL, stage_id) if key in self._freezes]
+        return min(began, default=None)
+
+    def _notice_stall(self) -> None:
+        """Between two claims of the sweep lay more than its interval and the patience: silence counts anew."""
+        claimed = self._service.claimed_at
+        if claimed - self._claimed > self._service.timing.sweep + STALL + 0.001:
+            self._truth.excuse(claimed)
+        self._claimed = claimed
+
+    # --- freezes ---
+
+    def _check_freezes(self, stages: list[Stage], t: float) -> Iterator[Problem]:
+        frozen = {stage.id: stage.frozen_at is not None for stage in stages}
+        frozen[ALL] = watch.read_global().frozen_at is not None
+        longest = max(stage.ttl_seconds for stage in stages)
+        ttls = {ALL: longest, **{stage.id: stage.ttl_seconds for stage in stages}}
+        for key, is_frozen in frozen.items():
+            freeze = self._freezes.get(key)
+            if is_frozen and freeze is None:
+                self._freezes[key] = Freeze(t)
+                yield from self._check_cause(key, t)
+            elif freeze is not None and is_frozen:
+                yield from self._check_bound(freeze)
+            elif freeze is not None:
+                self._end_freeze(key, freeze, ttls[key], t)
+
+    def _check_bound(self, freeze: Freeze) -> Iterator[Problem]:
+        freeze.worked += self._step if self._service.has_swept else 0.0
+        limit = self._service.timing.freeze_limit + 2 * max(self._service.timing.sweep, self._step)
+        if freeze.worked > limit:
+            yield Problem("a freeze ends", f"it has lasted for {freeze.worked:.0f} s of sweeping")
+
+    def _end_freeze(self, key: int, freeze: Freeze, ttl: float, t: float) -> None:
+        del self._freezes[key]
+        if t - freeze.began >= self._service.timing.freeze_limit - _SLACK:
+            self._open_until[key] = t + 2 * ttl
+        else:
+            self._truth.excuse(t, key)
+
+    def _check_cause(self, key: int, t: float) -> Iterator[Problem]:
+        """A freeze has a reason: more than the floor are silent, or the service is deaf."""
+        leases = [one for one in self._truth.leases.values() if key in (ALL, one.machine.stage.id)]
+        silent = sum(self._is_silent(lease, t) for lease in leases)
+        is_deaf = self.deaf_since is not None or t < self.excused_freeze_until
+        if silent <= _FLOOR and not is_deaf:
+            yield Problem("a freeze has a cause", f"it began when {silent} hosts were silent")
+
+    def _is_silent(self, lease: Lease, t: float) -> bool:
+        if lease.expired_at is not None and t - lease.expired_at <= lease.machine.stage.ttl_seconds + self._step:
+            return True
+        late = liveness.late_after(lease.machine.stage).total_seconds()
+        return not lease.has_ended and self._truth.silence(lease, t) >= late - _SLACK
+
+    # --- history ---
+
+    def _check_history(self, t: float) -> Iterator[Problem]:
+        columns = (Transition.id, Transition.host, Transition.stage, Transition.from_state, Transition.to_state)
+        query = Transition.select(*columns, Transition.reason).where(Transition.id > self._cursor)
+        rows: list[Any] = list(query.order_by(Transition.id).namedtuples())
+        for row in rows:
+            self._cursor = row.id
+            self.transitions[f"{row.from_state} → {row.to_state}"] += 1
+            yield from self._check_row(row, t, is_over=_is_revived(row, rows))
+        yield from self._check_crowd([row for row in rows if row.to_state == liveness.STALE], t)
+        yield from self._check_generations(Counter(int(row.stage) for row in rows))
+
+    def _check_row(self, row: Any, t: float, *, is_over: bool) -> Iterator[Problem]:
+        lease = self._truth.leases.get(row.host)
+        if lease is None:
+            return
+        if row.from_state != lease.last_state or row.from_state == row.to_state:
+            said = f"{row.from_state} → {row.to_state} after {lease.last_state}"
+            yield Problem("every transition is recorded once", said, lease)
+        lease.last_state = row.to_state
+        lease.expired_at = t if row.to_state == liveness.STALE and row.reason == "silent" and not is_over else None
+        if row.reason == "silent":
+            yield from self._check_silent(row.to_state, lease, t, is_over=is_over)
+        elif row.to_state == liveness.GONE and not lease.has_ended:
+            yield Problem("nobody is expelled", f"gone: {row.reason}", lease)
+
+    def _check_silent(self, state: str, lease: Lease, t: float, *, is_over: bool) -> Iterator[Problem]:
+        """Silence that counts lasted long enough; or readers have seen the host out already, and it is back."""
+        needed = self._service.timing.gone_after if state == liveness.GONE else lease.machine.stage.ttl_seconds
+        excused = self._truth.excused_until(lease)
+        silence = (
+            t - max(lease.heard_before, excused if excused < t else 0.0) if is_over else t - max(lease.heard, excused)
+        )
+        lease.has_ended |= state == liveness.GONE
+        if silence < needed - _SLACK and lease.was_listed:
+            yield Problem("nobody expires early", f"{state} after {silence:.0f} s of silence that counts", lease)
+
+    def _check_crowd(self, rows: list[Any], t: float) -> Iterator[Problem]:
+        """No more expire within one ttl than the freeze's rule allows."""
+        for stage_id in {row.stage for row in rows}:
+            if t <= max(self._open_until.get(key, -1.0) for key in (stage_id, ALL)):
+                continue
+            present = (Host.stage == stage_id) & Host.gone_at.is_null() & Host.conflict.is_null()
+            listed = Host.select().where(present & (Host.recorded_state == liveness.LIVE)).count()
+            expired = sum(self._has_just_expired(lease, stage_id, t) for lease in self._truth.leases.values())
+            if expired > max(_FLOOR, math.ceil(_SHARE * (listed + expired))):
+                yield Problem("no mass expiry", f"{expired} of {listed + expired} hosts expired within one ttl")
+
+    def _has_just_expired(self, lease: Lease, stage_id: int, t: float) -> bool:
+        ttl = lease.machine.stage.ttl_seconds - self._step
+        is_own = lease.machine.stage.id == stage_id and not lease.has_ended
+        return is_own and lease.expired_at is not None and t - lease.expired_at < ttl and not lease.is_in_conflict
+
+    def _check_generations(self, counts: Counter[int]) -> Iterator[Problem]:
+        found: Any = Stage.select(Stage.id, Stage.generation).tuples()
+        for stage_id, generation in found:
+            before = self._generations.get(stage_id, 0)
+            if generation != before + counts[stage_id]:
+                said = f"generation {before} → {generation} with {counts[stage_id]} transitions"
+                yield Problem("every transition is recorded once", said)
+            self._generations[stage_id] = generation
+
+    # --- inventory ---
+
+    def _check_stage(self, stage: Stage, rows: list[Any], judge: liveness.Judge, t: float) -> Iterator[Problem]:
+        listed = [row for row in rows if judge.is_listed(row, stage)]
+        self.listed[stage.id] = {row.name for row in listed}
+        ids = {row.id for row in listed}
+        self.holders.update(((stage.id, mark), row.id) for row in listed for mark in (row.name, row.address))
+        yield from _check_unique(listed)
+        for lease in self._truth.leases.values():
+            if lease.machine.stage.id == stage.id:
+                yield from self._check_lease(lease, lease.host_id in ids, t)
+                lease.was_listed = lease.host_id in ids
+        if self._service.has_swept:
+            yield from self._check_recorded(stage, rows, judge)
+        if self._ticks % _THOROUGH_EVERY == 0:
+            yield from _check_readers(stage, self.listed[stage.id], judge)
+
+    def _check_lease(self, lease: Lease, is_listed: bool, t: float) -> Iterator[Problem]:
+        if is_listed and lease.has_ended:
+            yield Problem("who left is out", "it is listed after it left", lease)
+        elif is_listed and not lease.is_approved:
+            yield Problem("pending hosts are out", "it is listed before its approval", lease)
+        elif is_listed:
+            yield from self._check_deadline(lease, t)
+        elif self._must_be_listed(lease, t):
+            words = f"it was heard {t - lease.heard:.0f} s ago, and is not listed"
+            yield Problem("no live host is out", words, lease)
+
+    def _must_be_listed(self, lease: Lease, t: float) -> bool:
+        """Within its ttl, or kept by a freeze that began before its lease ran out."""
+        is_out = lease.has_ended or lease.is_in_conflict or lease.machine.is_cloned or not lease.is_approved
+        if is_out or lease.is_expired_by_word:
+            return False
+        end = lease.kept_from + lease.machine.stage.ttl_seconds - _SLACK
+        frozen = self.frozen_since(lease.machine.stage.id)
+        return t < end or (frozen is not None and frozen <= end and lease.was_listed)
+
+    def _check_deadline(self, lease: Lease, t: float) -> Iterator[Problem]:
+        """Who is silent for longer than ttl + sweep is listed only in a freeze that began before the lease ran out."""
+        silence, ttl = self._truth.silence(lease, t), lease.machine.stage.ttl_seconds
+        over = silence - ttl - max(self._service.timing.sweep, _SLACK)
+        if over <= 0:
+            return
+        frozen = self.frozen_since(lease.machine.stage.id)
+        if frozen is None or t - frozen < over:
+            words = f"it has been silent for {silence:.0f} s" + (
+                "" if frozen is None else ", and the freeze is younger"
+            )
+            yield Problem("no silent host is in", words, lease)
+
+    def _check_recorded(self, stage: Stage, rows: list[Any], judge: liveness.Judge) -> Iterator[Problem]:
+        """After a sweep, what readers compute is what the history says."""
+        for row in rows:
+            state = judge.state(row, stage)
+            if state in (liveness.STALE, liveness.GONE) and state != row.recorded_state:
+                yield Problem(
+                    "every transition is recorded once", f"{state} is not recorded", self._truth.leases[row.id]
+                )
+
+    def is_back_within(self, stage: Stage) -> float:
+        """How soon a healthy machine is listed, whatever was before: its wait, its backoff, an enrolment, a beat."""
+        return 2 * stage.interval_seconds + LONGEST_BACKOFF + 2 * _SLACK + 4 * self._step
+
+
+def _is_revived(row: Any, rows: list[Any]) -> bool:
+    return any(other.host == row.host and other.id > row.id and other.to_state == liveness.LIVE for other in rows)
+
+
+def _check_unique(listed: list[Any]) -> Iterator[Problem]:
+    for what in ("address", "name"):
+        counts = Counter((getattr(row, what), row.port if what == "address" else 0) for row in listed)
+        for (value, _), count in counts.items():
+            if count > 1:
+                yield Problem(f"no duplicate {what}", f"{value} is listed {count} times")
+
+
+def _check_readers(stage: Stage, listed: set[str], judge: liveness.Judge) -> Iterator[Problem]:
+    """The inventory and the history of this very moment name the same hosts."""
+    rendered = set(inventory.render(stage, judge=judge)["_meta"]["hostvars"])
+    if rendered != listed:
+        yield Problem("all readers agree", f"the inventory differs by {sorted(rendered ^ listed)}")
+    newest = Transition.select().where(Transition.stage == stage).order_by(Transition.at.desc()).first()
+    if newest is None or judge.at < newest.at:  # the clock was set back: this hour's history is yet to come
+        return
+    then = past.states_at(stage, judge.at, judge=judge, kept_days=90)
+    remembered = {host.name for host, state in then.items() if state == liveness.LIVE and host.conflict is None}
+    if remembered != listed:
+        yield Problem("all readers agree", f"the history differs by {sorted(remembered ^ listed)}")

@@ -1,0 +1,157 @@
+"""The service as the simulator runs it: the real registry behind a front door, with a worker, on a real database."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import itertools
+import random
+import sqlite3
+from collections.abc import Callable, Iterator
+
+import peewee
+
+from inventory_service.database import database
+from inventory_service.errors import CallboardError
+from inventory_service.models import Host, Stage
+from inventory_service.registry import enrolment, heartbeats, hosts, liveness, watch
+from inventory_service.registry.heartbeats import Heartbeat
+from inventory_service.registry.simulation.clock import VirtualClock
+from inventory_service.registry.simulation.machines import BEAT, ENROL, Admission, Farewell, Machine, Message, Reply
+from inventory_service.registry.sweep import sweep
+
+_ROOM = 1_073_741_823  # SQLite's own default for max_page_count
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds, all of them settings of the service."""
+
+    sweep: float = 5.0
+    canary: float = 10.0
+    freeze_limit: float = 3600.0
+    gone_after: float = 86400.0
+
+
+@dataclasses.dataclass(frozen=True)
+class RacingJudge(liveness.Judge):
+    """Lets something happen after a sweep has read a host and before it writes it."""
+
+    between: Callable[[Host], None] = print
+
+    def state(self, host: Host, stage: Stage) -> str:
+        """One of STATES, of the row as it was read."""
+        self.between(host)
+        return liveness.Judge.state(self, host, stage)
+
+
+class Service:
+    """`is_up`: its processes run. `is_sweeping`: its worker does. `join_tokens`: by stage id."""
+
+    def __init__(self, clock: VirtualClock, timing: Timing, source: random.Random, *, file: str) -> None:
+        self.clock, self.timing, self.random = clock, timing, source
+        self.is_up, self.is_sweeping, self.is_broken = True, True, False
+        self.sweeps_at_once = 1
+        self.claimed_at, self.has_swept = 0.0, False
+        self.join_tokens: dict[int, str] = {}
+        self.race: Callable[[Host], None] | None = None
+        self._locker = sqlite3.connect(file, isolation_level=None)
+        self._canary = ""
+        database.pragma("busy_timeout", 0, permanent=True)
+
+    @property
+    def is_working(self) -> bool:
+        """Whether the worker looks at its clock."""
+        return self.is_up and self.is_sweeping
+
+    def judge(self) -> liveness.Judge:
+        """Who is live, at the service's wall time."""
+        return liveness.judge(at=self.clock.now(), gone_after_seconds=self.timing.gone_after)
+
+    def start(self) -> None:
+        """What `serve` does before it listens."""
+        self.is_up = True
+        if not self.is_broken:
+            liveness.begin_grace(at=self.clock.now())
+            watch.forget_canary()
+
+    def lock(self) -> None:
+        """Somebody else holds the database's write lock."""
+        self._locker.execute("BEGIN IMMEDIATE")
+        self.is_broken = True
+
+    def fill(self) -> None:
+        """The disk is full."""
+        database.execute_sql(f"PRAGMA max_page_count = {database.execute_sql('PRAGMA page_count').fetchone()[0]}")
+        self.is_broken = True
+
+    def mend(self) -> None:
+        """The database works again."""
+        if self._locker.in_transaction:
+            self._locker.execute("ROLLBACK")
+        database.execute_sql(f"PRAGMA max_page_count = {_ROOM}")
+        self.is_broken = False
+
+    def close(self) -> None:
+        """End what the simulation opened."""
+        self._locker.close()
+
+    def handle(self, messages: list[Message]) -> Iterator[tuple[Message, Reply]]:
+        """Each request with its answer, in order; heartbeats in a row share a transaction, as in group commit."""
+        for is_beat, run in itertools.groupby(messages, key=lambda message: message.kind == BEAT):
+            batch = list(run)
+            yield from self._renew(batch) if is_beat else ((message, self._admit(message)) for message in batch)
+
+    def _renew(self, batch: list[Message]) -> Iterator[tuple[Message, Reply]]:
+        beats = [(message.token, _heartbeat(message)) for message in batch]
+        try:
+            yield from zip(batch, heartbeats.renew_many(beats, judge=self.judge()), strict=True)
+        except peewee.OperationalError:
+            yield from ((message, None) for message in batch)
+
+    def _admit(self, message: Message) -> Reply:
+        try:
+            return self._enrol(message.machine, message) if message.kind == ENROL else self._end(message)
+        except CallboardError as error:
+            return error
+        except peewee.OperationalError:
+            return None
+
+    def _enrol(self, machine: Machine, message: Message) -> Admission:
+        request = enrolment.Enrolment(name=machine.name, boot_id=message.boot_id, host_keys=(machine.key,))
+        token = self.join_tokens[machine.stage.id]
+        host, own = enrolment.enrol(token, request, peer=machine.address, judge=self.judge())
+        return Admission(host.id, own)
+
+    def _end(self, message: Message) -> Farewell:
+        hosts.goodbye(hosts.authenticate(message.token), at=self.clock.now())
+        return Farewell()
+
+    def watch_and_sweep(self, at: dt.datetime) -> None:
+        """The job of that name; some sweeps race with heartbeats or with one another."""
+        self.claimed_at, judge = self.clock.monotonic(), self.judge()
+        watch.watch(judge=judge, bound_seconds=self.timing.freeze_limit)
+        judge = self.judge()
+        if self.race is not None:
+            judge = RacingJudge(judge.at, judge.grace_from, judge.gone_after, judge.frozen_at, self._between)
+        sweep(judge=judge)
+        self.has_swept = True
+
+    def _between(self, host: Host) -> None:
+        race, self.race = self.race, None  # what happens in between does not race again
+        try:
+            if race is not None:
+                race(host)
+            for _ in range(self.sweeps_at_once - 1):
+                sweep(judge=self.judge())
+        finally:
+            self.race = race
+
+    def sing(self, at: dt.datetime) -> None:
+        """The canary's job, when its heartbeat gets through."""
+        self._canary = self._canary or watch.make_canary()
+        watch.hear_canary(self._canary, at=at)
+
+
+def _heartbeat(message: Message) -> Heartbeat:
+    return Heartbeat(message.boot_id, message.seq, metrics={"host_time": message.host_time})

@@ -1,0 +1,113 @@
+"""What is really so, worked out from the messages alone: who was heard when, who left, when the service was deaf.
+
+Nothing here reads a host's row. The invariants compare this with what the registry made of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from inventory_service.errors import ConflictError
+from inventory_service.registry.heartbeats import Renewal
+from inventory_service.registry.simulation.machines import (
+    BEAT,
+    ENROL,
+    GOODBYE,
+    Admission,
+    Farewell,
+    Machine,
+    Message,
+    Reply,
+)
+
+ALL = 0  # no stage has this id
+
+
+@dataclasses.dataclass(eq=False)
+class Lease:
+    """One enrolment, by true time. `kept_from`: the moment from which it is owed a whole ttl."""
+
+    host_id: str
+    machine: Machine
+    heard: float
+    heard_before: float
+    kept_from: float
+    is_approved: bool
+    boot_id: str
+    highest: int = -1
+    has_ended: bool = False
+    is_in_conflict: bool = False
+    is_expired_by_word: bool = False
+    was_listed: bool = False
+    last_state: str | None = None
+    expired_at: float | None = None
+
+
+class Truth:
+    """`leases` by host id. `grace` by stage id or ALL: until when silence was excused the last time."""
+
+    def __init__(self) -> None:
+        self.leases: dict[str, Lease] = {}
+        self.grace: dict[int, float] = {ALL: 0.0}
+
+    def take(self, message: Message, reply: Reply, t: float) -> None:
+        """The service has decided about a message."""
+        if message.kind == ENROL and isinstance(reply, Admission):
+            self._admit(message, reply, t)
+        elif message.kind == BEAT and isinstance(reply, Renewal | ConflictError):
+            self._renew(self.leases[_id(message.token)], message, reply, t)
+        elif message.kind == GOODBYE and isinstance(reply, Farewell):
+            self.end(_id(message.token))
+
+    def end(self, host_id: str) -> None:
+        """The host has left, by its own or somebody else's word."""
+        self.leases[host_id].has_ended = True
+
+    def excuse(self, t: float, stage_id: int = ALL) -> None:
+        """From now on silence counts anew; whoever is listed keeps a whole ttl."""
+        self.grace[stage_id] = t
+        for lease in self.leases.values():
+            if lease.was_listed and stage_id in (ALL, lease.machine.stage.id):
+                lease.kept_from = t
+
+    def excused_until(self, lease: Lease) -> float:
+        """Until when this host's silence was excused."""
+        return max(self.grace[ALL], self.grace.get(lease.machine.stage.id, 0.0))
+
+    def silence(self, lease: Lease, t: float) -> float:
+        """How long it has been silent without an excuse."""
+        return t - max(lease.heard, self.excused_until(lease))
+
+    def forget_ended(self) -> None:
+        """Ended leases that nothing refers to any more."""
+        self.leases = {key: lease for key, lease in self.leases.items() if not lease.has_ended}
+
+    def _admit(self, message: Message, reply: Admission, t: float) -> None:
+        machine = message.machine
+        for lease in self.leases.values():
+            is_same = (lease.machine.name, lease.machine.stage.id) == (machine.name, machine.stage.id)
+            lease.has_ended |= is_same and lease.host_id != reply.host_id
+        known = self.leases.get(reply.host_id)
+        if known is None:
+            is_approved = not machine.stage.has_approval
+            self.leases[reply.host_id] = Lease(reply.host_id, machine, t, t, t, is_approved, message.boot_id)
+            return
+        known.machine, known.boot_id, known.highest = machine, message.boot_id, -1
+        known.is_in_conflict = True  # perhaps: its first heartbeat says whether
+        _hear(known, t)
+
+    def _renew(self, lease: Lease, message: Message, reply: Reply, t: float) -> None:
+        lease.is_in_conflict = isinstance(reply, ConflictError)
+        if message.boot_id == lease.boot_id and message.seq <= lease.highest:
+            return
+        lease.boot_id, lease.highest = message.boot_id, message.seq
+        _hear(lease, t)
+
+
+def _hear(lease: Lease, t: float) -> None:
+    lease.heard_before, lease.heard, lease.kept_from = lease.heard, t, t
+    lease.is_expired_by_word = False
+
+
+def _id(token: str) -> str:
+    return token.partition("_")[2].partition(".")[0]
