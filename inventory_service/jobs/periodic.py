@@ -87,9 +87,8 @@ class Ticker:
         while not self._stop.wait(_LOOK_SECONDS):
             now, ticked = self._clock.now(), self._clock.monotonic()
             jump = abs((now - wall).total_seconds() - (ticked - monotonic))
-            if jump > _CLOCK_JUMP_SECONDS:
-                log.warning("the wall clock jumped by %.0f s; hosts get a fresh lease", jump)
-                liveness.begin_grace(at=now)
+            if jump > _CLOCK_JUMP_SECONDS and not _give_grace(jump, at=now):
+                continue  # the next look sees the same jump
             wall, monotonic = now, ticked
             self._tick(now)
         database.close()
@@ -102,6 +101,17 @@ class Ticker:
                     JobTick.update(last_finished_at=self._clock.now()).where(JobTick.name == job.name).execute()
             except Exception:
                 log.exception("the job %s failed; it runs again in %.0f s", job.name, job.seconds)
+
+
+def _give_grace(jump: float, *, at: dt.datetime) -> bool:
+    """Give every host a fresh lease; False when the database did not take it."""
+    log.warning("the wall clock jumped by %.0f s; hosts get a fresh lease", jump)
+    try:
+        liveness.begin_grace(at=at)
+    except Exception:
+        log.exception("the fresh lease could not be written; it is tried again")
+        return False
+    return True
 
 
 def claim(job: Job, *, at: dt.datetime) -> bool:

@@ -176,8 +176,15 @@ class Invariants:
             t - max(lease.heard_before, excused if excused < t else 0.0) if is_over else t - max(lease.heard, excused)
         )
         lease.has_ended |= state == liveness.GONE
-        if silence < needed - _SLACK and lease.was_listed:
+        if silence < needed - _SLACK and self._has_heir(lease, t) and t - lease.heard >= needed - _SLACK:
+            lease.is_expired_by_word = True  # its address was taken just before the grace of this very tick
+        elif silence < needed - _SLACK and lease.was_listed:
             yield Problem("nobody expires early", f"{state} after {silence:.0f} s of silence that counts", lease)
+
+    def _has_heir(self, lease: Lease, t: float) -> bool:
+        """Whether another host was heard at its address in this tick."""
+        others = (one for one in self._truth.leases.values() if one is not lease and one.heard == t)
+        return any(one.machine.address == lease.machine.address for one in others)
 
     def _check_crowd(self, rows: list[Any], t: float) -> Iterator[Problem]:
         """No more expire within one ttl than the freeze's rule allows."""
