@@ -106,7 +106,7 @@ def test_it_says_that_there_is_nothing(call: Call, shop: str) -> None:
 def test_it_follows_a_run_that_fails_and_ends_with_2(call: Call, shop: str) -> None:
     done = call("deploy", shop, "-m", "first try")
     assert (done.exit_code, "No hosts matched" in done.stdout) == (2, True), done.output
-    assert "(deploy, release 1): failed after" in done.stdout
+    assert "(deploy): failed after" in done.stdout
     (row,) = read(call("runs", "--stage", shop, "--json"))
     assert (row["status"], row["comment"]) == ("failed", "first try")
     assert "callboard: No hosts matched" in call("logs", str(row["id"])).stdout
