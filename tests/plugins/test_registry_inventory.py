@@ -262,7 +262,8 @@ def test_it_documents_every_option_with_valid_examples(controller: Controller) -
 def test_the_inventory_file_of_the_repository_is_valid(controller: Controller) -> None:
     shutil.copy(ROOT / "registry.yml", controller.folder / "registry.yml")
     options = yaml.safe_load((ROOT / "registry.yml").read_text())
-    assert options == {"plugin": "registry", "url": "http://127.0.0.1:8500", "stages": ["shop/production"]}
+    where = {"plugin": "registry", "url": "http://127.0.0.1:8500", "stages": ["shop/production"]}
+    assert options == {**where, "trusted_stage_variables": True}
 
 
 COLLECTION = {
