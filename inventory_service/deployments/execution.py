@@ -135,10 +135,6 @@ class _Watch:
         self._stop.set()
         self._thread.join()
 
-    def request_cancel(self) -> None:
-        """The executor itself was told to end."""
-        self.is_canceled = True
-
     def _watch(self) -> None:
         while not self._stop.wait(_LEASE_SECONDS):
             Run.update(lease_at=self._clock.now()).where(Run.id == self._run_id).execute()

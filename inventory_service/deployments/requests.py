@@ -216,9 +216,3 @@ def list_runs(
     tests += [Run.id < before] if before is not None else []
     query = query.where(*tests) if tests else query
     return list(query.order_by(Run.id.desc()).limit(limit))
-
-
-def last_run(stage: Stage) -> Run | None:
-    """The stage's newest run."""
-    run: Run | None = Run.select().where(Run.stage == stage).order_by(Run.id.desc()).first()
-    return run
