@@ -170,10 +170,12 @@ def contexts(service, chromium):
 
 
 def sign_in(page, service, name, password=None, path="/sign-in"):
+    """Return when the next page is there: closing a page while it navigates may never end in Chromium."""
     page.goto(service.url + path)
     page.get_by_label("Name").fill(name)
     page.get_by_label("Password").fill(password or (service.password if name == "admin" else PASSWORD))
-    page.get_by_role("button", name="Sign in").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Sign in").click()
 
 
 @pytest.fixture
