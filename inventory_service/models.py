@@ -84,7 +84,10 @@ class Project(_Table):
 
 
 class Stage(_Table):
-    """A named deployment target of a project. `generation` rises with every recorded transition."""
+    """A named deployment target of a project. `generation` rises with every recorded transition.
+
+    `gathering` is what convergence remembers while it waits for more hosts to appear.
+    """
 
     id = pw.AutoField()
     project_id: int
@@ -100,6 +103,9 @@ class Stage(_Table):
     default_revision = pw.TextField(default="HEAD")
     deploy_playbook = pw.TextField(default="deploy.yml")
     rollback_playbook = pw.TextField(default="rollback.yml")
+    batches = pw.JSONField(null=True)
+    has_auto_rollback = pw.BooleanField(default=False)
+    gathering = pw.JSONField(null=True)
     desired_release_number = pw.IntegerField(null=True)
     generation = pw.IntegerField(default=0)
     has_approval = pw.BooleanField(default=False)
@@ -190,6 +196,8 @@ class Host(_Table):
     revision = pw.TextField(null=True)
     release_reported_at = UtcDateTimeField(null=True)
     held_release_number = pw.IntegerField(null=True)
+    is_healthy = pw.BooleanField(null=True)
+    health_reason = pw.TextField(null=True)
     converge_attempts = pw.IntegerField(default=0)
     converge_after = UtcDateTimeField(null=True)
 
@@ -271,6 +279,7 @@ class Run(_Table):
     cancel_requested_by = pw.TextField(null=True)
     idempotency_key = pw.TextField(null=True, unique=True)
     repeat_of = pw.IntegerField(null=True)
+    rolls_back = pw.IntegerField(null=True)
     log_bytes = pw.BigIntegerField(default=0)
     is_log_cut = pw.BooleanField(default=False)
 

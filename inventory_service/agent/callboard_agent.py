@@ -54,6 +54,7 @@ ENROL_SECONDS = 15.0  # the service may ask EC2 about this instance before it an
 GIVE_UP_SECONDS = 50.0  # cron starts the next beat after 60
 GAUGE_SECONDS = 5.0
 GAUGES_SECONDS = 10.0
+HEALTH_SECONDS = 5.0
 METADATA_SECONDS = 1.0
 LOCK_SECONDS = 10.0
 LONGEST_WAIT_SECONDS = 3600.0
@@ -201,6 +202,8 @@ class Options:
     host_key_glob: str = "/etc/ssh/ssh_host_*_key.pub"
     gauges: Dict[str, str] = dataclasses.field(default_factory=dict)
     gauge_files: Dict[str, str] = dataclasses.field(default_factory=dict)
+    health_command: str | None = None
+    health_url: str | None = None
     ca: str | None = None
     ec2: bool = False
 
@@ -887,6 +890,30 @@ def _read_until(process: subprocess.Popen[bytes], deadline: float) -> bytes:
     raise OSError(f"its output is above {SMALL_FILE_BYTES} bytes")
 
 
+def check_health(options: Options, seconds: float) -> Dict[str, Any] | None:
+    """`{healthy, reason}` by the command or URL that `enrol` was given; None where it was given neither."""
+    seconds = max(min(seconds, HEALTH_SECONDS), 0.5)
+    reason = None
+    try:
+        if options.health_command:
+            command_gauge(options.health_command, time.monotonic() + seconds)
+        elif options.health_url:
+            _ask_health(options.health_url, seconds)
+        else:
+            return None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        cause = error.reason if isinstance(error, urllib.error.URLError) else error
+        reason = clean(f"{options.health_command or options.health_url}: {getattr(cause, 'strerror', None) or cause}")
+    return {"healthy": reason is None, "reason": reason}
+
+
+def _ask_health(url: str, seconds: float) -> None:
+    """Raises OSError or HTTPException unless the URL answers 2xx. No proxy, no redirect."""
+    answer = exchange(opener(None, use_proxy=False), urllib.request.Request(url), seconds)
+    if answer.status // 100 != SUCCESS:
+        raise OSError(f"it answered {answer.status}")
+
+
 # --- enrol, beat, goodbye --------------------------------------------------------------------------------
 
 ENROL_ADVICE = {
@@ -964,7 +991,10 @@ def heartbeat(store: Store, state: State, last: Dict[str, Any], seconds: float) 
     }
     if last.get("send_facts") is True:
         body["facts"] = facts
-    # Last, so that they are as fresh as the request.
+    # After the release, so that a healthy word never belongs to an older one; and as fresh as the request.
+    health = check_health(state.options, seconds)
+    if health is not None:
+        body["health"] = health
     return {**body, "seq": sequence(), "sent_at": utc_now()}
 
 
@@ -1023,13 +1053,13 @@ def has_left(state: State) -> bool:
     return state.left is not None and state.left.get("boot_id") in (None, boot_id())
 
 
-def beat_once(store: Store, give_up_seconds: float) -> int:
-    """`beat`: renews the lease, trying again for a while."""
+def beat_once(store: Store, give_up_seconds: float, *, is_urgent: bool = False) -> int:
+    """`beat`: renews the lease, trying again for a while. `is_urgent`: also after a beat that is under way."""
     state = enrolled(store)
     if has_left(state):
         say(f"{state.name} said goodbye; run `callboard-agent enrol` to bring it back.")
         return DONE
-    with store.lock(0) as is_held:
+    with store.lock(LOCK_SECONDS if is_urgent else 0) as is_held:
         if not is_held:
             say("another beat of this host is under way; leaving it to that one.")
             return DONE
@@ -1094,7 +1124,7 @@ def _beat_in_loop(store: Store) -> float:
     with store.lock(0) as is_held:
         if not is_held:
             return 1.0
-        last = renew_or_enrol(store, REQUEST_SECONDS + GAUGES_SECONDS)
+        last = renew_or_enrol(store, REQUEST_SECONDS + GAUGES_SECONDS + HEALTH_SECONDS)
     report(state, last)
     return float(last["next_in_seconds"])
 
@@ -1535,6 +1565,14 @@ def pair(text: str) -> Tuple[str, str]:
     return name, value
 
 
+def web_address(text: str) -> str:
+    """An http or https URL to ask, for argparse."""
+    parts = urllib.parse.urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not text.isprintable() or " " in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no http or https URL")
+    return text
+
+
 def ssh_port(text: str) -> int:
     """A TCP port, for argparse."""
     if not text.isdigit() or not 1 <= int(text) < 1 << 16:
@@ -1582,6 +1620,8 @@ def chosen_options(arguments: argparse.Namespace, kept: Options) -> Options:
     options = dataclasses.replace(kept, **given)
     if arguments.no_gauges or arguments.gauge or arguments.gauge_file:
         options.gauges, options.gauge_files = dict(arguments.gauge or []), dict(arguments.gauge_file or [])
+    if arguments.no_health or arguments.health_command or arguments.health_url:
+        options.health_command, options.health_url = arguments.health_command, arguments.health_url
     options.ec2 = options.ec2 or arguments.ec2
     options.name = options.name or socket.gethostname()
     if not options.url:
@@ -1645,7 +1685,7 @@ def run_beat(store: Store, arguments: argparse.Namespace) -> int:
     """`beat`."""
     if arguments.loop:
         return beat_loop(store, goodbye_on_exit=arguments.goodbye_on_exit)
-    return beat_once(store, arguments.give_up_seconds)
+    return beat_once(store, arguments.give_up_seconds, is_urgent=arguments.now)
 
 
 def run_goodbye(store: Store, arguments: argparse.Namespace) -> int:
@@ -1777,6 +1817,10 @@ def _enrol_parser(enrol_parser: argparse.ArgumentParser) -> None:
     )
     add("--gauge-file", type=pair, action="append", metavar="NAME=PATH", help="a metric that stands in a file")
     add("--no-gauges", action="store_true", help="forget the gauges given before")
+    health = enrol_parser.add_mutually_exclusive_group()
+    health.add_argument("--health-command", metavar="COMMAND", help="healthy is what makes it end with 0 (no shell)")
+    health.add_argument("--health-url", type=web_address, metavar="URL", help="healthy is what makes it answer 2xx")
+    health.add_argument("--no-health", action="store_true", help="forget the health check given before")
     add("--ca", metavar="FILE", help="PEM file of the CA that signed the service's certificate")
     add("--ec2", action="store_true", help="this is an EC2 instance, whatever its firmware says")
     add("--force", action="store_true", help="enrol even if this host is already enrolled")
@@ -1787,6 +1831,9 @@ def _beat_parser(beat: argparse.ArgumentParser) -> None:
     mode = beat.add_mutually_exclusive_group()
     mode.add_argument("--once", action="store_true", help="one heartbeat, tried again for a while (the default)")
     mode.add_argument("--loop", action="store_true", help="stay in the foreground and renew for ever")
+    mode.add_argument(
+        "--now", action="store_true", help="one heartbeat, even if another is just under way: wait for that"
+    )
     beat.add_argument("--goodbye-on-exit", action="store_true", help="with --loop: say goodbye on SIGTERM or SIGINT")
     beat.set_defaults(run=run_beat)
 

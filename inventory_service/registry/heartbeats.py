@@ -42,14 +42,18 @@ _RENEW = """
 UPDATE host SET last_seen_at = ?, recorded_state = ?, expired_at = NULL, conflict = ?,
   boot_id = ?, previous_boot_id = ?, sequence = ?, agent_version = ?, metrics = ?,
   release_number = CASE WHEN CAST(? AS TEXT) IS NULL THEN release_number ELSE ? END,
-  revision = COALESCE(?, revision), release_reported_at = COALESCE(?, release_reported_at)
+  revision = COALESCE(?, revision), release_reported_at = COALESCE(?, release_reported_at),
+  is_healthy = ?, health_reason = ?
 WHERE id = ?
 """
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """What a host says once an interval. `revision` None means "I can't tell", and changes nothing."""
+    """What a host says once an interval. `revision` None means "I can't tell", and changes nothing.
+
+    `is_healthy` is the word of the agent's own health check, None where it has none.
+    """
 
     boot_id: str
     seq: int
@@ -59,6 +63,8 @@ class Heartbeat:
     facts_hash: str | None = None
     facts: dict[str, Any] | None = None
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    is_healthy: bool | None = None
+    health_reason: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,6 +87,7 @@ def check(beat: Heartbeat) -> Heartbeat:
         reported.check_revision(beat.revision)
     if beat.facts is not None:
         reported.check_facts(beat.facts)
+    reported.check_reason(beat.health_reason)
     return beat
 
 
@@ -200,6 +207,8 @@ def _row(host: Host, beat: Heartbeat, *, at: dt.datetime) -> tuple[Any, ...]:
         beat.release_number,
         beat.revision,
         now if has_release else None,
+        beat.is_healthy,
+        beat.health_reason,
         host.id,
     )
 

@@ -79,6 +79,13 @@ def check_revision(revision: str, loc: str = "release") -> str:
     return revision
 
 
+def check_reason(reason: str | None, loc: str = "health") -> str | None:
+    """Why a host is not healthy, in its own words: one plain line, shown to people."""
+    if reason is not None and (len(reason) > _LONGEST_VALUE or not is_plain_text(reason)):
+        raise InvalidError.at(loc, "The reason is longer than 256 characters or holds control characters.")
+    return reason
+
+
 def check_host_keys(lines: list[str]) -> list[str]:
     """SSH host keys as `type base64`, rebuilt from their parts.
 

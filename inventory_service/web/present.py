@@ -99,6 +99,8 @@ def host(row: Host, of: Stage, judge: liveness.Judge, desired: dict[str, Any] | 
         "revision": row.revision,
         "held_release": row.held_release_number,
         "is_converged": hosts.is_converged(row, desired),
+        "healthy": row.is_healthy,
+        "health_reason": row.health_reason,
         "enrolled_at": iso(row.enrolled_at),
         "last_seen_at": iso(row.last_seen_at),
         "stale_at": iso(judge.stale_at(row, of)),

@@ -365,3 +365,23 @@ def test_it_lists_hosts_with_changed_timings_at_once(web_1: Machine, stage: Stag
     faster = StageChange(interval_seconds=10, ttl_seconds=30)
     changed = update_stage(stage, change=faster, actor=ADA, at=clock.now())
     assert hosts.live_hosts(changed, judge=judge(clock.now())) == []
+
+
+# health
+
+
+def test_it_keeps_the_last_word_on_health(web_1: Machine, clock: FakeClock) -> None:
+    assert web_1.row.is_healthy is None
+    web_1.beat(clock.now(), is_healthy=False, health_reason="/health answered 500")
+    assert (web_1.row.is_healthy, web_1.row.health_reason) == (False, "/health answered 500")
+    web_1.beat(clock.now(), is_healthy=True)
+    assert (web_1.row.is_healthy, web_1.row.health_reason) == (True, None)
+    web_1.beat(clock.now())
+    assert web_1.row.is_healthy is None
+
+
+@pytest.mark.parametrize("reason", ["x" * 257, "two\nlines", "\u202eevil"])
+def test_it_rejects_a_reason_that_is_no_plain_line(web_1: Machine, clock: FakeClock, reason: str) -> None:
+    with pytest.raises(InvalidError):
+        web_1.beat(clock.now(), is_healthy=False, health_reason=reason)
+    assert web_1.row.is_healthy is None

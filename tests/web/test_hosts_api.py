@@ -299,3 +299,15 @@ def test_it_changes_a_host(operator: Caller, web_1: Machine) -> None:
 )
 def test_it_rejects_a_change_of_a_host(operator: Caller, web_1: Machine, body: dict[str, Any]) -> None:
     assert operator.patch(f"/api/v1/hosts/{web_1.host_id}", body).status_code == 422
+
+
+def test_it_shows_a_hosts_health(beating: Caller, viewer: Caller) -> None:
+    said = {"health": {"healthy": False, "reason": "/health answered 500"}}
+    assert beating.post("/api/v1/heartbeat", {**BEAT, **said}).status_code == 200
+    (row,) = viewer.get(HOSTS).json["items"]
+    assert (row["healthy"], row["health_reason"]) == (False, "/health answered 500")
+
+
+@pytest.mark.parametrize("health", [{}, {"healthy": "yes please"}, {"healthy": True, "more": 1}, {"healthy": None}, []])
+def test_it_rejects_health_of_another_shape(beating: Caller, health: Any) -> None:
+    assert beating.post("/api/v1/heartbeat", {**BEAT, "health": health}).status_code == 422

@@ -48,6 +48,11 @@ class ReportedRelease(Strict):
     revision: str | None = Field(None, max_length=128)
 
 
+class ReportedHealth(Strict):
+    healthy: bool = Field(description="What the agent's health check says")
+    reason: str | None = Field(None, max_length=256, description="Why not, in one line")
+
+
 class HeartbeatBody(Strict):
     boot_id: str = Field(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z-]+$")
     seq: int = Field(ge=0, le=2**62, description="Uptime in milliseconds; orders heartbeats without a clock")
@@ -56,6 +61,7 @@ class HeartbeatBody(Strict):
     facts_hash: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     facts: dict[str, Any] | None = None
     metrics: dict[str, float] = {}
+    health: ReportedHealth | None = Field(None, description="Left out where the agent has no health check")
     sent_at: str | None = Field(None, max_length=40, description="For diagnosis only; never believed")
 
     def checked(self) -> heartbeats.Heartbeat:
@@ -70,6 +76,8 @@ class HeartbeatBody(Strict):
                 facts_hash=self.facts_hash,
                 facts=self.facts,
                 metrics=self.metrics,
+                is_healthy=self.health.healthy if self.health else None,
+                health_reason=self.health.reason if self.health else None,
             )
         )
 

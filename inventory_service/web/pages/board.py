@@ -13,8 +13,8 @@ from inventory_service.models import Host, Stage
 from inventory_service.registry import hosts, liveness
 
 BEHIND, HELD = "behind", "held"
-SUSPECT, CONFLICT, DRAINING, QUARANTINED = "suspect", "conflict", "draining", "quarantined"
-_FLAGS = (SUSPECT, CONFLICT, DRAINING, QUARANTINED)
+SUSPECT, CONFLICT, DRAINING, QUARANTINED, UNHEALTHY = "suspect", "conflict", "draining", "quarantined", "unhealthy"
+_FLAGS = (SUSPECT, CONFLICT, DRAINING, QUARANTINED, UNHEALTHY)
 FILTERS = (*liveness.LISTED, liveness.STALE, liveness.PENDING, BEHIND, HELD, *_FLAGS)
 _GAUGES = (("load1_per_cpu", "CPU"), ("memory_used_ratio", "Memory"), ("disk_used_ratio", "Disk"))
 _HIGH, _VERY_HIGH = 0.8, 0.95
@@ -48,7 +48,13 @@ def row(host: Host, stage: Stage, *, judge: liveness.Judge, desired: dict[str, A
     """The host at the judge's moment."""
     state, is_listed = judge.state(host, stage), judge.is_listed(host, stage)
     mark = _mark(host, is_listed=is_listed, desired=desired)
-    is_set = (judge.is_suspect(host, stage), host.conflict is not None, host.is_draining, host.is_quarantined)
+    is_set = (
+        judge.is_suspect(host, stage),
+        host.conflict is not None,
+        host.is_draining,
+        host.is_quarantined,
+        host.is_healthy is False,
+    )
     tags = {state, *([mark] if mark else []), *itertools.compress(_FLAGS, is_set)}
     gauges = tuple(_gauge(host, *gauge) for gauge in _GAUGES)
     return HostRow(host, state, mark, is_listed, frozenset(tags), gauges)
