@@ -11,8 +11,10 @@ import json
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +24,8 @@ import ansible_runner
 
 from inventory_service.errors import SourceError
 
+_SYNTAX_SECONDS = 60
+_LONGEST_COMPLAINT = 600
 _GUARD = """#!/bin/sh
 exec {python} -I {guard} {parent} {program} "$@"
 """
@@ -157,6 +161,49 @@ def find_program(name: str) -> Path:
     if found is None:
         raise SourceError(f"{name} was not found; install ansible-core beside Callboard.")
     return Path(found)
+
+
+def check_syntax(project_dir: Path, playbook: Path, *, content_dir: Path) -> str | None:
+    """What `ansible-playbook --syntax-check` has against the playbook; None when it has nothing.
+
+    Nothing of this process's environment but PATH reaches Ansible.
+    """
+    command = [str(find_program("ansible-playbook")), "--syntax-check", "-i", "localhost,", str(playbook)]
+    with tempfile.TemporaryDirectory(prefix="cb-") as home:
+        surroundings = _syntax_environment(home, project_dir, content_dir)
+        try:
+            done = subprocess.run(
+                command,
+                cwd=project_dir,
+                env=surroundings,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_SYNTAX_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return f"Ansible did not finish to check its syntax within {_SYNTAX_SECONDS} s."
+    if done.returncode == 0:
+        return None
+    lines = [line.strip() for line in (done.stderr + done.stdout).splitlines()]
+    told = [line for line in lines if line and not line.startswith(("[WARNING]", "playbook:"))]
+    return " ".join(told)[:_LONGEST_COMPLAINT].replace(f"{project_dir}/", "") or "Ansible does not accept it."
+
+
+def _syntax_environment(home: str, project_dir: Path, content_dir: Path) -> dict[str, str]:
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": home,
+        "ANSIBLE_HOME": home,
+        "ANSIBLE_LOCAL_TEMP": home,
+        "ANSIBLE_ROLES_PATH": f"{project_dir / 'roles'}:{content_dir / 'roles'}",
+        "ANSIBLE_HOST_PATTERN_MISMATCH": "ignore",
+        "ANSIBLE_NOCOLOR": "True",
+        "ANSIBLE_NOCOWS": "True",
+        "LC_ALL": "C.UTF-8",
+    }
 
 
 def _write_private(path: Path, text: str, *, mode: int = 0o600) -> None:

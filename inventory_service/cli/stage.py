@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -142,6 +143,22 @@ def playbooks(name: str, as_json: bool) -> None:
     else:
         columns = {"playbook": "PLAYBOOK", "description": "DESCRIPTION"}
         print_table(rows, columns, empty="The source has no playbooks.")
+
+
+@stage.command()
+@click.argument("name", metavar="STAGE")
+@click.option("-r", "--revision", help="Branch, tag or commit; the stage's default when left out.")
+@json_option
+def check(name: str, revision: str | None, as_json: bool) -> None:
+    """Say every reason why a deploy is impossible or unwise now; ends with 1 when it is impossible."""
+    answer = Client().get(f"{stage_path(name)}/check", revision=revision)
+    if as_json:
+        print_json(answer)
+    else:
+        columns = {"level": "LEVEL", "code": "CODE", "detail": "WHAT", "advice": "WHAT TO DO"}
+        print_table(answer["items"], columns, empty=f"Nothing stands in the way of a deploy to {name}.")
+    if not answer["is_possible"]:
+        sys.exit(1)
 
 
 @stage.command()

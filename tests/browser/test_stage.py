@@ -117,3 +117,11 @@ def test_it_drains_a_host_and_takes_that_back(browse):
     expect(page.get_by_text("draining", exact=True)).to_be_visible()
     page.get_by_role("button", name="End draining").click()
     expect(page.get_by_text("draining", exact=True)).to_have_count(0)
+
+
+def test_it_says_what_stands_in_the_way_of_a_deploy(browse):
+    page = browse("/stages/shop/empty")
+    expect(page.locator("#deploy-check")).to_contain_text("No host of the stage is live")
+    page.locator("#deploy-revision").fill("v9")
+    page.locator("#deploy-comment").focus()
+    expect(page.locator("#deploy-check")).to_contain_text("no revision 'v9'")

@@ -49,6 +49,14 @@ def read(done: Result) -> object:
     return json.loads(done.stdout)
 
 
+def test_it_checks_a_stage_before_a_deploy(call: Call, shop: str) -> None:
+    done = call("stage", "check", shop, "--json")
+    assert done.exit_code == 1
+    assert [row["code"] for row in json.loads(done.stdout)["items"]] == ["no-live-hosts"]
+    assert "No host of the stage is live" in call("stage", "check", shop).stdout
+    assert "v9" in call("stage", "check", shop, "--revision", "v9").stdout
+
+
 def test_it_shows_what_was_added(call: Call, shop: str) -> None:
     assert [row["name"] for row in read(call("project", "list", "--json"))] == ["shop"]
     assert read(call("project", "show", "shop", "--json"))["variables"] == {"colour": "red"}

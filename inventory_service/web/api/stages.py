@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from flask import Response
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from inventory_service.accounts.roles import ADMIN, OPERATOR, VIEWER
-from inventory_service.deployments import locks, playbooks, releases
+from inventory_service.deployments import checks, locks, playbooks, releases
 from inventory_service.models import JoinToken
 from inventory_service.registry import join_tokens, stages, sweep
 from inventory_service.web import auth, context, present
@@ -49,6 +50,12 @@ class StageFields(Strict):
 
 class StageBody(StageFields):
     name: str = Field(max_length=60)
+
+
+class CheckQuery(BaseModel):
+    revision: str | None = Field(
+        None, max_length=200, description="Branch, tag or commit; the stage's own when left out"
+    )
 
 
 class LockBody(Strict):
@@ -182,3 +189,16 @@ def list_playbooks(path: StagePath) -> dict[str, Any]:
     """Playbooks of the default revision, with the first comment line of each as its description."""
     stage = auth.reach_stage(path.project, path.stage)
     return {"items": playbooks.list_playbooks(stage, context.services().settings), "next": None}
+
+
+@api.get("/stages/<project>/<stage>/check", summary="Every reason why a deploy is impossible or unwise now")
+@auth.access(OPERATOR)
+def check_stage(path: StagePath, query: CheckQuery) -> dict[str, Any]:
+    """Looks at hosts, lock, worker, disk, source and the playbooks' syntax; takes a second or more."""
+    stage = auth.reach_stage(path.project, path.stage)
+    revision = stages.check_revision_name(query.revision) if query.revision else None
+    found = checks.check_stage(stage, context.services().settings, judge=context.judge(), revision=revision)
+    return {
+        "is_possible": all(finding.level != checks.IMPOSSIBLE for finding in found),
+        "items": [dataclasses.asdict(finding) for finding in found],
+    }

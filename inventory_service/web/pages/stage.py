@@ -7,10 +7,11 @@ from typing import Any
 
 from flask import Response, make_response, redirect, render_template, request
 
-from inventory_service.deployments import locks, releases, requests
+from inventory_service.deployments import checks, locks, releases, requests
 from inventory_service.errors import CallboardError, InvalidError
 from inventory_service.models import Release, Run, Stage
 from inventory_service.registry import hosts, join_tokens, liveness, sweep
+from inventory_service.registry.stages import check_revision_name
 from inventory_service.web import auth, context, present, problems
 from inventory_service.web.pages import board
 from inventory_service.web.pages.common import pages, require_operator
@@ -34,13 +35,30 @@ def show(row: Stage, form: LaunchForm, **more: Any) -> str:
     """The page with this state of the launch form."""
     facts = _facts(row)
     listed = [one.host.name for one in facts["all_rows"] if one.is_listed]
-    return render_template("stage.html", **facts, form=form, listed=listed, goals=_goals(row), **more)
+    findings = checks.check_surroundings(row, context.services().settings, judge=context.judge())
+    facts |= {"form": form, "listed": listed, "goals": _goals(row), "findings": findings}
+    return render_template("stage.html", **facts, **more)
 
 
 @pages.get("/stages/<project>/<stage>/live")
 def stage_live(project: str, stage: str) -> str:
     """The parts that change, for the page to put in their places."""
     return render_template("stage_live.html", **_facts(auth.reach_stage(project, stage)))
+
+
+@pages.get("/stages/<project>/<stage>/check")
+def check_stage(project: str, stage: str) -> str:
+    """What stands in the way of a deploy, for the deploy form to show; ?revision= as it is typed there."""
+    row = auth.reach_stage(project, stage)
+    require_operator()
+    wanted = request.args.get("revision", "").strip()
+    settings, judge = context.services().settings, context.judge()
+    try:
+        revision = check_revision_name(wanted) if wanted else None
+        found = checks.check_stage(row, settings, judge=judge, revision=revision)
+    except InvalidError as error:
+        found = [checks.Finding(checks.IMPOSSIBLE, "revision", error.detail, "Name another revision.")]
+    return render_template("_check_live.html", found=found)
 
 
 def _facts(row: Stage) -> dict[str, Any]:

@@ -1,0 +1,148 @@
+"""Checks before a deploy: every reason why it is impossible now, or unwise. Nothing is changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from inventory_service.adapters import runner
+from inventory_service.content import content_dir
+from inventory_service.deployments import locks, statuses
+from inventory_service.deployments.sources import Source, find_playbook
+from inventory_service.errors import SourceError
+from inventory_service.models import Host, JobTick, Run, Stage
+from inventory_service.registry import hosts, liveness
+from inventory_service.settings import Settings
+
+IMPOSSIBLE, UNWISE = "impossible", "unwise"
+_SHIPPED = ("deploy.yml", "rollback.yml")
+_WORKER_SILENCE = dt.timedelta(seconds=60)
+_MOST_NAMES = 5
+_MEBIBYTE = 2**20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One reason: `level` (IMPOSSIBLE or UNWISE), a stable `code`, what is the matter, and what to do next."""
+
+    level: str
+    code: str
+    detail: str
+    advice: str
+
+
+def check_stage(
+    stage: Stage, settings: Settings, *, judge: liveness.Judge, revision: str | None = None
+) -> list[Finding]:
+    """The findings for a deploy of `revision` (default: the stage's own) now; the impossible ones first.
+
+    Fetches the source and asks Ansible to check the deploy playbook's syntax, so it takes a second or more.
+    """
+    found = [*check_surroundings(stage, settings, judge=judge)]
+    found += _about_source(stage, settings, revision or stage.default_revision)
+    return sorted(found, key=lambda finding: finding.level != IMPOSSIBLE)
+
+
+def check_surroundings(stage: Stage, settings: Settings, *, judge: liveness.Judge) -> list[Finding]:
+    """The findings that need neither source nor Ansible, and so are there at once."""
+    found = [
+        *_about_hosts(stage, hosts.live_hosts(stage, judge=judge), judge=judge),
+        *_about_turns(stage, judge=judge),
+        *_about_this_machine(settings),
+    ]
+    return sorted(found, key=lambda finding: finding.level != IMPOSSIBLE)
+
+
+def _about_hosts(stage: Stage, live: list[Host], *, judge: liveness.Judge) -> Iterator[Finding]:
+    if not live:
+        yield Finding(
+            IMPOSSIBLE, "no-live-hosts", "No host of the stage is live.", "Let machines enrol, or start them."
+        )
+    if judge.is_frozen(stage):
+        yield Finding(
+            IMPOSSIBLE,
+            "frozen",
+            "The stage is frozen: too many hosts are silent to tell who is live.",
+            "Find out why they are silent; expire them, or allow the run on a frozen stage.",
+        )
+    without_key = [host.name for host in live if not host.host_keys]
+    if without_key:
+        yield Finding(
+            IMPOSSIBLE if len(without_key) == len(live) else UNWISE,
+            "no-host-key",
+            f"No SSH host key is known of {_some(without_key)}; a run can't reach them.",
+            "Let the agent enrol them (it reports the keys), or take them out.",
+        )
+    conflicts = [host.name for host in hosts.list_hosts(stage) if host.conflict is not None]
+    if conflicts:
+        yield Finding(
+            UNWISE, "conflict", f"In conflict, and so left out: {_some(conflicts)}.", "Look at each host's page."
+        )
+    quarantined = [host.name for host in live if host.is_quarantined]
+    if quarantined:
+        yield Finding(
+            UNWISE,
+            "quarantined",
+            f"In quarantine: {_some(quarantined)}.",
+            "Mend them, or release them from quarantine.",
+        )
+
+
+def _about_turns(stage: Stage, *, judge: liveness.Judge) -> Iterator[Finding]:
+    lock = locks.find(stage, locks.BY_PERSON)
+    if lock is not None:
+        yield Finding(
+            IMPOSSIBLE, "locked", f"Locked by {lock.locked_by}: {lock.reason}", "Ask them, or unlock the stage."
+        )
+    waiting = Run.select().where((Run.stage == stage) & Run.status.in_(statuses.ACTIVE)).count()
+    if waiting:
+        yield Finding(UNWISE, "busy", f"{waiting} runs are at work or waiting here.", "A new run waits for its turn.")
+    tick = JobTick.get_or_none(JobTick.name == "dispatch")
+    if tick is None or tick.last_finished_at is None or judge.at - tick.last_finished_at > _WORKER_SILENCE:
+        yield Finding(
+            IMPOSSIBLE, "no-worker", "No worker has looked for runs for a minute.", "Start `callboard worker`."
+        )
+
+
+def _about_this_machine(settings: Settings) -> Iterator[Finding]:
+    free = shutil.disk_usage(settings.data_dir).free // _MEBIBYTE
+    if free < 2 * settings.free_space_mb:
+        yield Finding(
+            IMPOSSIBLE if free < settings.free_space_mb else UNWISE,
+            "disk-space",
+            f"Only {free} MB are free in {settings.data_dir}; a run needs {settings.free_space_mb} MB.",
+            "Make room, or change CALLBOARD_FREE_SPACE_MB.",
+        )
+
+
+def _about_source(stage: Stage, settings: Settings, revision: str) -> Iterator[Finding]:
+    source = Source(stage.project, settings)
+    with tempfile.TemporaryDirectory(prefix="cb-") as folder:
+        try:
+            checkout = Path(folder) / "source"
+            source.checkout(source.resolve(revision), checkout)
+        except SourceError as error:
+            yield Finding(IMPOSSIBLE, "source", error.detail, "See to the project's source, or name another revision.")
+            return
+        for playbook, level in ((stage.deploy_playbook, IMPOSSIBLE), (stage.rollback_playbook, UNWISE)):
+            yield from _about_playbook(checkout, playbook, level)
+
+
+def _about_playbook(checkout: Path, playbook: str, level: str) -> Iterator[Finding]:
+    try:
+        path = find_playbook(checkout, playbook, shipped=_SHIPPED)
+    except SourceError as error:
+        yield Finding(level, "playbook-missing", error.detail, "Add it to the source, or set the stage's playbook.")
+        return
+    words = runner.check_syntax(checkout, path, content_dir=content_dir())
+    if words is not None:
+        yield Finding(level, "playbook-syntax", f"{playbook}: {words}", "Mend the playbook and push it.")
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more

@@ -1,0 +1,98 @@
+"""What stands in the way of a deploy: real sources, real Ansible, real rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from inventory_service.deployments import checks, locks
+from inventory_service.models import Host, JobTick, Project, Stage
+from inventory_service.settings import Settings
+from tests.support import ADA, FakeClock, Machine, judge
+
+
+@pytest.fixture
+def worker(database: object, clock: FakeClock) -> None:
+    """A worker looked for runs just now."""
+    JobTick.create(name="dispatch", next_at=clock.now(), last_finished_at=clock.now())
+
+
+@pytest.fixture
+def ready(settings: Settings) -> Settings:
+    """Settings under which this machine's disk never matters."""
+    return dataclasses.replace(settings, free_space_mb=0)
+
+
+Codes = Callable[..., list[tuple[str, str]]]
+
+
+@pytest.fixture
+def codes(ready: Settings, clock: FakeClock) -> Codes:
+    """codes(stage, revision=…): (level, code) of each finding."""
+
+    def found_for(stage: Stage, **more: str) -> list[tuple[str, str]]:
+        found = checks.check_stage(stage, ready, judge=judge(clock.now()), **more)
+        assert all(finding.detail and finding.advice for finding in found)
+        return [(finding.level, finding.code) for finding in found]
+
+    return found_for
+
+
+pytestmark = pytest.mark.usefixtures("worker")
+
+
+def test_it_finds_nothing_where_all_is_well(web_1: Machine, stage: Stage, codes: Codes) -> None:
+    assert codes(stage) == []
+
+
+def test_it_names_every_reason_at_once(stage: Stage, settings: Settings, clock: FakeClock, source: Path) -> None:
+    locks.lock(stage, reason="migration", actor=ADA, at=clock.now())
+    full = dataclasses.replace(settings, free_space_mb=10**9)
+    (source / "deploy.yml").write_text("- hosts: all\n  tasks:\n    - no_such_module: {}\n")
+    found = checks.check_stage(stage, full, judge=judge(clock.advance(61)))
+    impossible = {finding.code for finding in found if finding.level == checks.IMPOSSIBLE}
+    assert impossible == {"no-live-hosts", "locked", "no-worker", "disk-space", "playbook-syntax"}
+
+
+def test_it_says_what_ansible_says(web_1: Machine, stage: Stage, ready: Settings, source: Path) -> None:
+    (source / "deploy.yml").write_text("- hosts: all\n  tasks:\n    - no_such_module: {}\n")
+    found = checks.check_stage(stage, ready, judge=judge(web_1.row.last_seen_at))
+    assert "no_such_module" in found[0].detail
+    assert "/source/" not in found[0].detail
+
+
+def test_it_minds_hosts_without_keys_in_conflict_or_quarantine(
+    web_1: Machine, web_2: Machine, stage: Stage, codes: Codes
+) -> None:
+    Host.update(host_keys=[], is_quarantined=True).where(Host.id == web_1.host_id).execute()
+    assert codes(stage) == [(checks.UNWISE, "no-host-key"), (checks.UNWISE, "quarantined")]
+    Host.update(conflict="cloned").where(Host.id == web_2.host_id).execute()
+    impossible, *unwise = codes(stage)
+    assert impossible == (checks.IMPOSSIBLE, "no-host-key")
+    assert unwise == [(checks.UNWISE, "conflict"), (checks.UNWISE, "quarantined")]
+
+
+def test_it_rejects_a_frozen_stage(web_1: Machine, stage: Stage, codes: Codes, clock: FakeClock) -> None:
+    stage.frozen_at = clock.now()
+    stage.save()
+    assert codes(stage) == [(checks.IMPOSSIBLE, "frozen")]
+
+
+@pytest.mark.parametrize(("source_kind", "url"), [("git", "/nowhere/shop.git"), ("folder", "/nowhere/")])
+def test_it_rejects_a_source_that_is_not_there(
+    web_1: Machine, stage: Stage, codes: Codes, source_kind: str, url: str
+) -> None:
+    Project.update(source=url, source_kind=source_kind).execute()
+    assert codes(Stage.get_by_id(stage.id)) == [(checks.IMPOSSIBLE, "source")]
+
+
+def test_it_rejects_a_revision_that_the_source_lacks(web_1: Machine, stage: Stage, codes: Codes) -> None:
+    assert codes(stage, revision="v9") == [(checks.IMPOSSIBLE, "source")]
+
+
+def test_it_misses_a_playbook(web_1: Machine, stage: Stage, codes: Codes) -> None:
+    stage.deploy_playbook, stage.rollback_playbook = "ship.yml", "unship.yml"
+    assert codes(stage) == [(checks.IMPOSSIBLE, "playbook-missing"), (checks.UNWISE, "playbook-missing")]
