@@ -280,11 +280,21 @@ class Run(_Table):
     idempotency_key = pw.TextField(null=True, unique=True)
     repeat_of = pw.IntegerField(null=True)
     rolls_back = pw.IntegerField(null=True)
+    repeat_mode = pw.TextField(null=True)
+    source_commit = pw.TextField(null=True)
     log_bytes = pw.BigIntegerField(default=0)
     is_log_cut = pw.BooleanField(default=False)
 
     class Meta:
         indexes = ((("stage", "status"), False),)
+
+
+class RunInventory(_Table):
+    """The inventory that a run froze, as gzipped JSON: large, and read on its own."""
+
+    run_id: int
+    run = pw.ForeignKeyField(Run, primary_key=True, on_delete="CASCADE")
+    content = pw.BlobField()
 
 
 class RunHost(_Table):
@@ -297,6 +307,8 @@ class RunHost(_Table):
     host = pw.ForeignKeyField(Host, null=True)
     name = pw.TextField()
     address = pw.TextField()
+    port = pw.IntegerField(null=True)
+    keys_sha256 = pw.TextField(null=True)
     status = pw.TextField()
     ok = pw.IntegerField(default=0)
     changed = pw.IntegerField(default=0)
@@ -347,6 +359,7 @@ TABLES: tuple[type[pw.Model], ...] = (
     Transition,
     Release,
     Run,
+    RunInventory,
     RunHost,
     RunEvent,
 )

@@ -78,6 +78,31 @@ def _cell(value: Any) -> Text:
     return Text(text, style=STATE_STYLES.get(text, ""))
 
 
+def print_variables(items: list[dict[str, Any]]) -> None:
+    """Write effective variables: each value with its source and what it beats."""
+    rows = [
+        {
+            "name": item["name"],
+            "value": shown_value(item["value"]),
+            "from": item["from"],
+            "overridden": [f"{one['from']}: {shown_value(one['value'])}" for one in item["overridden"]],
+        }
+        for item in items
+    ]
+    print_table(
+        rows, {"name": "VARIABLE", "value": "VALUE", "from": "FROM", "overridden": "OVERRIDES"}, empty="No variables."
+    )
+
+
+def shown_value(value: Any) -> str:
+    """A variable's value in one line: text as it is, a secret by its name, everything else as JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict) and list(value) == ["$secret"]:
+        return f"secret {value['$secret']}"
+    return json.dumps(value)
+
+
 def print_fields(row: dict[str, Any]) -> None:
     """Write one thing as `name: value` lines."""
     width = max(len(key) for key in row)

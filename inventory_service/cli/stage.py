@@ -10,7 +10,7 @@ import click
 
 from inventory_service.cli.arguments import given, stage_path, variables
 from inventory_service.client import Client
-from inventory_service.terminal import json_option, print_fields, print_json, print_table
+from inventory_service.terminal import json_option, print_fields, print_json, print_table, print_variables
 
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--interval-seconds", type=int, help="Seconds between heartbeats (60)."),
@@ -143,6 +143,21 @@ def playbooks(name: str, as_json: bool) -> None:
     else:
         columns = {"playbook": "PLAYBOOK", "description": "DESCRIPTION"}
         print_table(rows, columns, empty="The source has no playbooks.")
+
+
+@stage.command("variables")
+@click.argument("name", metavar="STAGE")
+@json_option
+def show_variables(name: str, as_json: bool) -> None:
+    """What a run of now would see, and where each value comes from."""
+    found = Client().get(f"{stage_path(name)}/variables")
+    if as_json:
+        print_json(found)
+        return
+    print_variables(found["items"])
+    for change in found["changed_since_release"]:
+        words = f"{change['name']} was {change['change']} since the desired release was made"
+        click.echo(f"{words}: convergence brings the release's value until the next deploy.", err=True)
 
 
 @stage.command()

@@ -18,10 +18,10 @@ from typing import Any
 
 from inventory_service import audit
 from inventory_service.adapters import processes, runner
-from inventory_service.clock import Clock, iso
+from inventory_service.clock import Clock
 from inventory_service.content import content_dir
 from inventory_service.database import database
-from inventory_service.deployments import limits, locks, outcome, releases, requests, statuses
+from inventory_service.deployments import locks, outcome, releases, requests, snapshot, statuses, targets, variables
 from inventory_service.deployments.events import EventWriter
 from inventory_service.deployments.sources import Source, find_playbook
 from inventory_service.errors import CallboardError
@@ -153,23 +153,43 @@ class _Watch:
 def _prepare(run: Run, work: Path, control: Path, *, settings: Settings, clock: Clock) -> Prepared:
     _check_space(settings)
     stage, source = run.stage, Source(run.stage.project, settings)
-    listing, chosen = _live_hosts(run, settings=settings, at=clock.now())
+    judge = liveness.judge(at=clock.now(), gone_after_seconds=settings.gone_after_seconds)
+    chosen = targets.live(run, judge=judge)
     release = _release(run, source, at=clock.now())
     revision = release.revision if release else source.resolve(run.revision or stage.default_revision)
     source.checkout(revision, work / "source")
-    if release is not None:
-        listing[rendering.own_group(stage)]["vars"] = _release_variables(run, release)
-    _freeze(run, revision, release, listing, chosen, at=clock.now())
+    own = _own_extra_vars(run, source, release, revision, work)
+    layers = _group_layers(run, release)
+    chosen.listing[rendering.own_group(stage)]["vars"] = variables.merged(layers)
+    frozen = snapshot.take(
+        run,
+        targets=chosen,
+        commit=revision,
+        release=release,
+        layers=[*layers, *variables.of_extra_vars(run, own)],
+        source=work / "source",
+        settings=settings,
+        at=clock.now(),
+    )
+    snapshot.store(run, frozen, chosen)
     call = _call(
         run,
         settings=settings,
         work=work,
         control_dir=control,
-        inventory=_write_inventory(work, listing),
-        chosen=chosen,
-        extra_vars=_extra_vars(run, source, release, revision, work),
+        inventory=_write_inventory(work, chosen.listing),
+        chosen=chosen.chosen,
+        extra_vars={**run.extra_vars, **own},
     )
-    return Prepared(call, tuple(chosen), release)
+    return Prepared(call, chosen.chosen, release)
+
+
+def _group_layers(run: Run, release: Release | None) -> list[variables.Layer]:
+    """A release made before this run brings the variables with which it was made."""
+    if release is None:
+        return variables.of_group(run.stage, hosts.desired_release(run.stage))
+    named = {"number": release.number, "revision": release.revision}
+    return variables.of_group(run.stage, named, release=None if run.release_number is None else release)
 
 
 def _check_space(settings: Settings) -> None:
@@ -195,45 +215,6 @@ def _release(run: Run, source: Source, *, at: dt.datetime) -> Release | None:
     return release
 
 
-def _live_hosts(run: Run, *, settings: Settings, at: dt.datetime) -> tuple[dict[str, Any], list[Host]]:
-    """The inventory of this moment, and those of its hosts that the run is for. Raises CallboardError for none."""
-    listing = rendering.render(run.stage, judge=liveness.judge(at=at, gone_after_seconds=settings.gone_after_seconds))
-    names = set(limits.resolve(listing, limit=run.limit, exclude=run.exclude))
-    chosen = [host for host in hosts.list_hosts(run.stage) if host.name in names]
-    if not chosen:
-        raise CallboardError(f"No hosts matched: {stage_name(run.stage)} has no live host for this run.")
-    return listing, chosen
-
-
-def _release_variables(run: Run, release: Release) -> dict[str, Any]:
-    """A release brings the variables with which it was made."""
-    own = rendering.server_variables(run.stage, {"number": release.number, "revision": release.revision})
-    return {**release.variables, **own}
-
-
-def _freeze(
-    run: Run,
-    revision: str,
-    release: Release | None,
-    listing: dict[str, Any],
-    chosen: list[Host],
-    *,
-    at: dt.datetime,
-) -> None:
-    snapshot = {
-        "at": iso(at),
-        "commit": revision,
-        "release": release.number if release else None,
-        "inventory": listing,
-        "hosts": [host.name for host in chosen],
-        "versions": runner.versions(),
-    }
-    with database.atomic():
-        Run.update(snapshot=snapshot).where(Run.id == run.id).execute()
-        for host in chosen:
-            RunHost.create(run=run, host=host, name=host.name, address=host.address, status=outcome.PENDING)
-
-
 def _call(
     run: Run,
     *,
@@ -241,7 +222,7 @@ def _call(
     work: Path,
     control_dir: Path,
     inventory: Path,
-    chosen: list[Host],
+    chosen: tuple[Host, ...],
     extra_vars: dict[str, Any],
 ) -> runner.PlaybookCall:
     shipped = _SHIPPED if run.kind in statuses.RELEASE_KINDS else ()
@@ -250,7 +231,7 @@ def _call(
         project_dir=work / "source",
         playbook=find_playbook(work / "source", run.playbook, shipped=shipped),
         inventory=inventory,
-        known_hosts=_write(work / "known_hosts", known_hosts.render(chosen)),
+        known_hosts=_write(work / "known_hosts", known_hosts.render(list(chosen))),
         control_dir=control_dir,
         ssh_key=settings.ssh_key_path,
         content_dir=content_dir(),
@@ -278,19 +259,20 @@ def _write(path: Path, text: str) -> Path:
     return path
 
 
-def _extra_vars(run: Run, source: Source, release: Release | None, revision: str, work: Path) -> dict[str, Any]:
+def _own_extra_vars(run: Run, source: Source, release: Release | None, revision: str, work: Path) -> dict[str, Any]:
+    """The service's own extra vars; nobody's others override them."""
     own: dict[str, Any] = {
         "callboard_run": run.id,
         "callboard_kind": run.kind,
         "callboard_stage": stage_name(run.stage),
         "callboard_project": run.stage.project.name,
     }
-    if release is not None:
-        archive = work / "release.tar.gz"
-        source.archive(revision, archive)
-        own |= {"callboard_release": release.number, "callboard_revision": release.revision}
-        own |= {"release_archive": str(archive)}
-    return {**run.extra_vars, **own}
+    if release is None:
+        return own
+    archive = work / "release.tar.gz"
+    source.archive(revision, archive)
+    named = {"callboard_release": release.number, "callboard_revision": release.revision}
+    return {**own, **named, "release_archive": str(archive)}
 
 
 def _finish(
@@ -315,8 +297,8 @@ def _finish(
 
 
 def record_hosts(run_id: int, counts: dict[str, outcome.HostCount]) -> None:
-    """Write each host's counters and status; hosts that no task reached become `untouched`."""
-    for row in RunHost.select().where(RunHost.run == run_id):
+    """Write each host's counters and status; hosts that no task reached become `untouched`, missing ones stay so."""
+    for row in RunHost.select().where((RunHost.run == run_id) & RunHost.status.not_in(outcome.MISSING)):
         count = counts.get(row.name, outcome.HostCount())
         fields = {**dataclasses.asdict(count), "status": count.status}
         RunHost.update(**fields).where(RunHost.id == row.id).execute()

@@ -9,6 +9,8 @@ from inventory_service.deployments import statuses
 
 OK, CHANGED, FAILED, UNREACHABLE, UNTOUCHED = "ok", "changed", "failed", "unreachable", "untouched"
 PENDING = "pending"
+GONE, STALE = "gone", "stale"  # hosts that a repeated run was to work on and that are not there
+MISSING = (GONE, STALE)
 _COUNTERS = {
     "ok": "ok",
     "changed": "changed",

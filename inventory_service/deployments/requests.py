@@ -19,6 +19,7 @@ from inventory_service.registry.stages import stage_name
 WAIT, REFUSE = "wait", "refuse"
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}")
 _LARGEST_EXTRA_VARS = 65536
+_WITHOUT_SNAPSHOT = tuple(field for field in Run._meta.sorted_fields if field is not Run.snapshot)  # noqa: SLF001 - peewee's own way
 _OWN_VARIABLES = re.compile(r"ansible_|callboard_")
 
 
@@ -204,8 +205,11 @@ def list_runs(
     before: int | None = None,
     limit: int = 50,
 ) -> list[Run]:
-    """Runs, newest first. `before` is a run's number: only older ones, for paging. `projects` None means all."""
-    query = Run.select(Run, Stage, Project).join(Stage).join(Project)
+    """Runs, newest first, without their snapshots, which may be large.
+
+    `before` is a run's number: only older ones, for paging. `projects` None means all.
+    """
+    query = Run.select(*_WITHOUT_SNAPSHOT, Stage, Project).join(Stage).join(Project)
     tests: list[Any] = []
     tests += [Run.stage == stage] if stage is not None else []
     tests += [Run.status == status] if status else []

@@ -181,7 +181,7 @@ def run(row: Run) -> dict[str, Any]:
         "status": row.status,
         "playbook": row.playbook,
         "revision": row.revision,
-        "commit": (row.snapshot or {}).get("commit"),
+        "commit": row.source_commit,
         "release": row.release_number,
         "limit": row.limit,
         "exclude": row.exclude,
@@ -212,7 +212,7 @@ def run_host(row: RunHost) -> dict[str, Any]:
     """What a run did on one host."""
     counters = ("ok", "changed", "failed", "unreachable", "skipped", "rescued", "ignored")
     counts = {name: getattr(row, name) for name in counters}
-    return {"host": row.name, "address": row.address, "status": row.status, **counts}
+    return {"host": row.name, "address": row.address, "status": row.status, **counts, "message": row.message}
 
 
 def event(row: RunEvent) -> dict[str, Any]:

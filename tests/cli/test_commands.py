@@ -77,6 +77,14 @@ def test_it_changes_and_locks_a_stage(call: Call, shop: str) -> None:
     assert call("stage", "unlock", shop).exit_code == 0
 
 
+def test_it_shows_where_a_stages_variables_come_from(call: Call, shop: str) -> None:
+    assert call("stage", "set", shop, "-e", '{"colour": "blue", "key": {"$secret": "api"}}').exit_code == 0
+    shown = [" ".join(line.split()) for line in call("stage", "variables", shop).stdout.splitlines()]
+    assert {"colour blue stage project: red", "key secret api stage"} <= set(shown)
+    items = {item["name"]: item for item in read(call("stage", "variables", shop, "--json"))["items"]}
+    assert items["colour"]["overridden"] == [{"from": "project", "value": "red"}]
+
+
 def test_it_makes_lists_and_revokes_join_tokens(call: Call, shop: str) -> None:
     made = read(call("join-token", "add", shop, "--group", "web", "--maximum-uses", "3", "--json"))
     assert made["token"] in call("join-token", "add", shop).stdout or made["token"].startswith("cbj_")

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from inventory_service.deployments import releases, requests
+from inventory_service.deployments import execution, releases, requests
 from inventory_service.deployments.requests import RunRequest
 from inventory_service.models import Release, Run, Stage
 from inventory_service.registry import stages
+from inventory_service.settings import Settings
 from tests.support import ADA, FakeClock
 
 
@@ -36,3 +37,16 @@ def release(clock: FakeClock) -> Callable[..., Release]:
         return row
 
     return make
+
+
+@pytest.fixture
+def execute(settings: Settings, clock: FakeClock) -> Callable[..., Run]:
+    """Claim and execute a run here; only for runs that end before Ansible is started."""
+
+    def carry(run: Run, settings: Settings = settings) -> Run:
+        claimed = execution.claim(run.id, at=clock.now())
+        assert claimed is not None
+        execution.execute(claimed, settings=settings, clock=clock)
+        return requests.get(run.id)
+
+    return carry

@@ -8,27 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from inventory_service.deployments import execution, locks, releases, requests
+from inventory_service.deployments import execution, locks, releases
 from inventory_service.deployments.outcome import Ending, HostCount
-from inventory_service.models import AuditEntry, Project, Release, Run, RunHost, Stage
-from inventory_service.registry import hosts, stages
+from inventory_service.models import AuditEntry, Release, Run, RunHost, Stage
+from inventory_service.registry import stages
 from inventory_service.settings import Settings
 from tests.support import FakeClock, Machine
 
 Queue = Callable[..., Run]
-
-
-@pytest.fixture
-def execute(settings: Settings, clock: FakeClock) -> Callable[..., Run]:
-    """Claim and execute a run here; only for runs that end before Ansible is started."""
-
-    def carry(run: Run, settings: Settings = settings) -> Run:
-        claimed = execution.claim(run.id, at=clock.now())
-        assert claimed is not None
-        execution.execute(claimed, settings=settings, clock=clock)
-        return requests.get(run.id)
-
-    return carry
 
 
 def test_it_fails_a_run_for_nobody(stage: Stage, queue: Queue, execute: Callable[..., Run], settings: Settings) -> None:
@@ -91,18 +78,6 @@ def test_it_leaves_nothing_of_its_work_behind(
 ) -> None:
     run = execute(queue(web_1.stage, "playbook", playbook="other.yml"))
     assert [path.name for path in settings.run_dir(run.id).iterdir()] == ["log"]
-
-
-def test_it_freezes_what_a_run_depends_on(
-    web_1: Machine, queue: Queue, execute: Callable[..., Run], clock: FakeClock
-) -> None:
-    run = execute(queue(web_1.stage, "playbook", playbook="other.yml"))
-    assert len(run.snapshot["commit"]) == 40
-    assert run.snapshot["hosts"] == ["web-1"]
-    assert set(run.snapshot["versions"]) >= {"ansible_core", "ansible_runner", "python"}
-    hosts.goodbye(web_1.row, at=clock.now())
-    assert requests.get(run.id).snapshot["inventory"]["stage_shop_production"]["hosts"] == ["web-1"]
-    assert [row.name for row in RunHost.select()] == ["web-1"]
 
 
 # what a result does
@@ -177,20 +152,3 @@ def test_it_holds_hosts_that_a_part_of_a_deploy_reached(
 def test_it_marks_hosts_that_no_task_reached(finish: Callable[..., Stage]) -> None:
     finish("failed", counts={"web-1": HostCount(failed=1)})
     assert [row.status for row in RunHost.select().order_by(RunHost.name)] == ["failed", "untouched"]
-
-
-def test_it_brings_a_release_with_the_variables_that_it_was_made_with(
-    stage: Stage, queue: Queue, clock: FakeClock
-) -> None:
-    row = Release.create(
-        stage=stage,
-        number=1,
-        revision="a" * 40,
-        revision_name="main",
-        variables={"colour": "red", "callboard_release": 99},
-        created_by="ada",
-        created_at=clock.now(),
-    )
-    Project.update(variables={"colour": "blue"}).execute()
-    variables = execution._release_variables(queue(stage), row)
-    assert (variables["colour"], variables["callboard_release"]) == ("red", 1)

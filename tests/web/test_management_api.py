@@ -175,3 +175,17 @@ def test_it_clears_a_stages_login(admin: Caller, stage: Stage) -> None:
     admin.patch(STAGE, {"ansible_user": "deploy"})
     assert get_stage("shop", "production").ansible_user == "deploy"
     assert admin.patch(STAGE, {"ansible_user": ""}).status_code == 200
+
+
+def test_it_shows_a_stages_effective_variables(admin: Caller, stage: Stage) -> None:
+    admin.patch("/api/v1/projects/shop", {"variables": {"colour": "blue"}})
+    admin.patch("/api/v1/stages/shop/production", {"variables": {"colour": "red"}})
+    shown = admin.get("/api/v1/stages/shop/production/variables").json
+    found = {item["name"]: item for item in shown["items"]}
+    assert found["colour"] == {
+        "name": "colour",
+        "value": "red",
+        "from": "stage",
+        "overridden": [{"from": "project", "value": "blue"}],
+    }
+    assert (shown["changed_since_release"], found["callboard_project"]["from"]) == ([], "server")

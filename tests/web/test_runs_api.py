@@ -92,7 +92,7 @@ def test_it_finds_runs(viewer: Caller, run: Run, query: str, count: int) -> None
 
 def test_it_shows_a_run_with_its_hosts(viewer: Caller, run: Run) -> None:
     RunHost.create(run=run, name="web-1", address="10.0.0.1", status="changed", ok=3, changed=1)
-    Run.update(snapshot={"commit": "a" * 40, "inventory": {"big": 1}}).execute()
+    Run.update(snapshot={"commit": "a" * 40, "inventory": {"big": 1}}, source_commit="a" * 40).execute()
     shown = viewer.get(f"/api/v1/runs/{run.id}").json
     assert (shown["commit"], shown["snapshot"]) == ("a" * 40, {"commit": "a" * 40})
     assert (shown["hosts"][0]["host"], shown["hosts"][0]["status"], shown["hosts"][0]["ok"]) == ("web-1", "changed", 3)
@@ -172,3 +172,13 @@ def test_it_only_ends_where_everything_was_seen(viewer: Caller, ended: Run, seen
 def test_it_begins_anew_for_an_odd_last_event(viewer: Caller, ended: Run, seen: str) -> None:
     answer = viewer.get(f"/api/v1/runs/{ended.id}/log?follow=1", headers={**SSE, "Last-Event-ID": seen.encode()})
     assert '"one\\n' in answer.text
+
+
+def test_it_shows_a_runs_variables_with_their_sources(viewer: Caller, run: Run) -> None:
+    url = f"/api/v1/runs/{run.id}/variables"
+    assert viewer.get(url).status_code == 404
+    layers = [{"from": "project", "values": {"a": 1}}, {"from": "run", "values": {"a": {"$secret": "key"}}}]
+    Run.update(snapshot={"format": 1, "variables": layers}).execute()
+    assert viewer.get(url).json["items"] == [
+        {"name": "a", "value": {"$secret": "key"}, "from": "run", "overridden": [{"from": "project", "value": 1}]}
+    ]

@@ -11,8 +11,8 @@ from flask import Response, request
 from pydantic import AwareDatetime, BaseModel, Field
 
 from inventory_service.accounts.roles import VIEWER
-from inventory_service.deployments import requests
-from inventory_service.errors import InvalidError, NotFoundError
+from inventory_service.deployments import requests, snapshot
+from inventory_service.errors import InvalidError
 from inventory_service.registry import hosts, known_hosts, liveness
 from inventory_service.registry import inventory as rendering
 from inventory_service.web import auth, context
@@ -80,7 +80,4 @@ def get_known_hosts(path: StagePath) -> Response:
 @auth.access(VIEWER)
 def get_run_inventory(path: RunPath) -> Response:
     """404 until the run has started."""
-    run = auth.reach_run(requests.get(path.run))
-    if run.snapshot is None:
-        raise NotFoundError(f"Run {run.id} has not frozen an inventory; it is {run.status}.")
-    return _answer(run.snapshot["inventory"])
+    return _answer(snapshot.inventory(auth.reach_run(requests.get(path.run))))

@@ -9,7 +9,7 @@ from flask import Response, request
 from pydantic import BaseModel, Field
 
 from inventory_service.accounts.roles import OPERATOR, VIEWER
-from inventory_service.deployments import history, requests, statuses
+from inventory_service.deployments import history, requests, snapshot, statuses, variables
 from inventory_service.errors import InvalidError
 from inventory_service.models import Run
 from inventory_service.web import auth, context, log_stream, present
@@ -120,10 +120,10 @@ def list_runs(query: RunQuery) -> dict[str, Any]:
 def get_run(path: RunPath) -> dict[str, Any]:
     """The snapshot lacks the inventory, which has its own route."""
     row = _run(path)
-    snapshot = {key: value for key, value in (row.snapshot or {}).items() if key != "inventory"}
+    frozen = {key: value for key, value in (row.snapshot or {}).items() if key != "inventory"}
     return {
         **present.run(row),
-        "snapshot": snapshot or None,
+        "snapshot": frozen or None,
         "hosts": [present.run_host(item) for item in history.hosts_of_run(row)],
         "log_bytes": row.log_bytes,
         "log_cut": row.is_log_cut,
@@ -132,6 +132,17 @@ def get_run(path: RunPath) -> dict[str, Any]:
 
 def _run(path: RunPath) -> Run:
     return auth.reach_run(requests.get(path.run))
+
+
+@api.get("/runs/<int:run>/variables", summary="A run's effective variables")
+@auth.access(VIEWER)
+def get_run_variables(path: RunPath) -> dict[str, Any]:
+    """Each with where it came from (project, stage, release, run, server) and what it overrides.
+
+    404 until the run has started. Secrets are named, never shown.
+    """
+    row = _run(path)
+    return {"run": row.id, "items": [variables.to_json(one) for one in snapshot.effective_variables(row)], "next": None}
 
 
 @api.get("/runs/<int:run>/events", summary="A run's events")

@@ -9,9 +9,10 @@ from flask import Response
 from pydantic import BaseModel, Field
 
 from inventory_service.accounts.roles import ADMIN, OPERATOR, VIEWER
-from inventory_service.deployments import checks, locks, playbooks, releases
+from inventory_service.deployments import checks, locks, playbooks, releases, variables
 from inventory_service.models import JoinToken
 from inventory_service.registry import join_tokens, stages, sweep
+from inventory_service.registry.stages import stage_name
 from inventory_service.web import auth, context, present
 from inventory_service.web.api.common import (
     Moment,
@@ -181,6 +182,22 @@ def list_releases(path: StagePath) -> dict[str, Any]:
     """The newest fifty."""
     stage = auth.reach_stage(path.project, path.stage)
     return {"items": [present.release(row) for row in releases.list_releases(stage)], "next": None}
+
+
+@api.get("/stages/<project>/<stage>/variables", summary="A stage's effective variables")
+@auth.access(VIEWER)
+def list_variables(path: StagePath) -> dict[str, Any]:
+    """What a run of now would see: each with where it comes from and what it overrides.
+
+    `changed_since_release`: what convergence and rollbacks to the desired release still see otherwise.
+    """
+    stage = auth.reach_stage(path.project, path.stage)
+    return {
+        "stage": stage_name(stage),
+        "items": [variables.to_json(one) for one in variables.effective(variables.of_stage(stage))],
+        "changed_since_release": [one.to_json() for one in variables.changed_since_release(stage)],
+        "next": None,
+    }
 
 
 @api.get("/stages/<project>/<stage>/playbooks", summary="What the stage's source offers")
