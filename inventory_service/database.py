@@ -10,7 +10,7 @@ import contextlib
 import datetime as dt
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,29 @@ class UtcDateTimeField(peewee.BigIntegerField):
 
     def python_value(self, value: Any) -> dt.datetime | None:
         """Microseconds back to an aware datetime."""
-        return None if value is None else _EPOCH + value * _MICROSECOND
+        moment: dt.datetime | None = from_microseconds(value)
+        return moment
+
+
+def from_microseconds(stored: int | None) -> Any:
+    """A moment as UtcDateTimeField stored it, back as an aware datetime; None stays None."""
+    return None if stored is None else _EPOCH + stored * _MICROSECOND
+
+
+def fetch(sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """The rows of written-out SQL, with ? for its parameters, on either database; values as they are stored.
+
+    For the few questions that are asked a thousand times a second: peewee builds a query in 0.3 ms.
+    """
+    rows: list[tuple[Any, ...]] = database.execute_sql(sql.replace("?", str(database.param)), parameters).fetchall()
+    return rows
+
+
+def execute_many(sql: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Written-out SQL for each row of parameters. Raises peewee's errors, as queries do."""
+    if rows:
+        with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+            database.connection().cursor().executemany(sql.replace("?", str(database.param)), rows)
 
 
 def open_database(url: str) -> peewee.Database:

@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from inventory_service import audit, credentials
 from inventory_service.database import database
@@ -19,6 +19,21 @@ from inventory_service.registry.sweep import record_due
 PREFIX = "cbh_"
 SAME_ADDRESS = "the same address as the live host"
 REFUSED = "This host token does not hold. Enrol the host again with a join token of its stage."
+
+
+class Addressed(Protocol):
+    """A machine at an address; a row of Host is one."""
+
+    id: str
+    address: str
+    port: int
+
+
+class Holder(Protocol):
+    """Who has a secret; a row of Host is one."""
+
+    secret_sha256: str | None
+    previous_secret_sha256: str | None
 
 
 def find_present(stage: Stage, name: str) -> Host | None:
@@ -50,7 +65,7 @@ def authenticate(token: str) -> Host:
     return row
 
 
-def is_held(host: Host, secret: str) -> bool:
+def is_held(host: Holder, secret: str) -> bool:
     """Whether this is the host's secret, or the one before it that a rotation replaced."""
     return credentials.matches(secret, host.secret_sha256) or credentials.matches(secret, host.previous_secret_sha256)
 
@@ -89,7 +104,7 @@ def renew(host: Host, *, judge: liveness.Judge, reason: str) -> None:
 
 
 def address_conflict(
-    host: Host, stage: Stage, *, judge: liveness.Judge, known: Mapping[str, Host] | None = None
+    host: Addressed, stage: liveness.Terms, *, judge: liveness.Judge, known: Mapping[str, liveness.Lease] | None = None
 ) -> str | None:
     """Who else is live at this host's address and port, in words; None when nobody is.
 
@@ -97,7 +112,9 @@ def address_conflict(
     that have run out are recorded as such, so that no grace brings them back beside this host. `known`: rows by id
     that the caller has changed and not written yet.
     """
-    others = [known.get(other.id, other) if known else other for other in _others_at(host, stage)]
+    others: list[liveness.Lease] = list(_others_at(host, stage))
+    if known is not None:
+        others = [known.get(other.id, other) for other in others]
     held = next((other for other in others if judge.is_listed(other, stage)), None)
     if held is None:
         for other in others:
@@ -105,12 +122,12 @@ def address_conflict(
     return None if held is None else _same_address(host, held)
 
 
-def _others_at(host: Host, stage: Stage) -> list[Host]:
-    same = (Host.address == host.address) & (Host.port == host.port) & (Host.stage == stage) & Host.gone_at.is_null()
+def _others_at(host: Addressed, stage: liveness.Terms) -> list[Host]:
+    same = (Host.address == host.address) & (Host.port == host.port) & (Host.stage == stage.id) & Host.gone_at.is_null()
     return list(Host.select().where(same & (Host.id != host.id)))
 
 
-def _same_address(host: Host, other: Host) -> str:
+def _same_address(host: Addressed, other: liveness.Lease) -> str:
     return f"{SAME_ADDRESS} {other.name!r}: {host.address} port {host.port}"
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from typing import Any
+from typing import Any, Protocol
 
-from inventory_service.database import database
+from inventory_service.database import database, fetch
 from inventory_service.models import Host, ServiceState, Stage
 
 PENDING, LIVE, LATE, STALE, GONE = "pending", "live", "late", "stale", "gone"
@@ -23,6 +23,28 @@ FREEZE_KEY = "freeze"
 _LONG_AGO = 946_684_800.0  # the year 2000, when no grace was ever given
 
 
+class Lease(Protocol):
+    """What of a host decides its state; a row of Host is one."""
+
+    id: str
+    stage_id: int
+    name: str
+    last_seen_at: dt.datetime
+    recorded_state: str
+    gone_at: dt.datetime | None
+    conflict: str | None
+
+
+class Terms(Protocol):
+    """What of a stage decides its hosts' states; a row of Stage is one."""
+
+    id: int
+    interval_seconds: int
+    ttl_seconds: int
+    grace_from: dt.datetime | None
+    frozen_at: dt.datetime | None
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Judge:
     """Everything besides host and stage themselves that a host's state depends on, taken at one moment."""
@@ -32,28 +54,27 @@ class Judge:
     gone_after: dt.timedelta
     frozen_at: dt.datetime | None = None
 
-    def silent_since(self, host: Host, stage: Stage) -> dt.datetime:
+    def silent_since(self, host: Lease, stage: Terms) -> dt.datetime:
         """The moment from which this host's silence counts."""
-        last_seen_at: dt.datetime = host.last_seen_at
-        return max(last_seen_at, self.heard_from(stage))
+        return max(host.last_seen_at, self.heard_from(stage))
 
-    def heard_from(self, stage: Stage) -> dt.datetime:
+    def heard_from(self, stage: Terms) -> dt.datetime:
         """The moment from which the service could hear this stage's hosts without interruption."""
         return self.grace_from if stage.grace_from is None else max(self.grace_from, stage.grace_from)
 
-    def stale_at(self, host: Host, stage: Stage) -> dt.datetime:
+    def stale_at(self, host: Lease, stage: Terms) -> dt.datetime:
         """When the lease runs out unless a heartbeat comes."""
         return self.silent_since(host, stage) + dt.timedelta(seconds=stage.ttl_seconds)
 
-    def gone_at(self, host: Host, stage: Stage) -> dt.datetime:
+    def gone_at(self, host: Lease, stage: Terms) -> dt.datetime:
         """When a silent host is given up for good."""
         return self.silent_since(host, stage) + self.gone_after
 
-    def is_frozen(self, stage: Stage) -> bool:
+    def is_frozen(self, stage: Terms) -> bool:
         """Whether expiry has stopped for this stage, by its own freeze or by the one for all."""
         return self.frozen_at is not None or stage.frozen_at is not None
 
-    def state(self, host: Host, stage: Stage) -> str:
+    def state(self, host: Lease, stage: Terms) -> str:
         """One of STATES."""
         if host.gone_at is not None:
             return GONE
@@ -65,31 +86,36 @@ class Judge:
             return LATE
         return self._state_by_age(host, stage)
 
-    def _state_by_age(self, host: Host, stage: Stage) -> str:
-        if self.at >= self.gone_at(host, stage):
+    def _state_by_age(self, host: Lease, stage: Terms) -> str:
+        silence = self.at - self.silent_since(host, stage)
+        if silence >= self.gone_after:
             return GONE
-        if self.at >= self.stale_at(host, stage):
+        if silence.total_seconds() >= stage.ttl_seconds:
             return STALE
-        return LATE if self.at > self.silent_since(host, stage) + late_after(stage) else LIVE
+        return LATE if silence > late_after(stage) else LIVE
 
-    def is_suspect(self, host: Host, stage: Stage) -> bool:
+    def is_suspect(self, host: Lease, stage: Terms) -> bool:
         """Whether only the freeze keeps the host listed: its lease ran out after the freeze began."""
         began = [moment for moment in (self.frozen_at, stage.frozen_at) if moment is not None]
         return bool(began) and min(began) <= self.stale_at(host, stage) <= self.at
 
-    def is_listed(self, host: Host, stage: Stage) -> bool:
+    def is_listed(self, host: Lease, stage: Terms) -> bool:
         """Whether the host belongs into an inventory of live hosts."""
         return host.conflict is None and self.state(host, stage) in LISTED
 
 
-def late_after(stage: Stage) -> dt.timedelta:
+def late_after(stage: Terms) -> dt.timedelta:
     """Silence after which a host is late: half an interval beyond the heartbeat that was due."""
     return dt.timedelta(seconds=stage.interval_seconds * _LATE_AFTER_INTERVALS)
 
 
 def judge(*, at: dt.datetime, gone_after_seconds: float) -> Judge:
     """Make a Judge for this moment."""
-    known = {row.key: row.value for row in ServiceState.select().where(ServiceState.key.in_((_GRACE_KEY, FREEZE_KEY)))}
+    rows = fetch("SELECT key, value FROM service_state WHERE key IN (?, ?)", (_GRACE_KEY, FREEZE_KEY))
+    known = {
+        key: ServiceState.value.python_value(value)  # type: ignore[no-untyped-call]
+        for key, value in rows
+    }
     frozen_at = (known.get(FREEZE_KEY) or {}).get("frozen_at")
     return Judge(
         at=at,

@@ -30,7 +30,7 @@ def _sweep_stage(stage: Stage, *, judge: liveness.Judge) -> int:
     return sum(record_due(host, stage, judge=judge) for host in suspects)
 
 
-def record_due(host: Host, stage: Stage, *, judge: liveness.Judge) -> int:
+def record_due(host: liveness.Lease, stage: liveness.Terms, *, judge: liveness.Judge) -> int:
     """Record that this host's lease has run out, if so; `host` then says it too. Returns how many transitions."""
     state = judge.state(host, stage)
     if state == host.recorded_state or state not in (liveness.STALE, liveness.GONE):
@@ -41,7 +41,7 @@ def record_due(host: Host, stage: Stage, *, judge: liveness.Judge) -> int:
     return count
 
 
-def expire(host: Host, state: str, *, at: dt.datetime, reason: str) -> int:
+def expire(host: liveness.Lease, state: str, *, at: dt.datetime, reason: str) -> int:
     """Record that the host became stale or gone at that moment; 0 when a heartbeat or another sweep was first."""
     fields: dict[str, object] = {"recorded_state": state}
     fields |= {"expired_at": at} if state == liveness.STALE and reason == _SILENT else {}

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 
-from inventory_service.models import Host, Stage, Transition
+from inventory_service.models import Stage, Transition
 from inventory_service.registry import liveness
 
 
-def record(host: Host, to_state: str, reason: str, *, at: dt.datetime, from_state: str | None) -> None:
+def record(host: liveness.Lease, to_state: str, reason: str, *, at: dt.datetime, from_state: str | None) -> None:
     """Write the transition and raise the stage's generation, inside the caller's transaction."""
     Transition.create(host=host.id, stage=host.stage_id, at=at, from_state=from_state, to_state=to_state, reason=reason)
     Stage.update(generation=Stage.generation + 1).where(Stage.id == host.stage_id).execute()
 
 
-def record_renewal(host: Host, stage: Stage, *, judge: liveness.Judge, reason: str) -> bool:
+def record_renewal(host: liveness.Lease, stage: liveness.Terms, *, judge: liveness.Judge, reason: str) -> bool:
     """Write what follows for a host that is heard again, before its row is changed; True when it was not live.
 
     A lease that ran out before any sweep saw it leaves its transition too, at the moment when it ran out.

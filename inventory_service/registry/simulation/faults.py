@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from inventory_service.models import Host
+from inventory_service.registry import liveness
 from inventory_service.registry.simulation.machines import BEAT, Machine, Message
 from inventory_service.registry.simulation.world import World
 
@@ -69,7 +69,7 @@ class Chaos:
         """The fault of that name. A service that is broken already is not broken once more in the same part."""
         getattr(self, f"_{name}")(seconds)
 
-    def come_back(self, host: Host) -> None:
+    def come_back(self, host: liveness.Lease) -> None:
         """A heartbeat that arrives after a sweep has read this host, and before it writes it."""
         world = self.world
         machine = world.truth.leases[host.id].machine

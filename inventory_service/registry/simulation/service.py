@@ -13,7 +13,6 @@ import peewee
 
 from inventory_service.database import database
 from inventory_service.errors import CallboardError
-from inventory_service.models import Host, Stage
 from inventory_service.registry import enrolment, heartbeats, hosts, liveness, watch
 from inventory_service.registry.heartbeats import Heartbeat
 from inventory_service.registry.simulation.clock import VirtualClock
@@ -37,9 +36,9 @@ class Timing:
 class RacingJudge(liveness.Judge):
     """Lets something happen after a sweep has read a host and before it writes it."""
 
-    between: Callable[[Host], None] = print
+    between: Callable[[liveness.Lease], None] = print
 
-    def state(self, host: Host, stage: Stage) -> str:
+    def state(self, host: liveness.Lease, stage: liveness.Terms) -> str:
         """One of STATES, of the row as it was read."""
         self.between(host)
         return liveness.Judge.state(self, host, stage)
@@ -54,7 +53,7 @@ class Service:
         self.sweeps_at_once = 1
         self.claimed_at, self.has_swept = 0.0, False
         self.join_tokens: dict[int, str] = {}
-        self.race: Callable[[Host], None] | None = None
+        self.race: Callable[[liveness.Lease], None] | None = None
         self._locker = sqlite3.connect(file, isolation_level=None)
         self._canary = ""
         database.pragma("busy_timeout", 0, permanent=True)
@@ -137,7 +136,7 @@ class Service:
         sweep(judge=judge)
         self.has_swept = True
 
-    def _between(self, host: Host) -> None:
+    def _between(self, host: liveness.Lease) -> None:
         race, self.race = self.race, None  # what happens in between does not race again
         try:
             if race is not None:
