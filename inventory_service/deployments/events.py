@@ -17,6 +17,7 @@ import peewee as pw
 
 from inventory_service.clock import Clock, parse_iso
 from inventory_service.database import database
+from inventory_service.deployments import host_keys
 from inventory_service.deployments.outcome import HostCount, from_stats
 from inventory_service.models import Run, RunEvent
 
@@ -130,7 +131,7 @@ class EventWriter:
         """Keep per-host counters of our own: Ansible's final ones are missing when it is stopped."""
         data = event.get("event_data") or {}
         if event["event"] == "playbook_on_stats":
-            self.counts, self._has_stats = from_stats(data), True
+            self.counts, self._has_stats = _with_messages(from_stats(data), self.counts), True
             return
         host, status = data.get("host"), _STATUS.get(event["event"])
         if event["event"] == "runner_on_start" and host:
@@ -138,7 +139,10 @@ class EventWriter:
         if status is None or host is None or self._has_stats:
             return
         self.in_flight.discard(host)
-        _add(self.counts.setdefault(host, HostCount()), status, data)
+        count = self.counts.setdefault(host, HostCount())
+        _add(count, status, data)
+        if host_keys.is_mismatch(event):
+            count.message = host_keys.words(host)
 
     def _store(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Write the rows; returns those that are still to be written, when the database did not answer."""
@@ -151,6 +155,13 @@ class EventWriter:
             log.exception("%s events of run %s could not be stored yet", len(rows), self._run_id)
             return rows
         return []
+
+
+def _with_messages(stats: dict[str, HostCount], seen: dict[str, HostCount]) -> dict[str, HostCount]:
+    """Ansible's final counters, with what was noted on the way."""
+    for name, count in stats.items():
+        count.message = seen[name].message if name in seen else None
+    return stats
 
 
 def _add(count: HostCount, status: str, data: dict[str, Any]) -> None:

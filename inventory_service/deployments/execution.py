@@ -302,6 +302,8 @@ def record_hosts(run_id: int, counts: dict[str, outcome.HostCount]) -> None:
         count = counts.get(row.name, outcome.HostCount())
         fields = {**dataclasses.asdict(count), "status": count.status}
         RunHost.update(**fields).where(RunHost.id == row.id).execute()
+        if count.message is not None and row.host_id is not None:
+            hosts.note_host_key(row.host_id, f"run {run_id} met a machine without a host key of record")
 
 
 def _record_release(

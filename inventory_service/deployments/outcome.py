@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from inventory_service.deployments import statuses
+from inventory_service.deployments import host_keys, statuses
 
 OK, CHANGED, FAILED, UNREACHABLE, UNTOUCHED = "ok", "changed", "failed", "unreachable", "untouched"
 PENDING = "pending"
@@ -25,7 +25,7 @@ TIMEOUT_CODE = 254
 
 @dataclasses.dataclass(slots=True)
 class HostCount:
-    """Ansible's counters for one host."""
+    """Ansible's counters for one host. `message` is what somebody has to know about it, None mostly."""
 
     ok: int = 0
     changed: int = 0
@@ -34,6 +34,7 @@ class HostCount:
     skipped: int = 0
     rescued: int = 0
     ignored: int = 0
+    message: str | None = None
 
     @property
     def status(self) -> str:
@@ -78,12 +79,20 @@ def judge_run(
     if is_timeout:
         return Ending(statuses.TIMEOUT, "Stopped: the run took longer than its time allows.")
     if bad:
-        return Ending(statuses.FAILED, f"{len(bad)} of {len(expected)} hosts failed: {_some(bad)}.")
+        return Ending(
+            statuses.FAILED, f"{len(bad)} of {len(expected)} hosts failed: {_some(bad)}." + _keys(bad, counts)
+        )
     if return_code != 0:
         return Ending(statuses.FAILED, f"ansible-playbook ended with code {return_code}; the log says why.")
     if not touched:
         return Ending(statuses.FAILED, "No hosts matched: the playbook's plays touched none of the run's hosts.")
     return Ending(statuses.SUCCESSFUL)
+
+
+def _keys(bad: list[str], counts: Mapping[str, HostCount]) -> str:
+    """The hosts with another host key by name, after a space; nothing when there are none."""
+    found = [name for name in bad if counts[name].message]
+    return f" {host_keys.words(_some(found))}" if found else ""
 
 
 def _some(names: list[str], most: int = 5) -> str:

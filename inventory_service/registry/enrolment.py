@@ -167,6 +167,7 @@ def _is_same_machine(present: Host, fields: dict[str, Any]) -> bool:
 def _readmit(present: Host, fields: dict[str, Any], *, judge: liveness.Judge) -> tuple[Host, str]:
     minted = credentials.mint(hosts.PREFIX, for_id=present.id)
     fresh = {"secret_sha256": minted.secret_sha256, "secret_made_at": judge.at, "sequence": None, "conflict": None}
+    fresh |= {"host_key_mismatch": None}
     Host.update(previous_secret_sha256=None, previous_boot_id=None, **fresh, **fields).where(
         Host.id == present.id
     ).execute()

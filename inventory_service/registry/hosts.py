@@ -212,7 +212,7 @@ def change(
     if groups is not None:
         fields["groups"] = check_groups(host.stage, groups)
     if host_keys is not None:
-        fields["host_keys"] = reported.check_host_keys(host_keys)
+        fields |= {"host_keys": reported.check_host_keys(host_keys), "host_key_mismatch": ""}
     if is_quarantined is not None:
         fields |= {"is_quarantined": is_quarantined, "quarantine_reason": reason if is_quarantined else ""}
         fields |= {"converge_attempts": 0, "converge_after": at}
@@ -222,6 +222,13 @@ def change(
             Host.update(**given).where(Host.id == host.id).execute()
         audit.record(actor, "host.update", host.name, at=at, id=host.id, fields=sorted(given))
     return get_host(host.id)
+
+
+def note_host_key(host_id: str, words: str) -> None:
+    """A run's ssh did not believe the machine at the host's address. It stays listed, and nothing of its key is kept:
+    whoever answered there could have any. Vouching for keys or enrolling again ends the note.
+    """
+    Host.update(host_key_mismatch=words).where(Host.id == host_id).execute()
 
 
 def approve(host: Host, *, actor: audit.Actor, at: dt.datetime) -> Host:

@@ -90,6 +90,7 @@ def host(row: Host, of: Stage, judge: liveness.Judge, desired: dict[str, Any] | 
         "state": judge.state(row, of),
         "suspect": judge.is_suspect(row, of),
         "conflict": row.conflict,
+        "host_key_mismatch": row.host_key_mismatch or None,
         "groups": row.groups,
         "description": row.description,
         "draining": row.is_draining,

@@ -7,7 +7,7 @@ from typing import Any
 import peewee
 import pytest
 
-from inventory_service.deployments import events, history
+from inventory_service.deployments import events, history, host_keys
 from inventory_service.deployments.events import EventWriter, to_row
 from inventory_service.deployments.outcome import HostCount
 from inventory_service.models import Run, RunEvent, Stage
@@ -24,6 +24,27 @@ def row(*args: Any, **fields: Any) -> dict[str, Any]:
 
 
 # one event
+
+
+CHANGED = "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\r\n…\r\nHost key verification failed."
+UNKNOWN = (
+    "No ED25519 host key is known for 10.0.0.1 and you have requested strict checking.\r\nHost key verification failed."
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "is_mismatch"),
+    [
+        ("runner_on_unreachable", CHANGED, True),
+        ("runner_on_unreachable", UNKNOWN, True),
+        ("runner_on_unreachable", "Permission denied (publickey).", False),
+        ("runner_on_failed", CHANGED, False),
+    ],
+)
+def test_it_knows_a_host_key_mismatch_by_what_ssh_says(name: str, said: str, is_mismatch: bool) -> None:
+    assert (
+        host_keys.is_mismatch(event(name, res={"msg": f"Failed to connect to the host via ssh: {said}"})) is is_mismatch
+    )
 
 
 def test_it_takes_names_and_numbers_of_an_event() -> None:
@@ -158,6 +179,12 @@ def test_it_counts_by_itself_until_ansible_tells(write: Callable[..., EventWrite
 def test_it_believes_ansibles_own_final_count(write: Callable[..., EventWriter]) -> None:
     stats = {"event": "playbook_on_stats", "counter": 2, "event_data": {"ok": {"web-1": 5}, "failures": {"web-1": 1}}}
     assert write(event(counter=1), stats, event(counter=3)).counts == {"web-1": HostCount(ok=5, failed=1)}
+
+
+def test_it_keeps_a_host_key_mismatch_in_the_final_counters(write: Callable[..., EventWriter]) -> None:
+    refused = event("runner_on_unreachable", res={"msg": CHANGED})
+    stats = {"event": "playbook_on_stats", "counter": 2, "event_data": {"dark": {"web-1": 1}}}
+    assert "Host key mismatch: web-1" in (write(refused, stats).counts["web-1"].message or "")
 
 
 def test_it_knows_who_was_being_worked_on(write: Callable[..., EventWriter]) -> None:

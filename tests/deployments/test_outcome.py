@@ -50,6 +50,13 @@ def test_it_calls_a_run_that_touched_nobody_failed_although_ansible_ended_with_0
     assert ending(NOTHING).error == "No hosts matched: the playbook's plays touched none of the run's hosts."
 
 
+def test_it_names_the_hosts_whose_key_was_another_one_and_says_what_to_do() -> None:
+    known, other = HostCount(unreachable=1), HostCount(unreachable=1, message="Host key mismatch: …")
+    error = ending(OK, known, other).error or ""
+    assert error.startswith("2 of 3 hosts failed: web-1, web-2. Host key mismatch: web-2 did not show")
+    assert "callboard host keys" in error
+
+
 def test_it_does_not_count_hosts_that_the_run_was_not_for() -> None:
     result = judge_run(return_code=0, is_canceled=False, is_timeout=False, counts={"localhost": OK}, expected=["web-1"])
     assert result.status == "failed"

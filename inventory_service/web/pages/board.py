@@ -50,7 +50,7 @@ def row(host: Host, stage: Stage, *, judge: liveness.Judge, desired: dict[str, A
     mark = _mark(host, is_listed=is_listed, desired=desired)
     is_set = (
         judge.is_suspect(host, stage),
-        host.conflict is not None,
+        bool(host.conflict or host.host_key_mismatch),
         host.is_draining,
         host.is_quarantined,
         host.is_healthy is False,

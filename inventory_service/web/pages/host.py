@@ -40,12 +40,15 @@ def host(host: str) -> str:
 
 @pages.post("/hosts/<host>")
 def change_host(host: str) -> Response:
-    """Drain, undrain, quarantine, release from quarantine, let a pending host in."""
+    """Drain, undrain, quarantine, release from quarantine, let a pending host in, stay with its host keys."""
     row = auth.reach_host(hosts.get_host(host))
     require_operator()
     action = request.form.get("action", "")
     if action == "approve":
         hosts.approve(row, actor=auth.caller().actor, at=context.now())
+        return make_response(redirect(url_for("pages.host", host=row.id), 303))
+    if action == "keep-keys":
+        hosts.change(row, actor=auth.caller().actor, at=context.now(), host_keys=row.host_keys)
         return make_response(redirect(url_for("pages.host", host=row.id), 303))
     if action not in _ACTIONS:
         raise InvalidError.at("action", f"{action[:40]!r} can't be done to a host.")

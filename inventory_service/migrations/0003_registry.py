@@ -1,0 +1,11 @@
+"""What a host's identity and silence need: its earlier boots, since when it is stale, a host key that a run did not know."""
+
+import peewee as pw
+
+
+def up(migrator, db):
+    migrator.migrate(
+        migrator.add_column("host", "host_key_mismatch", pw.TextField(null=True)),
+        migrator.add_column("host", "earlier_boots", pw.TextField(null=True)),
+        migrator.add_column("host", "stale_since", pw.BigIntegerField(null=True)),
+    )
