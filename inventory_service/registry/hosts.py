@@ -49,8 +49,8 @@ def get_host(host_id: str) -> Host:
     return row
 
 
-def authenticate(token: str) -> Host:
-    """The present host that owns the token. Raises UnauthorizedError, or GoneError when the host has left."""
+def authenticate(token: str, *, may_have_left: bool = False) -> Host:
+    """The host that owns the token. Raises UnauthorizedError, or GoneError for a host that is no longer present."""
     parts = credentials.split(token)
     row: Host | None = (
         Host.select(Host, Stage, Project).join(Stage).join(Project).where(Host.id == parts[1]).first()
@@ -59,6 +59,8 @@ def authenticate(token: str) -> Host:
     )
     if parts is None or row is None or not is_held(row, parts[2]):
         raise UnauthorizedError(REFUSED)
+    if may_have_left:
+        return row
     if row.stage.archived_at is not None:
         raise GoneError(f"The stage of the host {row.name!r} is archived. Enrol in another.")
     _refuse_gone(row)

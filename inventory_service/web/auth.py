@@ -19,14 +19,14 @@ from inventory_service.models import Host, Project, Run, Stage
 from inventory_service.registry import hosts, join_tokens, stages
 from inventory_service.web import context
 
-PUBLIC, HOST, BEAT, JOIN, SIMPLE = "public", "host", "beat", "join", "simple"
-ACCESSES = (PUBLIC, HOST, BEAT, JOIN, SIMPLE, *roles.ROLES)
+PUBLIC, HOST, LEAVE, BEAT, JOIN, SIMPLE = "public", "host", "leave", "beat", "join", "simple"
+ACCESSES = (PUBLIC, HOST, LEAVE, BEAT, JOIN, SIMPLE, *roles.ROLES)
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 
 def access(kind: str, *, is_everywhere: bool = False) -> Callable[[View], View]:
-    """Declare what a route needs: PUBLIC, HOST, JOIN, SIMPLE (join token or operator) or at least a role.
+    """Declare what a route needs: PUBLIC, HOST, LEAVE, BEAT, JOIN, SIMPLE (join token or operator) or at least a role.
 
     `is_everywhere`: a role for all projects. An admin of one could otherwise make a token for the others.
     """
@@ -75,6 +75,11 @@ def _host() -> None:
     g.host = hosts.authenticate(_bearer("cbh_", "a host's own token"))
 
 
+def _leave() -> None:
+    """A host that has left may say so again: a lost answer is harmless."""
+    g.host = hosts.authenticate(_bearer("cbh_", "a host's own token"), may_have_left=True)
+
+
 def _beat() -> None:
     """The token is looked up together with the lease that it renews."""
     g.host_token = _bearer("cbh_", "a host's own token")
@@ -93,7 +98,14 @@ def _simple() -> None:
         g.principal.require(roles.OPERATOR)
 
 
-_CHECKS: dict[str, Callable[[], None]] = {PUBLIC: _nobody, HOST: _host, BEAT: _beat, JOIN: _join, SIMPLE: _simple}
+_CHECKS: dict[str, Callable[[], None]] = {
+    PUBLIC: _nobody,
+    HOST: _host,
+    LEAVE: _leave,
+    BEAT: _beat,
+    JOIN: _join,
+    SIMPLE: _simple,
+}
 
 
 def bearer_token() -> str:

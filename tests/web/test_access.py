@@ -55,6 +55,7 @@ def test_it_answers_401_to_an_odd_header(nobody: Caller, header: str) -> None:
 def test_it_answers_403_to_a_token_of_another_kind(routes: list[Route], callers: Callers) -> None:
     for own, others in {
         "host": ("join", "viewer"),
+        "leave": ("join", "viewer"),
         "beat": ("join", "viewer"),
         "join": ("host", "viewer"),
         "simple": ("host",),

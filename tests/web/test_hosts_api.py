@@ -166,10 +166,10 @@ def test_it_takes_16_kb_of_a_heartbeat_and_no_more(beating: Caller, size: int, s
     assert beating.client.post("/api/v1/heartbeat", data=data, headers=headers).status_code == status
 
 
-def test_it_says_goodbye_and_then_410(beating: Caller, web_1: Machine) -> None:
+def test_it_says_goodbye_twice_and_410_to_everything_else(beating: Caller, web_1: Machine) -> None:
     answer = beating.post("/api/v1/goodbye")
     assert (answer.status_code, answer.json) == (200, {"host": web_1.host_id, "state": "gone"})
-    for path, body in (("heartbeat", BEAT), ("goodbye", {})):
+    for path, body in (("heartbeat", BEAT), ("rotate", {})):
         assert beating.post(f"/api/v1/{path}", body).status_code == 410
 
 
@@ -269,6 +269,18 @@ def test_it_lists_hosts_page_by_page(viewer: Caller, fleet: object) -> None:
     second = viewer.get(f"{HOSTS}?limit=2&cursor={first['next']}").json
     assert [[row["name"] for row in page["items"]] for page in (first, second)] == [["web-1", "web-2"], ["web-3"]]
     assert second["next"] is None
+
+
+def test_it_loses_no_host_of_the_past_at_a_pages_edge(viewer: Caller, stage: Stage, clock: FakeClock) -> None:
+    name = "w" * 63 + ".example.org"
+    for _ in range(5):
+        hosts.goodbye(Machine(stage, name).enrol(clock.now()).row, at=clock.now())
+    found, cursor = [], ""
+    for _ in range(3):
+        shown = viewer.get(f"{HOSTS}?state=gone&limit=2&cursor={cursor}").json
+        found += [row["id"] for row in shown["items"]]
+        cursor = shown["next"]
+    assert (len(found), len(set(found)), cursor) == (5, 5, None)
 
 
 def test_it_shows_a_host_with_its_history(viewer: Caller, web_1: Machine, clock: FakeClock) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from flask_openapi import APIBlueprint, Tag
@@ -102,7 +103,15 @@ class Paging(BaseModel):
     cursor: str | None = Field(None, max_length=64, description="The `next` of the page before")
 
 
-def page(items: list[dict[str, Any]], *, limit: int, cursor_of: str) -> dict[str, Any]:
-    """{items, next}: `items` holds one more than `limit` when there is a next page."""
+def page(
+    items: list[dict[str, Any]], *, limit: int, cursor_of: str | Callable[[dict[str, Any]], str]
+) -> dict[str, Any]:
+    """{items, next}: `items` holds one more than `limit` when there is a next page.
+
+    `cursor_of`: the field that tells an item from all others and by which they are sorted, or what makes such a text.
+    """
     shown = items[:limit]
-    return {"items": shown, "next": str(shown[-1][cursor_of]) if len(items) > limit else None}
+    if len(items) <= limit:
+        return {"items": shown, "next": None}
+    last = shown[-1]
+    return {"items": shown, "next": str(last[cursor_of] if isinstance(cursor_of, str) else cursor_of(last))}

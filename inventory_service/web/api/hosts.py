@@ -93,6 +93,7 @@ class HostQuery(Paging):
     drift: bool | None = Field(None, description="Only hosts that do not run what they should")
     q: str | None = Field(None, max_length=100, description="Part of the name or address")
     at: AwareDatetime | None = Field(None, description="As it was at this time")
+    cursor: str | None = Field(None, max_length=320, description="The `next` of the page before")
 
 
 class HostChange(Strict):
@@ -169,9 +170,9 @@ def answer(renewal: heartbeats.Renewal, server_time: str | None) -> dict[str, An
 
 
 @api.post("/goodbye", summary="Leave the stage now")
-@auth.access(auth.HOST)
+@auth.access(auth.LEAVE)
 def goodbye() -> dict[str, Any]:
-    """The calling host is gone at once; its token ends."""
+    """The calling host is gone at once. Its token ends for everything but this: a second goodbye is 200, too."""
     host = auth.calling_host()
     hosts.goodbye(host, at=context.now())
     return {"host": host.id, "state": liveness.GONE}
@@ -219,8 +220,20 @@ def list_hosts(path: StagePath, query: HostQuery) -> dict[str, Any]:
     else:
         rows = hosts.list_hosts(stage) if "gone" not in (query.state or "") else history.all_hosts(stage)
         shown = [present.host(row, stage, judge, desired) for row in rows]
-    kept = [row for row in shown if _fits(row, query) and (query.cursor is None or row["name"] > query.cursor)]
-    return page(kept[: query.limit + 1], limit=query.limit, cursor_of="name")
+    after = _place_of(query.cursor)
+    kept = sorted((row for row in shown if _fits(row, query) and _place(row) > after), key=_place)
+    return page(kept[: query.limit + 1], limit=query.limit, cursor_of=lambda row: "/".join(_place(row)))
+
+
+def _place(row: dict[str, Any]) -> tuple[str, str]:
+    """Where a host stands in the list: hosts of the past may share a name."""
+    return row["name"], row["id"]
+
+
+def _place_of(cursor: str | None) -> tuple[str, str]:
+    """The place that a cursor `name/id` means; no host's name has a slash."""
+    name, _, host_id = (cursor or "").partition("/")
+    return name, host_id
 
 
 def _fits(row: dict[str, Any], query: HostQuery) -> bool:
