@@ -155,6 +155,31 @@ class JoinToken(_Table):
     revoked_at = UtcDateTimeField(null=True)
 
 
+class Secret(_Table):
+    """An encrypted value of a project (`stage` null) or of a stage. `sealed` is a Fernet token (vault/keyring.py)."""
+
+    id = pw.AutoField()
+    project_id: int
+    stage_id: int | None
+    project = pw.ForeignKeyField(Project, backref="secrets")
+    stage = pw.ForeignKeyField(Stage, null=True, backref="secrets")
+    name = pw.TextField()
+    kind = pw.TextField()
+    sealed = pw.TextField()
+    created_by = pw.TextField()
+    created_at = UtcDateTimeField()
+    updated_by = pw.TextField()
+    updated_at = UtcDateTimeField()
+
+    class Meta:
+        indexes = ((("stage", "name"), True),)
+
+
+Secret.add_index(
+    Secret.index(Secret.project, Secret.name, unique=True, name="secret_project_name").where(Secret.stage.is_null())
+)
+
+
 class Host(_Table):
     """One machine. `recorded_state` is the last state that was written to its history; what a host's
     state *is* follows from `last_seen_at` (registry/liveness.py).
@@ -287,6 +312,8 @@ class Run(_Table):
     source_commit = pw.TextField(null=True)
     log_bytes = pw.BigIntegerField(default=0)
     is_log_cut = pw.BooleanField(default=False)
+    secret_names = pw.JSONField(null=True)
+    sealed_vars = pw.TextField(null=True)
 
     class Meta:
         indexes = ((("stage", "status"), False),)
@@ -358,6 +385,7 @@ TABLES: tuple[type[pw.Model], ...] = (
     Stage,
     StageLock,
     JoinToken,
+    Secret,
     Host,
     Transition,
     Release,

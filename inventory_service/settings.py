@@ -67,6 +67,13 @@ def _networks(text: str) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_network(part.strip(), strict=False)) for part in text.split(",") if part.strip())
 
 
+def _keys(text: str) -> tuple[str, ...]:
+    keys = tuple(part.strip() for part in text.split(",") if part.strip())
+    if any(len(key) < 32 for key in keys):  # noqa: PLR2004 - 32 characters of base64 are 192 bits
+        raise ValueError("a key is random and has at least 32 characters")
+    return keys
+
+
 def _accounts(text: str) -> tuple[str, ...]:
     accounts = tuple(part.strip() for part in text.split(",") if part.strip())
     if not all(len(account) == 12 and account.isdecimal() for account in accounts):  # noqa: PLR2004 - AWS's own length
@@ -84,7 +91,20 @@ TABLE: tuple[Setting, ...] = (
     Setting("data_dir", "callboard-data", "Folder for the database, logs, sources and keys.", Path),
     Setting("database_url", "", "sqlite:///FILE; empty: callboard.db in the data folder.", is_secret=True),
     Setting("queue_url", "sqlite", "`sqlite`, or redis://HOST for several machines.", is_secret=True),
-    Setting("secret_key", "", "Signs sessions; made at first start in the data folder (0600).", is_secret=True),
+    Setting(
+        "secret_key",
+        "",
+        "Signs sessions, encrypts secrets; made at first start in the data folder (0600).",
+        is_secret=True,
+    ),
+    Setting(
+        "keyring",
+        "",
+        "Keys that encrypt secrets, newest first, comma-separated; empty: the file keyring in the data folder, else "
+        "the secret key.",
+        _keys,
+        is_secret=True,
+    ),
     Setting("host", "127.0.0.1", "Address to listen on."),
     Setting("port", "8500", "Port to listen on.", _port),
     Setting("public_url", "", "URL that people and hosts use, when a proxy stands in front."),
@@ -117,6 +137,7 @@ class Settings:
     database_url: str
     queue_url: str
     secret_key: str
+    keyring: tuple[str, ...]
     host: str
     port: int
     public_url: str

@@ -119,7 +119,7 @@ def test_it_does_not_show_a_secret_in_an_error() -> None:
 
 
 def test_it_marks_what_may_hold_a_password_as_secret() -> None:
-    assert {row.name for row in module.TABLE if row.is_secret} == {"database_url", "queue_url", "secret_key"}
+    assert {row.name for row in module.TABLE if row.is_secret} == {"database_url", "queue_url", "secret_key", "keyring"}
 
 
 def test_it_makes_the_key_once_and_private(tmp_path: Path) -> None:

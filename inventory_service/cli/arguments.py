@@ -19,6 +19,11 @@ def stage_path(stage: str) -> str:
     return f"/api/v1/stages/{quote(project, safe='')}/{quote(name, safe='')}"
 
 
+def project_or_stage_path(owner: str) -> str:
+    """The API path of `shop` (a project) or `shop/production` (a stage)."""
+    return stage_path(owner) if "/" in owner else f"/api/v1/projects/{quote(owner, safe='')}"
+
+
 def variables(pairs: tuple[str, ...]) -> dict[str, Any]:
     """Ansible's habit for -e: `name=value` (text), `{"json": …}`, or `@file` of YAML or JSON."""
     found: dict[str, Any] = {}

@@ -132,7 +132,7 @@ def backup(file: Path) -> None:
     os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with sqlite3.connect(source) as live, sqlite3.connect(file) as copy:
         live.backup(copy)
-    click.echo(f"Wrote {file} ({file.stat().st_size // 1024} KB). Keep the file secret_key and ssh/ beside it.")
+    click.echo(f"Wrote {file} ({file.stat().st_size // 1024} KB). Keep secret_key, keyring and ssh/ beside it.")
 
 
 @click.command()

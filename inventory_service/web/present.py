@@ -15,6 +15,7 @@ from inventory_service.models import (
     Run,
     RunEvent,
     RunHost,
+    Secret,
     Stage,
     StageLock,
     Transition,
@@ -118,6 +119,19 @@ def host(row: Host, of: Stage, judge: liveness.Judge, desired: dict[str, Any] | 
 def transition(row: Transition) -> dict[str, Any]:
     """One change of a host's state."""
     return {"at": iso(row.at), "from": row.from_state, "to": row.to_state, "reason": row.reason}
+
+
+def secret(row: Secret) -> dict[str, Any]:
+    """A secret without its value."""
+    return {
+        "name": row.name,
+        "kind": row.kind,
+        "of": "project" if row.stage_id is None else "stage",
+        "created_by": row.created_by,
+        "created_at": iso(row.created_at),
+        "updated_by": row.updated_by,
+        "updated_at": iso(row.updated_at),
+    }
 
 
 def join_token(row: JoinToken) -> dict[str, Any]:

@@ -113,6 +113,29 @@ def test_it_manages_people_and_tokens(call: Call, shop: str) -> None:
     assert call("runs", token=token).exit_code == 1
 
 
+def test_it_sets_lists_and_removes_secrets(call: Call, shop: str, tmp_path: Path) -> None:
+    assert call("secret", "set", "shop", "db_password", given="canary\n").exit_code == 0
+    (tmp_path / "blob").write_bytes(b"\0\xff\xfe\xfd")
+    done = call("secret", "set", shop, "blob", "--kind", "file", "--file", str(tmp_path / "blob"))
+    assert (done.exit_code, done.stdout) == (0, f"Set the file blob of {shop}.\n")
+    rows = read(call("secret", "list", shop, "--json"))
+    assert [(row["name"], row["of"]) for row in rows] == [("blob", "stage"), ("db_password", "project")]
+    assert "canary" not in call("secret", "list", shop).stdout
+    assert call("secret", "set", shop, "short", given="abc").exit_code == 1
+    assert call("secret", "set", shop, "name", "canary").exit_code == 64, "a value is no argument"
+    assert [call("secret", "remove", shop, "blob").exit_code for _ in range(2)] == [0, 1]
+
+
+def test_it_rotates_the_keys_below_a_running_service(call: Call, shop: str, service: RunningService) -> None:
+    assert call("secret", "set", shop, "before", given="canary").exit_code == 0
+    environment = {"CALLBOARD_DATA_DIR": str(service.data_dir)}
+    done = CliRunner().invoke(main, ["secrets", "rotate"], env=environment)
+    assert "encrypted with the new key" in done.output
+    assert call("secret", "set", shop, "after", given="canary").exit_code == 0
+    again = CliRunner().invoke(main, ["secrets", "rotate"], env=environment)
+    assert (again.exit_code, "new key" in again.output) == (0, True)
+
+
 def test_it_says_that_there_is_nothing(call: Call, shop: str) -> None:
     assert call("hosts", shop).stdout == f"{shop} has no such hosts.\n"
     assert call("stage", "releases", shop).stdout == f"No releases yet: callboard deploy {shop}\n"

@@ -84,6 +84,7 @@ def routes(app: Flask, web_1: Machine, run: Run) -> list[Route]:
         "other": str(run.id),
         "token": "abcdefghijkl",
         "user": "grace",
+        "name": "db_password",
     }
     return [dataclasses.replace(route, arguments=known) for route in walk(app)]
 

@@ -94,6 +94,14 @@ class StageTokenPath(StagePath):
     token: str = Field(description="The join token's id")
 
 
+class ProjectSecretPath(ProjectPath):
+    name: str = Field(description="The secret's name")
+
+
+class StageSecretPath(StagePath):
+    name: str = Field(description="The secret's name")
+
+
 class UserPath(BaseModel):
     user: str = Field(description="The user's name")
 
