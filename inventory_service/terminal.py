@@ -35,6 +35,7 @@ STATE_STYLES = {
     "changed": "yellow",
     "unreachable": "red",
     "untouched": "dim",
+    "conflict": "yellow",
 }
 
 

@@ -41,6 +41,7 @@ _COMMANDS: dict[str, str] = {
     "runs": "run:runs",
     "logs": "run:logs",
     "cancel": "run:cancel",
+    "repeat": "run:repeat",
 }
 USAGE_ERROR = 64
 click.UsageError.exit_code = USAGE_ERROR  # click's own 2 would read like a run that failed
@@ -103,6 +104,7 @@ HELP: dict[str, str] = {
     "runs": "List runs.",
     "logs": "Print a run's log; -f follows it.",
     "cancel": "Stop a run.",
+    "repeat": "Repeat a run and follow it.",
 }
 
 

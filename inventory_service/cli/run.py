@@ -1,4 +1,4 @@
-"""`callboard deploy`, `rollback`, `run`, `converge`, `runs`, `logs`, `cancel`."""
+"""`callboard deploy`, `rollback`, `run`, `converge`, `runs`, `logs`, `cancel`, `repeat`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from inventory_service.cli.arguments import given, stage_path, variables
 from inventory_service.client import Client, ClientError
-from inventory_service.terminal import json_option, print_json, print_log, print_table
+from inventory_service.terminal import harmless, json_option, print_json, print_log, print_table
 
 EXIT_CODES = {"successful": 0, "failed": 2, "canceled": 3, "lost": 4, "timeout": 4}
 _RECONNECTS = 30
@@ -42,7 +42,15 @@ def _launch(stage: str, kind: str, options: dict[str, Any], **own: Any) -> None:
     client, detach = Client(), options.pop("detach")
     pairs, refuses = options.pop("pairs"), options.pop("refuse_if_locked")
     body = given(stage=stage, kind=kind, **options, **own, extra_vars=variables(pairs) if pairs else None)
-    run = client.send("POST", "/api/v1/runs", {**body, "if_locked": "refuse" if refuses else "wait"})
+    _await(client, client.send("POST", "/api/v1/runs", {**body, **_if_locked(refuses)}), detach=detach)
+
+
+def _if_locked(refuses: bool) -> dict[str, str]:
+    return {"if_locked": "refuse" if refuses else "wait"}
+
+
+def _await(client: Client, run: dict[str, Any], *, detach: bool) -> None:
+    """Follow a run that was just queued to its end, with its exit code."""
     click.echo(f"Run {run['id']}: {client.url}/runs/{run['id']}", err=True)
     if detach:
         click.echo(run["id"])
@@ -74,6 +82,8 @@ def _follow(client: Client, run_id: int) -> int:
 def _print_result(run: dict[str, Any]) -> None:
     columns = {"host": "HOST", "status": "STATUS", "ok": "OK", "changed": "CHANGED", "failed": "FAILED"}
     click.echo()
+    for note in (run["snapshot"] or {}).get("notes", []):
+        click.echo(f"Note: {harmless(note, colours=False)}", err=True)
     print_table(run["hosts"], {**columns, "unreachable": "UNREACHABLE", "skipped": "SKIPPED"}, empty="No hosts.")
     release = f", release {run['release']}" if run["release"] else ""
     click.echo(f"\nRun {run['id']} ({run['kind']}{release}): {run['status']}" + _took(run))
@@ -164,3 +174,21 @@ def cancel(run_id: int) -> None:
     """Stop a run."""
     Client().send("POST", f"/api/v1/runs/{run_id}/cancel")
     click.echo(f"Run {run_id} is being stopped; tasks in flight may complete on their hosts.")
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN", type=int)
+@click.option("--mode", type=click.Choice(["exact", "live"]), default="exact", show_default=True)
+@click.option("-m", "--comment", help="Why; the repeated run's own when left out.")
+@click.option("--refuse-if-locked", "refuses", is_flag=True, help="Fail at once where the run would have to wait.")
+@click.option("--allow-frozen", is_flag=True, help="Run although it is unclear which hosts are live.")
+@click.option("--detach", is_flag=True, help="Print the new run's number and do not follow it.")
+def repeat(*, run_id: int, mode: str, comment: str | None, refuses: bool, allow_frozen: bool, detach: bool) -> None:
+    """Repeat a run and follow it.
+
+    exact: the same commit, release, variables, extra vars and hosts. live: the same release or commit with the same
+    options, on the hosts that are live now.
+    """
+    client = Client()
+    body = {**given(mode=mode, comment=comment), "allow_frozen": allow_frozen, **_if_locked(refuses)}
+    _await(client, client.send("POST", f"/api/v1/runs/{run_id}/repeat", body), detach=detach)

@@ -21,7 +21,17 @@ from inventory_service.adapters import processes, runner
 from inventory_service.clock import Clock
 from inventory_service.content import content_dir
 from inventory_service.database import database
-from inventory_service.deployments import locks, outcome, releases, requests, snapshot, statuses, targets, variables
+from inventory_service.deployments import (
+    locks,
+    outcome,
+    releases,
+    repeat,
+    requests,
+    snapshot,
+    statuses,
+    targets,
+    variables,
+)
 from inventory_service.deployments.events import EventWriter
 from inventory_service.deployments.sources import Source, find_playbook
 from inventory_service.errors import CallboardError
@@ -154,12 +164,13 @@ def _prepare(run: Run, work: Path, control: Path, *, settings: Settings, clock: 
     _check_space(settings)
     stage, source = run.stage, Source(run.stage.project, settings)
     judge = liveness.judge(at=clock.now(), gone_after_seconds=settings.gone_after_seconds)
-    chosen = targets.live(run, judge=judge)
+    original = repeat.exactly_repeated(run)
+    chosen = repeat.targets_of(run, original, judge=judge) if original else targets.live(run, judge=judge)
     release = _release(run, source, at=clock.now())
     revision = release.revision if release else source.resolve(run.revision or stage.default_revision)
     source.checkout(revision, work / "source")
     own = _own_extra_vars(run, source, release, revision, work)
-    layers = _group_layers(run, release)
+    layers = repeat.group_layers(original) if original else _group_layers(run, release)
     chosen.listing[rendering.own_group(stage)]["vars"] = variables.merged(layers)
     frozen = snapshot.take(
         run,
@@ -168,10 +179,12 @@ def _prepare(run: Run, work: Path, control: Path, *, settings: Settings, clock: 
         release=release,
         layers=[*layers, *variables.of_extra_vars(run, own)],
         source=work / "source",
+        original=original,
         settings=settings,
         at=clock.now(),
     )
     snapshot.store(run, frozen, chosen)
+    chosen.refuse_nobody()
     call = _call(
         run,
         settings=settings,

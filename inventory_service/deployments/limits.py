@@ -36,15 +36,20 @@ def _split(part: str) -> list[str]:
     return [part] if is_ip_literal(part.lstrip("!&")) else part.split(":")
 
 
-def resolve(inventory: dict[str, Any], *, limit: str | None, exclude: list[str]) -> list[str]:
-    """The chosen hosts' names, sorted. Each term must match something; an excluded host may have left meanwhile."""
+def resolve(
+    inventory: dict[str, Any], *, limit: str | None, exclude: list[str], departed: set[str] | None = None
+) -> list[str]:
+    """The chosen hosts' names, sorted. Each term must match something, or name one of the `departed` hosts.
+
+    An excluded host may have left meanwhile.
+    """
     everybody = set(inventory["_meta"]["hostvars"])
-    chosen = _chosen(inventory, everybody, parse(limit)) if limit else everybody
+    chosen = _chosen(inventory, everybody, parse(limit), departed or set()) if limit else everybody
     return sorted(chosen - set(exclude))
 
 
-def _chosen(inventory: dict[str, Any], everybody: set[str], terms: list[str]) -> set[str]:
-    matches = [(term[0] if term[0] in "!&" else "", _match(inventory, everybody, term.lstrip("!&"))) for term in terms]
+def _chosen(inventory: dict[str, Any], everybody: set[str], terms: list[str], departed: set[str]) -> set[str]:
+    matches = [(_sign(term), _match(inventory, everybody, term.lstrip("!&"), departed)) for term in terms]
     added = [names for sign, names in matches if sign == ""]
     chosen = set().union(*added) if added else set(everybody)
     for sign, names in matches:
@@ -55,13 +60,17 @@ def _chosen(inventory: dict[str, Any], everybody: set[str], terms: list[str]) ->
     return chosen
 
 
-def _match(inventory: dict[str, Any], everybody: set[str], term: str) -> set[str]:
+def _sign(term: str) -> str:
+    return term[0] if term[0] in "!&" else ""
+
+
+def _match(inventory: dict[str, Any], everybody: set[str], term: str, departed: set[str]) -> set[str]:
     if term == "all":
         return everybody
     groups = {name: set(group.get("hosts", [])) for name, group in inventory.items() if name not in ("_meta", "all")}
     found = set(fnmatch.filter(everybody, term))
     for name in fnmatch.filter(groups, term):
         found |= groups[name]
-    if not found:
+    if not found and term not in departed:
         raise InvalidError.at("limit", f"{term!r} matches no live host and no group of the stage.")
     return found

@@ -9,8 +9,8 @@ from inventory_service.deployments import host_keys, statuses
 
 OK, CHANGED, FAILED, UNREACHABLE, UNTOUCHED = "ok", "changed", "failed", "unreachable", "untouched"
 PENDING = "pending"
-GONE, STALE = "gone", "stale"  # hosts that a repeated run was to work on and that are not there
-MISSING = (GONE, STALE)
+GONE, STALE, CONFLICT = "gone", "stale", "conflict"  # hosts that a repeated run was to work on and could not
+MISSING = (GONE, STALE, CONFLICT)
 _COUNTERS = {
     "ok": "ok",
     "changed": "changed",

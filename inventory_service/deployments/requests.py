@@ -19,7 +19,7 @@ from inventory_service.registry.stages import stage_name
 WAIT, REFUSE = "wait", "refuse"
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}")
 _LARGEST_EXTRA_VARS = 65536
-_WITHOUT_SNAPSHOT = tuple(field for field in Run._meta.sorted_fields if field is not Run.snapshot)  # noqa: SLF001 - peewee's own way
+_WITHOUT_SNAPSHOT = tuple(field for field in Run._meta.sorted_fields if field is not Run.snapshot)  # noqa: SLF001
 _OWN_VARIABLES = re.compile(r"ansible_|callboard_")
 
 
@@ -50,7 +50,14 @@ def request_run(stage: Stage, request: RunRequest, *, actor: audit.Actor, at: dt
 
     Raises InvalidError, LockedError (asked not to wait), ConflictError. The caller sends the run's id to the queue.
     """
-    fields = _checked(stage, request)
+    return enqueue(stage, request, _checked(stage, request), actor=actor, at=at)
+
+
+def enqueue(
+    stage: Stage, request: RunRequest, fields: dict[str, Any], *, actor: audit.Actor, at: dt.datetime
+) -> tuple[Run, bool]:
+    """Queue a run whose `fields` are checked already, or answer the one that its idempotency key made before."""
+    repeats = {"repeat_of": request.repeat_of} if request.repeat_of is not None else {}
     with database.atomic():
         known = _known(request.idempotency_key, stage, request)
         if known is not None:
@@ -62,7 +69,7 @@ def request_run(stage: Stage, request: RunRequest, *, actor: audit.Actor, at: dt
         run = Run.create(
             stage=stage, status=statuses.QUEUED, created_by=actor.name, created_at=at, sent_at=at, **fields
         )
-        audit.record(actor, f"run.{request.kind}", stage_name(stage), at=at, run=run.id)
+        audit.record(actor, f"run.{request.kind}", stage_name(stage), at=at, run=run.id, **repeats)
     return run, True
 
 

@@ -35,10 +35,18 @@ def take(
     release: Release | None,
     layers: Sequence[variables.Layer],
     source: Path,
+    original: Run | None,
     settings: Settings,
     at: dt.datetime,
 ) -> dict[str, Any]:
-    """The snapshot but for the inventory: plain JSON. `source` is the work tree of `commit`."""
+    """The snapshot but for the inventory: plain JSON.
+
+    `source` is the work tree of `commit`; `original` the run that this one repeats exactly.
+    """
+    tools = {
+        "versions": {**runner.versions(), "callboard": inventory_service.__version__},
+        "collections": galaxy.installed(source),
+    }
     return {
         "format": FORMAT,
         "at": iso(at),
@@ -47,13 +55,23 @@ def take(
         "release": release.number if release else None,
         "hosts": [host.name for host in targets.chosen],
         "missing": [{"host": one.name, "status": one.status, "reason": one.reason} for one in targets.missing],
-        "notes": list(targets.notes),
+        "notes": [*targets.notes, *(_notes_on_tools(original, tools) if original else ())],
         "options": _options(run, settings),
         "variables": list(layers),
-        "versions": {**runner.versions(), "callboard": inventory_service.__version__},
-        "collections": galaxy.installed(source),
+        **tools,
         "required_collections": galaxy.required(source),
     }
+
+
+def _notes_on_tools(original: Run, tools: dict[str, dict[str, str]]) -> list[str]:
+    """What an exact repeat has otherwise: the tools on this machine can't be frozen."""
+    then = {**original.snapshot["versions"], **original.snapshot["collections"]}
+    now = {**tools["versions"], **tools["collections"]}
+    return [
+        f"{name} was {then.get(name, 'not there')} in run {original.id} and is {now.get(name, 'not there')} now."
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name)
+    ]
 
 
 def _options(run: Run, settings: Settings) -> dict[str, Any]:

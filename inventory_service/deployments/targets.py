@@ -7,10 +7,12 @@ from typing import Any
 
 from inventory_service.deployments import limits
 from inventory_service.errors import CallboardError
-from inventory_service.models import Host, Run
+from inventory_service.models import Host, Run, RunHost
 from inventory_service.registry import hosts, liveness
 from inventory_service.registry import inventory as rendering
 from inventory_service.registry.stages import stage_name
+
+_MOST_NAMED = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,12 +35,28 @@ class Targets:
     missing: tuple[Missing, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def refuse_nobody(self) -> None:
+        """Raise CallboardError when there is nobody to work on."""
+        if not self.chosen:
+            named = ", ".join(f"{one.name} ({one.status})" for one in self.missing[:_MOST_NAMED])
+            more = f" and {len(self.missing) - _MOST_NAMED} more" if len(self.missing) > _MOST_NAMED else ""
+            raise CallboardError(f"No hosts matched: none of the repeated run's hosts is there now: {named}{more}.")
+
 
 def live(run: Run, *, judge: liveness.Judge) -> Targets:
-    """The inventory of this moment, and those of its hosts that the run is for. Raises CallboardError for none."""
+    """The inventory of this moment, and those of its hosts that the run is for. Raises CallboardError for none.
+
+    A limit may name hosts of the repeated run that have left since.
+    """
     listing = rendering.render(run.stage, judge=judge)
-    names = set(limits.resolve(listing, limit=run.limit, exclude=run.exclude))
+    departed = _worked_on(run.repeat_of) - set(listing["_meta"]["hostvars"]) if run.repeat_of is not None else set()
+    names = set(limits.resolve(listing, limit=run.limit, exclude=run.exclude, departed=departed))
     chosen = tuple(host for host in hosts.list_hosts(run.stage) if host.name in names)
     if not chosen:
         raise CallboardError(f"No hosts matched: {stage_name(run.stage)} has no live host for this run.")
-    return Targets(listing, chosen)
+    notes = [f"{name}, on which run {run.repeat_of} worked, is not live now." for name in sorted(departed)]
+    return Targets(listing, chosen, notes=tuple(notes))
+
+
+def _worked_on(run_id: int) -> set[str]:
+    return {row.name for row in RunHost.select(RunHost.name).where(RunHost.run == run_id)}

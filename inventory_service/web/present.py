@@ -206,6 +206,8 @@ def run(row: Run) -> dict[str, Any]:
         "diff": row.is_diff,
         "extra_vars": row.extra_vars,
         "comment": row.comment,
+        "repeat_of": row.repeat_of,
+        "repeat_mode": row.repeat_mode,
         "created_by": row.created_by,
         "created_at": iso(row.created_at),
         "started_at": iso(row.started_at),

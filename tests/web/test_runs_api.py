@@ -182,3 +182,16 @@ def test_it_shows_a_runs_variables_with_their_sources(viewer: Caller, run: Run) 
     assert viewer.get(url).json["items"] == [
         {"name": "a", "value": {"$secret": "key"}, "from": "run", "overridden": [{"from": "project", "value": 1}]}
     ]
+
+
+def test_it_repeats_a_run(operator: Caller, launch: Launch, settings: Settings) -> None:
+    launch(comment="first", extra_vars={"size": 3})
+    url = "/api/v1/runs/1/repeat"
+    assert (operator.post(url).status_code, "has frozen nothing" in operator.post(url).json["detail"]) == (409, True)
+    Run.update(source_commit="a" * 40, snapshot={"format": 1}, release_number=4, status="successful").execute()
+    answers = [operator.post(url, {"mode": "live"}, headers={"Idempotency-Key": "again"}) for _ in range(2)]
+    assert [(answer.status_code, answer.json["id"]) for answer in answers] == [(202, 2), (202, 2)]
+    shown = operator.get("/api/v1/runs/2").json
+    assert (shown["repeat_of"], shown["repeat_mode"], shown["release"], shown["comment"]) == (1, "live", 4, "first")
+    assert (shown["extra_vars"], waiting(settings)) == ({"size": 3}, 2)
+    assert operator.post(url, {"mode": "roughly"}).status_code == 422

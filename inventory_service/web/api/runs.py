@@ -9,7 +9,7 @@ from flask import Response, request
 from pydantic import BaseModel, Field
 
 from inventory_service.accounts.roles import OPERATOR, VIEWER
-from inventory_service.deployments import history, requests, snapshot, statuses, variables
+from inventory_service.deployments import history, repeat, requests, snapshot, statuses, variables
 from inventory_service.errors import InvalidError
 from inventory_service.models import Run
 from inventory_service.web import auth, context, log_stream, present
@@ -35,6 +35,13 @@ class RunBody(Strict):
     diff: bool = False
     extra_vars: dict[str, Any] = {}
     comment: str = Field("", max_length=2000)
+    if_locked: Literal["wait", "refuse"] = "wait"
+    allow_frozen: bool = False
+
+
+class RepeatBody(Strict):
+    mode: Literal["exact", "live"] = "exact"
+    comment: str | None = Field(None, max_length=2000, description="The run's own when left out")
     if_locked: Literal["wait", "refuse"] = "wait"
     allow_frozen: bool = False
 
@@ -189,3 +196,26 @@ def cancel_run(path: RunPath) -> tuple[dict[str, Any], int]:
     """202: a running playbook is ended within seconds; the tasks in flight may complete on their hosts."""
     row = requests.cancel(_run(path), actor=auth.caller().actor, at=context.now())
     return {"id": row.id, "status": row.status, "url": f"/api/v1/runs/{row.id}"}, 202
+
+
+@api.post("/runs/<int:run>/repeat", summary="Repeat a run")
+@auth.access(OPERATOR)
+def repeat_run(path: RunPath, body: RepeatBody) -> tuple[dict[str, Any], int]:
+    """202. Honours Idempotency-Key.
+
+    `exact`: the same commit, release, variables, extra vars and hosts; hosts that have left are listed as `gone`.
+    `live`: the same release or commit with the same options, on the hosts that are live now.
+    """
+    run, is_new = repeat.request_repeat(
+        _run(path),
+        body.mode,
+        actor=auth.caller().actor,
+        at=context.now(),
+        comment=body.comment,
+        if_locked=body.if_locked,
+        allow_frozen=body.allow_frozen,
+        idempotency_key=_idempotency_key(),
+    )
+    if is_new:
+        context.services().run_queue.send(run.id)
+    return {"id": run.id, "status": run.status, "url": f"/api/v1/runs/{run.id}"}, 202
