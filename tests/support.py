@@ -22,6 +22,7 @@ from inventory_service.audit import Actor
 from inventory_service.database import database
 from inventory_service.models import Host, Stage, Transition
 from inventory_service.registry import enrolment, heartbeats, hosts, join_tokens, liveness
+from tests import documented
 
 START = dt.datetime(2026, 11, 23, 14, 0, tzinfo=dt.UTC)
 ADA = Actor("ada", "192.0.2.7")
@@ -109,9 +110,11 @@ class Caller:
     def send(self, method: str, path: str, body: Any = None, **more: Any) -> TestResponse:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         headers |= more.pop("headers", {})
-        return self.client.open(
+        answer = self.client.open(
             path, method=method, json=body, headers=headers, environ_base={"REMOTE_ADDR": self.peer}, **more
         )
+        documented.check(self.client.application, method, answer)
+        return answer
 
     def get(self, path: str, **more: Any) -> TestResponse:
         return self.send("GET", path, **more)

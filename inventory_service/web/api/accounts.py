@@ -11,6 +11,7 @@ from inventory_service.accounts import api_tokens, users
 from inventory_service.accounts.roles import ADMIN, VIEWER
 from inventory_service.errors import NotFoundError
 from inventory_service.web import auth, context, present
+from inventory_service.web.api import answers
 from inventory_service.web.api.common import Moment, Strict, TokenPath, UserPath, blueprint
 
 api = blueprint("accounts", "People and CI jobs, and what they may do")
@@ -36,14 +37,14 @@ class TokenBody(Strict):
     expires_at: Moment | None = None
 
 
-@api.get("/users", summary="All users")
+@api.get("/users", summary="All users", responses={"200": answers.Page[answers.User]})
 @auth.access(ADMIN, is_everywhere=True)
 def list_users() -> dict[str, Any]:
     """By name."""
     return {"items": [present.user(row) for row in users.list_users()], "next": None}
 
 
-@api.post("/users", summary="Add a user")
+@api.post("/users", summary="Add a user", responses={"201": answers.User})
 @auth.access(ADMIN, is_everywhere=True)
 def create_user(body: UserBody) -> tuple[dict[str, Any], int]:
     """201 with the user."""
@@ -58,7 +59,7 @@ def create_user(body: UserBody) -> tuple[dict[str, Any], int]:
     return present.user(row), 201
 
 
-@api.patch("/users/<user>", summary="Change a user")
+@api.patch("/users/<user>", summary="Change a user", responses={"200": answers.User})
 @auth.access(ADMIN, is_everywhere=True)
 def patch_user(path: UserPath, body: UserChange) -> dict[str, Any]:
     """A new password or disabling ends the user's sessions."""
@@ -73,14 +74,14 @@ def patch_user(path: UserPath, body: UserChange) -> dict[str, Any]:
     return present.user(row)
 
 
-@api.get("/tokens", summary="API tokens")
+@api.get("/tokens", summary="API tokens", responses={"200": answers.Page[answers.ApiToken]})
 @auth.access(ADMIN, is_everywhere=True)
 def list_tokens() -> dict[str, Any]:
     """Without their secrets."""
     return {"items": [present.api_token(row) for row in api_tokens.list_tokens()], "next": None}
 
 
-@api.post("/tokens", summary="Make an API token")
+@api.post("/tokens", summary="Make an API token", responses={"201": answers.NewApiToken})
 @auth.access(ADMIN, is_everywhere=True)
 def create_token(body: TokenBody) -> tuple[dict[str, Any], int]:
     """201; the answer's `token` is the secret, shown this once."""
@@ -95,7 +96,7 @@ def create_token(body: TokenBody) -> tuple[dict[str, Any], int]:
     return {**present.api_token(row), "token": token}, 201
 
 
-@api.delete("/tokens/<token>", summary="Revoke an API token")
+@api.delete("/tokens/<token>", summary="Revoke an API token", responses={"204": None})
 @auth.access(ADMIN, is_everywhere=True)
 def delete_token(path: TokenPath) -> Response:
     """Ends at once."""
@@ -103,7 +104,7 @@ def delete_token(path: TokenPath) -> Response:
     return Response(status=204)
 
 
-@api.get("/whoami", summary="The caller")
+@api.get("/whoami", summary="The caller", responses={"200": answers.Caller})
 @auth.access(VIEWER)
 def whoami() -> dict[str, Any]:
     """Name, role and projects of the token sent."""
@@ -111,7 +112,7 @@ def whoami() -> dict[str, Any]:
     return {"name": caller.actor.name, "role": caller.role, "projects": caller.projects}
 
 
-@api.get("/ssh_key", summary="The service's SSH public key")
+@api.get("/ssh_key", summary="The service's SSH public key", responses={"200": answers.text("The public key")})
 @auth.access(auth.PUBLIC)
 def get_ssh_key() -> Response:
     """Text, one line: what a host's authorized_keys needs so that runs reach it."""

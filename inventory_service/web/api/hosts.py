@@ -16,6 +16,7 @@ from inventory_service.errors import ForbiddenError
 from inventory_service.registry import enrolment, heartbeats, hosts, liveness, names, watch
 from inventory_service.registry import stages as registry_stages
 from inventory_service.web import auth, context, present
+from inventory_service.web.api import answers
 from inventory_service.web.api.common import HostPath, Paging, StageHostPath, StagePath, Strict, blueprint, page
 
 api = blueprint("hosts", "Machines: enrol, renew, leave; and what is known about them")
@@ -106,7 +107,9 @@ class HostChange(Strict):
     host_keys: list[Line] | None = Field(None, max_length=16)
 
 
-@api.post("/enrol", summary="Enter a stage with a join token")
+@api.post(
+    "/enrol", summary="Enter a stage with a join token", responses={"201": answers.Enrolled, "202": answers.Enrolled}
+)
 @auth.access(auth.JOIN)
 @auth.body_limit(ENROL_LIMIT)
 def enrol(body: EnrolBody) -> tuple[dict[str, Any], int]:
@@ -136,7 +139,7 @@ def enrol(body: EnrolBody) -> tuple[dict[str, Any], int]:
     return answer, 202 if fresh.recorded_state == liveness.PENDING else 201
 
 
-@api.post("/rotate", summary="Get a new token for the calling host")
+@api.post("/rotate", summary="Get a new token for the calling host", responses={"200": answers.Rotated})
 @auth.access(auth.HOST)
 def rotate() -> dict[str, Any]:
     """The old token holds until the new one is first used."""
@@ -144,7 +147,9 @@ def rotate() -> dict[str, Any]:
     return {"host": host.id, "token": hosts.rotate(host, at=context.now())}
 
 
-@api.post("/heartbeat", summary="Renew the calling host's lease")
+@api.post(
+    "/heartbeat", summary="Renew the calling host's lease", responses={"200": answers.Renewed, "202": answers.Renewed}
+)
 @auth.access(auth.BEAT)
 @auth.body_limit(HEARTBEAT_LIMIT)
 def heartbeat(body: HeartbeatBody) -> tuple[dict[str, Any], int]:
@@ -169,7 +174,7 @@ def answer(renewal: heartbeats.Renewal, server_time: str | None) -> dict[str, An
     }
 
 
-@api.post("/goodbye", summary="Leave the stage now")
+@api.post("/goodbye", summary="Leave the stage now", responses={"200": answers.Gone})
 @auth.access(auth.LEAVE)
 def goodbye() -> dict[str, Any]:
     """The calling host is gone at once. Its token ends for everything but this: a second goodbye is 200, too."""
@@ -178,7 +183,11 @@ def goodbye() -> dict[str, Any]:
     return {"host": host.id, "state": liveness.GONE}
 
 
-@api.put("/stages/<project>/<stage>/hosts/<address>", summary="Add an address to the stage, or renew it")
+@api.put(
+    "/stages/<project>/<stage>/hosts/<address>",
+    summary="Add an address to the stage, or renew it",
+    responses={"200": answers.Host, "201": answers.Host},
+)
 @auth.access(auth.SIMPLE)
 def put_host(path: StageHostPath, body: PutHostBody) -> tuple[dict[str, Any], int]:
     """For cron and curl. A join token can add only the caller's own address; an operator any."""
@@ -188,7 +197,9 @@ def put_host(path: StageHostPath, body: PutHostBody) -> tuple[dict[str, Any], in
     return present.host(host, stage, judge, hosts.desired_release(stage)), 201 if is_new else 200
 
 
-@api.delete("/stages/<project>/<stage>/hosts/<address>", summary="Take an address out of the stage")
+@api.delete(
+    "/stages/<project>/<stage>/hosts/<address>", summary="Take an address out of the stage", responses={"204": None}
+)
 @auth.access(auth.SIMPLE)
 def delete_host(path: StageHostPath) -> Response:
     """204, also when it was not there."""
@@ -208,7 +219,7 @@ def _simple_stage(path: StageHostPath) -> tuple[Any, Actor]:
     return stage, Actor("join token", peer)
 
 
-@api.get("/stages/<project>/<stage>/hosts", summary="The stage's hosts")
+@api.get("/stages/<project>/<stage>/hosts", summary="The stage's hosts", responses={"200": answers.Page[answers.Host]})
 @auth.access(VIEWER)
 def list_hosts(path: StagePath, query: HostQuery) -> dict[str, Any]:
     """Present hosts by name; gone ones only when asked for by state."""
@@ -246,7 +257,7 @@ def _fits(row: dict[str, Any], query: HostQuery) -> bool:
     )
 
 
-@api.get("/hosts/<host>", summary="One host with its transitions and runs")
+@api.get("/hosts/<host>", summary="One host with its transitions and runs", responses={"200": answers.HostWithHistory})
 @auth.access(VIEWER)
 def get_host(path: HostPath) -> dict[str, Any]:
     """Also for hosts that have gone."""
@@ -256,7 +267,11 @@ def get_host(path: HostPath) -> dict[str, Any]:
     return {**shown, "transitions": changes, "runs": history.runs_of_host(row)}
 
 
-@api.patch("/hosts/<host>", summary="Drain, quarantine, regroup, describe, or vouch for SSH host keys")
+@api.patch(
+    "/hosts/<host>",
+    summary="Drain, quarantine, regroup, describe, or vouch for SSH host keys",
+    responses={"200": answers.Host},
+)
 @auth.access(OPERATOR)
 def patch_host(path: HostPath, body: HostChange) -> dict[str, Any]:
     """Only the given fields change."""

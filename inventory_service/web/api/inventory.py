@@ -16,6 +16,7 @@ from inventory_service.errors import InvalidError
 from inventory_service.registry import hosts, known_hosts, liveness
 from inventory_service.registry import inventory as rendering
 from inventory_service.web import auth, context
+from inventory_service.web.api import answers
 from inventory_service.web.api.common import RunPath, StagePath, blueprint
 
 api = blueprint("inventory", "Who is live, in Ansible's own format")
@@ -28,7 +29,11 @@ class InventoryQuery(BaseModel):
     at: AwareDatetime | None = Field(None, description="As it was at this time")
 
 
-@api.get("/stages/<project>/<stage>/inventory", summary="Ansible's --list JSON")
+@api.get(
+    "/stages/<project>/<stage>/inventory",
+    summary="Ansible's --list JSON",
+    responses={"200": answers.INVENTORY, "304": answers.NOT_MODIFIED},
+)
 @auth.access(VIEWER)
 def get_inventory(path: StagePath, query: InventoryQuery) -> Response:
     """Live hosts only, unless asked. Carries an ETag and is compressed where the client takes gzip."""
@@ -67,7 +72,11 @@ def _compress(response: Response) -> Response:
     return response
 
 
-@api.get("/stages/<project>/<stage>/known_hosts", summary="known_hosts of the stage's live hosts")
+@api.get(
+    "/stages/<project>/<stage>/known_hosts",
+    summary="known_hosts of the stage's live hosts",
+    responses={"200": answers.text("known_hosts")},
+)
 @auth.access(VIEWER)
 def get_known_hosts(path: StagePath) -> Response:
     """Text for ssh's UserKnownHostsFile: the keys that hosts reported when they enrolled."""
@@ -76,7 +85,7 @@ def get_known_hosts(path: StagePath) -> Response:
     return Response(lines, mimetype="text/plain")
 
 
-@api.get("/runs/<int:run>/inventory", summary="The inventory that a run froze")
+@api.get("/runs/<int:run>/inventory", summary="The inventory that a run froze", responses={"200": answers.INVENTORY})
 @auth.access(VIEWER)
 def get_run_inventory(path: RunPath) -> Response:
     """404 until the run has started."""

@@ -11,6 +11,7 @@ from inventory_service.accounts.roles import ADMIN, VIEWER
 from inventory_service.errors import ForbiddenError
 from inventory_service.registry import stages
 from inventory_service.web import auth, context, present
+from inventory_service.web.api import answers
 from inventory_service.web.api.common import Paging, ProjectPath, Strict, blueprint, page
 
 api = blueprint("projects", "Applications: where their playbooks and releases come from")
@@ -29,7 +30,7 @@ class ProjectChange(Strict):
     variables: dict[str, Any] | None = None
 
 
-@api.get("/projects", summary="All projects")
+@api.get("/projects", summary="All projects", responses={"200": answers.Page[answers.Project]})
 @auth.access(VIEWER)
 def list_projects(query: Paging) -> dict[str, Any]:
     """By name; only those that the caller reaches."""
@@ -38,7 +39,7 @@ def list_projects(query: Paging) -> dict[str, Any]:
     return page(shown, limit=query.limit, cursor_of="name")
 
 
-@api.post("/projects", summary="Add a project")
+@api.post("/projects", summary="Add a project", responses={"201": answers.Project})
 @auth.access(ADMIN)
 def create_project(body: ProjectBody) -> tuple[dict[str, Any], int]:
     """201 with the project. An admin of some projects can add only those."""
@@ -55,7 +56,7 @@ def create_project(body: ProjectBody) -> tuple[dict[str, Any], int]:
     return present.project(row), 201
 
 
-@api.get("/projects/<project>", summary="One project with its stages")
+@api.get("/projects/<project>", summary="One project with its stages", responses={"200": answers.ProjectWithStages})
 @auth.access(VIEWER)
 def get_project(path: ProjectPath) -> dict[str, Any]:
     """With its stages."""
@@ -63,7 +64,7 @@ def get_project(path: ProjectPath) -> dict[str, Any]:
     return {**present.project(row), "stages": [present.stage(stage) for stage in stages.list_stages(row)]}
 
 
-@api.patch("/projects/<project>", summary="Change a project")
+@api.patch("/projects/<project>", summary="Change a project", responses={"200": answers.Project})
 @auth.access(ADMIN)
 def patch_project(path: ProjectPath, body: ProjectChange) -> dict[str, Any]:
     """Only the given fields change."""
@@ -72,7 +73,7 @@ def patch_project(path: ProjectPath, body: ProjectChange) -> dict[str, Any]:
     return present.project(stages.update_project(row, changes=changes, actor=auth.caller().actor, at=context.now()))
 
 
-@api.delete("/projects/<project>", summary="Archive a project")
+@api.delete("/projects/<project>", summary="Archive a project", responses={"204": None})
 @auth.access(ADMIN)
 def delete_project(path: ProjectPath) -> Response:
     """Out of sight with its stages; its history stays."""

@@ -13,6 +13,7 @@ from inventory_service.deployments import history, repeat, requests, snapshot, s
 from inventory_service.errors import InvalidError
 from inventory_service.models import Run
 from inventory_service.web import auth, context, log_stream, present
+from inventory_service.web.api import answers
 from inventory_service.web.api.common import Paging, RunPath, Strict, blueprint, page
 
 api = blueprint("runs", "Tracked executions of playbooks")
@@ -67,7 +68,7 @@ class LogQuery(BaseModel):
     start: int = Field(0, ge=0, le=2**62, description="Byte offset to begin at")
 
 
-@api.post("/runs", summary="Launch a run")
+@api.post("/runs", summary="Launch a run", responses={"202": answers.Launched})
 @auth.access(OPERATOR)
 def create_run(body: RunBody) -> tuple[dict[str, Any], int]:
     """202 at once; the run goes on by itself. A repeated Idempotency-Key answers the run that it made before."""
@@ -102,7 +103,7 @@ def _idempotency_key() -> str | None:
     return f"{auth.caller().actor.name}:{key}" if key else None
 
 
-@api.get("/runs", summary="Runs, newest first")
+@api.get("/runs", summary="Runs, newest first", responses={"200": answers.Page[answers.Run]})
 @auth.access(VIEWER)
 def list_runs(query: RunQuery) -> dict[str, Any]:
     """Filtered by stage, status, kind, user, or text of comment and revision."""
@@ -122,7 +123,9 @@ def list_runs(query: RunQuery) -> dict[str, Any]:
     return page([present.run(row) for row in rows], limit=query.limit, cursor_of="id")
 
 
-@api.get("/runs/<int:run>", summary="One run with snapshot and per-host results")
+@api.get(
+    "/runs/<int:run>", summary="One run with snapshot and per-host results", responses={"200": answers.RunWithHosts}
+)
 @auth.access(VIEWER)
 def get_run(path: RunPath) -> dict[str, Any]:
     """The snapshot lacks the inventory, which has its own route."""
@@ -141,7 +144,7 @@ def _run(path: RunPath) -> Run:
     return auth.reach_run(requests.get(path.run))
 
 
-@api.get("/runs/<int:run>/variables", summary="A run's effective variables")
+@api.get("/runs/<int:run>/variables", summary="A run's effective variables", responses={"200": answers.RunVariables})
 @auth.access(VIEWER)
 def get_run_variables(path: RunPath) -> dict[str, Any]:
     """Each with where it came from (project, stage, release, run, server) and what it overrides.
@@ -152,7 +155,7 @@ def get_run_variables(path: RunPath) -> dict[str, Any]:
     return {"run": row.id, "items": [variables.to_json(one) for one in snapshot.effective_variables(row)], "next": None}
 
 
-@api.get("/runs/<int:run>/events", summary="A run's events")
+@api.get("/runs/<int:run>/events", summary="A run's events", responses={"200": answers.Page[answers.Event]})
 @auth.access(VIEWER)
 def list_events(path: RunPath, query: EventQuery) -> dict[str, Any]:
     """In order; `next` is the `after` of the following page."""
@@ -167,7 +170,7 @@ def list_events(path: RunPath, query: EventQuery) -> dict[str, Any]:
     return page([present.event(row) for row in rows], limit=query.limit, cursor_of="counter")
 
 
-@api.get("/runs/<int:run>/log", summary="A run's log")
+@api.get("/runs/<int:run>/log", summary="A run's log", responses={"200": answers.text("The log", "text/event-stream")})
 @auth.access(VIEWER)
 def get_log(path: RunPath, query: LogQuery) -> Response:
     """Text; with ?follow=1 until the run has ended, as server-sent events where the client accepts those."""
@@ -190,7 +193,7 @@ def _is_ended(run_id: int) -> str | None:
     return status if status in statuses.ENDED else None
 
 
-@api.post("/runs/<int:run>/cancel", summary="Stop a run")
+@api.post("/runs/<int:run>/cancel", summary="Stop a run", responses={"202": answers.Launched})
 @auth.access(OPERATOR)
 def cancel_run(path: RunPath) -> tuple[dict[str, Any], int]:
     """202: a running playbook is ended within seconds; the tasks in flight may complete on their hosts."""
@@ -198,7 +201,7 @@ def cancel_run(path: RunPath) -> tuple[dict[str, Any], int]:
     return {"id": row.id, "status": row.status, "url": f"/api/v1/runs/{row.id}"}, 202
 
 
-@api.post("/runs/<int:run>/repeat", summary="Repeat a run")
+@api.post("/runs/<int:run>/repeat", summary="Repeat a run", responses={"202": answers.Launched})
 @auth.access(OPERATOR)
 def repeat_run(path: RunPath, body: RepeatBody) -> tuple[dict[str, Any], int]:
     """202. Honours Idempotency-Key.

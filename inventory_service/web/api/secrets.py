@@ -13,6 +13,7 @@ from inventory_service.errors import InvalidError
 from inventory_service.vault import kinds, store
 from inventory_service.vault.store import Scope
 from inventory_service.web import auth, context, present
+from inventory_service.web.api import answers
 from inventory_service.web.api.common import (
     ProjectPath,
     ProjectSecretPath,
@@ -46,7 +47,11 @@ class SecretBody(Strict):
             raise InvalidError.at("value_base64", "value_base64 is not base64.") from error
 
 
-@api.get("/projects/<project>/secrets", summary="A project's secrets, without values")
+@api.get(
+    "/projects/<project>/secrets",
+    summary="A project's secrets, without values",
+    responses={"200": answers.Page[answers.Secret]},
+)
 @auth.access(VIEWER)
 def list_project_secrets(path: ProjectPath) -> dict[str, Any]:
     """By name: kind, who set it, when."""
@@ -54,21 +59,29 @@ def list_project_secrets(path: ProjectPath) -> dict[str, Any]:
     return {"items": [present.secret(row) for row in rows], "next": None}
 
 
-@api.put("/projects/<project>/secrets/<name>", summary="Set a project's secret")
+@api.put(
+    "/projects/<project>/secrets/<name>",
+    summary="Set a project's secret",
+    responses={"200": answers.Secret, "201": answers.Secret},
+)
 @auth.access(ADMIN)
 def put_project_secret(path: ProjectSecretPath, body: SecretBody) -> tuple[dict[str, Any], int]:
     """201 for a new one, 200 for one that was there. Every stage's runs get it, unless the stage has its own."""
     return _put(Scope(auth.reach_project(path.project)), path.name, body)
 
 
-@api.delete("/projects/<project>/secrets/<name>", summary="Remove a project's secret")
+@api.delete("/projects/<project>/secrets/<name>", summary="Remove a project's secret", responses={"204": None})
 @auth.access(ADMIN)
 def delete_project_secret(path: ProjectSecretPath) -> Response:
     """Runs that have begun keep it until they end."""
     return _delete(Scope(auth.reach_project(path.project)), path.name)
 
 
-@api.get("/stages/<project>/<stage>/secrets", summary="What a stage's runs get, without values")
+@api.get(
+    "/stages/<project>/<stage>/secrets",
+    summary="What a stage's runs get, without values",
+    responses={"200": answers.Page[answers.Secret]},
+)
 @auth.access(VIEWER)
 def list_stage_secrets(path: StagePath) -> dict[str, Any]:
     """By name: the stage's own, and the project's that it does not override (`of` says which)."""
@@ -76,14 +89,18 @@ def list_stage_secrets(path: StagePath) -> dict[str, Any]:
     return {"items": [present.secret(row) for row in rows], "next": None}
 
 
-@api.put("/stages/<project>/<stage>/secrets/<name>", summary="Set a stage's secret")
+@api.put(
+    "/stages/<project>/<stage>/secrets/<name>",
+    summary="Set a stage's secret",
+    responses={"200": answers.Secret, "201": answers.Secret},
+)
 @auth.access(ADMIN)
 def put_stage_secret(path: StageSecretPath, body: SecretBody) -> tuple[dict[str, Any], int]:
     """201 for a new one, 200 for one that was there. It beats the project's of the same name."""
     return _put(_scope(path), path.name, body)
 
 
-@api.delete("/stages/<project>/<stage>/secrets/<name>", summary="Remove a stage's secret")
+@api.delete("/stages/<project>/<stage>/secrets/<name>", summary="Remove a stage's secret", responses={"204": None})
 @auth.access(ADMIN)
 def delete_stage_secret(path: StageSecretPath) -> Response:
     """The project's of the same name, if there is one, holds again."""

@@ -14,6 +14,7 @@ from inventory_service.models import JoinToken
 from inventory_service.registry import join_tokens, stages, sweep
 from inventory_service.registry.stages import stage_name
 from inventory_service.web import auth, context, present
+from inventory_service.web.api import answers
 from inventory_service.web.api.common import (
     Moment,
     Paging,
@@ -71,7 +72,7 @@ class JoinTokenBody(Strict):
     expires_at: Moment | None = None
 
 
-@api.get("/projects/<project>/stages", summary="A project's stages")
+@api.get("/projects/<project>/stages", summary="A project's stages", responses={"200": answers.Page[answers.Stage]})
 @auth.access(VIEWER)
 def list_stages(path: ProjectPath, query: Paging) -> dict[str, Any]:
     """By name."""
@@ -80,7 +81,7 @@ def list_stages(path: ProjectPath, query: Paging) -> dict[str, Any]:
     return page(shown, limit=query.limit, cursor_of="name")
 
 
-@api.post("/projects/<project>/stages", summary="Add a stage")
+@api.post("/projects/<project>/stages", summary="Add a stage", responses={"201": answers.Stage})
 @auth.access(ADMIN)
 def create_stage(path: ProjectPath, body: StageBody) -> tuple[dict[str, Any], int]:
     """201 with the stage."""
@@ -91,14 +92,14 @@ def create_stage(path: ProjectPath, body: StageBody) -> tuple[dict[str, Any], in
     return present.stage(row), 201
 
 
-@api.get("/stages/<project>/<stage>", summary="One stage")
+@api.get("/stages/<project>/<stage>", summary="One stage", responses={"200": answers.Stage})
 @auth.access(VIEWER)
 def get_stage(path: StagePath) -> dict[str, Any]:
     """With its locks and its desired release."""
     return present.stage(auth.reach_stage(path.project, path.stage))
 
 
-@api.patch("/stages/<project>/<stage>", summary="Change a stage")
+@api.patch("/stages/<project>/<stage>", summary="Change a stage", responses={"200": answers.Stage})
 @auth.access(ADMIN)
 def patch_stage(path: StagePath, body: StageFields) -> dict[str, Any]:
     """Only the given fields change."""
@@ -106,7 +107,7 @@ def patch_stage(path: StagePath, body: StageFields) -> dict[str, Any]:
     return present.stage(stages.update_stage(row, change=body.change(), actor=auth.caller().actor, at=context.now()))
 
 
-@api.delete("/stages/<project>/<stage>", summary="Archive a stage")
+@api.delete("/stages/<project>/<stage>", summary="Archive a stage", responses={"204": None})
 @auth.access(ADMIN)
 def delete_stage(path: StagePath) -> Response:
     """Out of sight; its hosts' tokens end, its history stays."""
@@ -114,7 +115,7 @@ def delete_stage(path: StagePath) -> Response:
     return Response(status=204)
 
 
-@api.put("/stages/<project>/<stage>/lock", summary="Lock a stage: queued runs wait")
+@api.put("/stages/<project>/<stage>/lock", summary="Lock a stage: queued runs wait", responses={"200": answers.Lock})
 @auth.access(OPERATOR)
 def put_lock(path: StagePath, body: LockBody) -> dict[str, Any]:
     """The reason is shown to everybody who would deploy."""
@@ -123,7 +124,7 @@ def put_lock(path: StagePath, body: LockBody) -> dict[str, Any]:
     return present.lock(row) or {}
 
 
-@api.delete("/stages/<project>/<stage>/lock", summary="Unlock a stage")
+@api.delete("/stages/<project>/<stage>/lock", summary="Unlock a stage", responses={"204": None})
 @auth.access(OPERATOR)
 def delete_lock(path: StagePath) -> Response:
     """204, also when it was not locked."""
@@ -131,7 +132,11 @@ def delete_lock(path: StagePath) -> Response:
     return Response(status=204)
 
 
-@api.post("/stages/<project>/<stage>/expire", summary="Believe the silence: late hosts become stale now")
+@api.post(
+    "/stages/<project>/<stage>/expire",
+    summary="Believe the silence: late hosts become stale now",
+    responses={"200": answers.Expired},
+)
 @auth.access(OPERATOR)
 def expire_hosts(path: StagePath) -> dict[str, Any]:
     """Ends the stage's freeze. For the operator who knows that the silent machines are really gone."""
@@ -140,7 +145,11 @@ def expire_hosts(path: StagePath) -> dict[str, Any]:
     return {"expired": count}
 
 
-@api.get("/stages/<project>/<stage>/join-tokens", summary="A stage's join tokens")
+@api.get(
+    "/stages/<project>/<stage>/join-tokens",
+    summary="A stage's join tokens",
+    responses={"200": answers.Page[answers.JoinToken]},
+)
 @auth.access(OPERATOR)
 def list_join_tokens(path: StagePath) -> dict[str, Any]:
     """Without their secrets."""
@@ -149,7 +158,7 @@ def list_join_tokens(path: StagePath) -> dict[str, Any]:
     return {"items": [present.join_token(row) for row in rows], "next": None}
 
 
-@api.post("/stages/<project>/<stage>/join-tokens", summary="Make a join token")
+@api.post("/stages/<project>/<stage>/join-tokens", summary="Make a join token", responses={"201": answers.NewJoinToken})
 @auth.access(OPERATOR)
 def create_join_token(path: StagePath, body: JoinTokenBody) -> tuple[dict[str, Any], int]:
     """201; the answer's `token` is the secret, shown this once."""
@@ -167,7 +176,7 @@ def create_join_token(path: StagePath, body: JoinTokenBody) -> tuple[dict[str, A
     return {**present.join_token(row), "token": token}, 201
 
 
-@api.delete("/stages/<project>/<stage>/join-tokens/<token>", summary="Revoke a join token")
+@api.delete("/stages/<project>/<stage>/join-tokens/<token>", summary="Revoke a join token", responses={"204": None})
 @auth.access(OPERATOR)
 def delete_join_token(path: StageTokenPath) -> Response:
     """Hosts that it let in stay."""
@@ -176,7 +185,11 @@ def delete_join_token(path: StageTokenPath) -> Response:
     return Response(status=204)
 
 
-@api.get("/stages/<project>/<stage>/releases", summary="A stage's releases, newest first")
+@api.get(
+    "/stages/<project>/<stage>/releases",
+    summary="A stage's releases, newest first",
+    responses={"200": answers.Page[answers.Release]},
+)
 @auth.access(VIEWER)
 def list_releases(path: StagePath) -> dict[str, Any]:
     """The newest fifty."""
@@ -184,7 +197,11 @@ def list_releases(path: StagePath) -> dict[str, Any]:
     return {"items": [present.release(row) for row in releases.list_releases(stage)], "next": None}
 
 
-@api.get("/stages/<project>/<stage>/variables", summary="A stage's effective variables")
+@api.get(
+    "/stages/<project>/<stage>/variables",
+    summary="A stage's effective variables",
+    responses={"200": answers.StageVariables},
+)
 @auth.access(VIEWER)
 def list_variables(path: StagePath) -> dict[str, Any]:
     """What a run of now would see: each with where it comes from and what it overrides.
@@ -200,7 +217,11 @@ def list_variables(path: StagePath) -> dict[str, Any]:
     }
 
 
-@api.get("/stages/<project>/<stage>/playbooks", summary="What the stage's source offers")
+@api.get(
+    "/stages/<project>/<stage>/playbooks",
+    summary="What the stage's source offers",
+    responses={"200": answers.Page[answers.Playbook]},
+)
 @auth.access(VIEWER)
 def list_playbooks(path: StagePath) -> dict[str, Any]:
     """Playbooks of the default revision, with the first comment line of each as its description."""
@@ -208,7 +229,11 @@ def list_playbooks(path: StagePath) -> dict[str, Any]:
     return {"items": playbooks.list_playbooks(stage, context.services().settings), "next": None}
 
 
-@api.get("/stages/<project>/<stage>/check", summary="Every reason why a deploy is impossible or unwise now")
+@api.get(
+    "/stages/<project>/<stage>/check",
+    summary="Every reason why a deploy is impossible or unwise now",
+    responses={"200": answers.Check},
+)
 @auth.access(OPERATOR)
 def check_stage(path: StagePath, query: CheckQuery) -> dict[str, Any]:
     """Looks at hosts, lock, worker, disk, source and the playbooks' syntax; takes a second or more."""

@@ -1,0 +1,368 @@
+"""What the API answers, field by field, for the OpenAPI document. `present` makes the values; tests hold it to this.
+
+A route names its model: `responses={"200": answers.Project}`. Unknown fields are an error, so that none stays
+undocumented.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from inventory_service.accounts import roles
+from inventory_service.deployments import statuses
+from inventory_service.registry import liveness
+
+State = Literal[liveness.STATES]  # type: ignore[valid-type]
+Status = Literal[statuses.STATUSES]  # type: ignore[valid-type]
+Kind = Literal[statuses.KINDS]  # type: ignore[valid-type]
+Role = Literal[roles.ROLES]  # type: ignore[valid-type]
+Item = TypeVar("Item")
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Page(Answer, Generic[Item]):
+    items: list[Item]
+    next: str | None = Field(description="The `cursor` of the following page; null on the last one")
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        """`ProjectPage`, as a schema's name in the document."""
+        return f"{params[0].__name__}Page"
+
+
+class DesiredRelease(Answer):
+    number: int
+    revision: str
+
+
+class Freeze(Answer):
+    since: dt.datetime
+    reason: str
+    scope: Literal["stage", "all"]
+
+
+class Lock(Answer):
+    locked_by: str
+    reason: str
+    locked_at: dt.datetime
+
+
+class Stage(Answer):
+    stage: str = Field(description="project/stage")
+    project: str
+    name: str
+    description: str
+    variables: dict[str, Any]
+    ansible_user: str | None
+    interval_seconds: int
+    ttl_seconds: int
+    simple_join: bool
+    converge: bool
+    default_revision: str
+    deploy_playbook: str
+    rollback_playbook: str
+    desired_release: DesiredRelease | None
+    frozen: Freeze | None = Field(description="Why expiry stands still, when it does")
+    approval: bool
+    generation: int = Field(description="Rises with every recorded transition of a host")
+    lock: Lock | None = Field(description="A person's lock")
+    held_by_run: int | None = Field(description="The run that holds the stage")
+    created_at: dt.datetime
+
+
+class Project(Answer):
+    name: str
+    description: str
+    source: str
+    source_kind: str
+    variables: dict[str, Any]
+    created_at: dt.datetime
+
+
+class ProjectWithStages(Project):
+    stages: list[Stage]
+
+
+class Host(Answer):
+    id: str
+    name: str
+    address: str
+    port: int
+    stage: str
+    state: State
+    suspect: bool = Field(description="Listed only because expiry is frozen")
+    conflict: str | None
+    host_key_mismatch: str | None = Field(description="What a run met in the place of the key on record")
+    groups: list[str]
+    description: str
+    draining: bool
+    quarantined: bool
+    quarantine_reason: str | None
+    release: int | None = Field(description="The release that the host reports")
+    revision: str | None
+    held_release: int | None
+    is_converged: bool
+    enrolled_at: dt.datetime
+    last_seen_at: dt.datetime
+    stale_at: dt.datetime | None
+    gone_at: dt.datetime | None
+    gone_reason: str | None
+    healthy: bool | None = Field(description="What the host says of itself; null when it says nothing")
+    health_reason: str | None
+    boot_id: str | None
+    agent_version: str | None
+    facts: dict[str, Any]
+    metrics: dict[str, float]
+    host_keys: list[str]
+
+
+class Transition(Answer):
+    at: dt.datetime
+    from_: State | None = Field(alias="from", description="Null for the first")
+    to: State
+    reason: str
+
+
+class RunOfHost(Answer):
+    run: int
+    kind: Kind
+    status: str
+    ended_at: dt.datetime | None
+
+
+class HostWithHistory(Host):
+    transitions: list[Transition]
+    runs: list[RunOfHost]
+
+
+class Enrolled(Answer):
+    host: str
+    name: str
+    stage: str
+    token: str = Field(description="The host's own token, shown this once")
+    interval_seconds: int
+    ttl_seconds: int
+
+
+class Rotated(Answer):
+    host: str
+    token: str
+
+
+class Renewed(Answer):
+    server_time: dt.datetime
+    state: State
+    duplicate: bool
+    generation: int
+    next_in_seconds: float
+    ttl_seconds: int
+    desired_release: DesiredRelease | None
+    send_facts: bool
+
+
+class Gone(Answer):
+    host: str
+    state: Literal["gone"]
+
+
+class Expired(Answer):
+    expired: int
+
+
+class JoinToken(Answer):
+    id: str
+    description: str
+    groups: list[str]
+    networks: list[str]
+    uses: int
+    maximum_uses: int | None
+    created_by: str
+    created_at: dt.datetime
+    expires_at: dt.datetime | None
+    revoked_at: dt.datetime | None
+
+
+class NewJoinToken(JoinToken):
+    token: str = Field(description="The secret, shown this once")
+
+
+class Release(Answer):
+    number: int
+    revision: str
+    revision_name: str
+    variables: dict[str, Any]
+    created_by: str
+    created_at: dt.datetime
+    succeeded_at: dt.datetime | None
+
+
+class Secret(Answer):
+    name: str
+    kind: str
+    of: Literal["project", "stage"]
+    created_by: str
+    created_at: dt.datetime
+    updated_by: str
+    updated_at: dt.datetime
+
+
+class Playbook(Answer):
+    playbook: str
+    description: str
+
+
+class Run(Answer):
+    id: int
+    stage: str
+    kind: Kind
+    status: Status
+    playbook: str
+    revision: str | None
+    commit: str | None
+    release: int | None
+    limit: str | None
+    exclude: list[str]
+    tags: list[str]
+    skip_tags: list[str]
+    check: bool
+    diff: bool
+    extra_vars: dict[str, Any]
+    comment: str
+    created_by: str
+    created_at: dt.datetime
+    started_at: dt.datetime | None
+    ended_at: dt.datetime | None
+    duration_seconds: float | None
+    error: str | None
+    cancel_requested_by: str | None
+    repeat_of: int | None
+    repeat_mode: Literal["exact", "live"] | None
+    url: str
+
+
+class RunHost(Answer):
+    host: str
+    address: str
+    status: str
+    ok: int
+    changed: int
+    failed: int
+    unreachable: int
+    skipped: int
+    rescued: int
+    ignored: int
+    message: str | None
+
+
+class RunWithHosts(Run):
+    snapshot: dict[str, Any] | None
+    hosts: list[RunHost]
+    log_bytes: int
+    log_cut: bool
+
+
+class VariableValue(Answer):
+    value: Any
+    from_: str | None = Field(alias="from", description="project, stage, release, run or server; null: not there")
+
+
+class Variable(VariableValue):
+    name: str
+    overridden: list[VariableValue] = Field(description="What it beats, the nearest first")
+
+
+class VariableChange(Answer):
+    name: str
+    change: Literal["added", "removed", "changed"]
+    before: VariableValue
+    after: VariableValue
+
+
+class RunVariables(Page[Variable]):
+    run: int
+
+
+class StageVariables(Page[Variable]):
+    stage: str
+    changed_since_release: list[VariableChange]
+
+
+class Finding(Answer):
+    level: Literal["impossible", "unwise"]
+    code: str
+    detail: str
+    advice: str = Field(description="What to do next")
+
+
+class Check(Answer):
+    is_possible: bool
+    items: list[Finding]
+
+
+class Launched(Answer):
+    id: int
+    status: Status
+    url: str
+
+
+class Event(Answer):
+    counter: int
+    at: dt.datetime
+    event: str
+    host: str | None
+    play: str | None
+    task: str | None
+    action: str | None
+    status: str | None
+    changed: bool
+    duration_seconds: float | None
+    message: str | None
+    log_start: int
+    log_end: int
+
+
+class User(Answer):
+    name: str
+    role: Role
+    projects: list[str] | None = Field(description="Null means all")
+    disabled: bool
+    created_at: dt.datetime
+
+
+class ApiToken(Answer):
+    id: str
+    name: str
+    role: Role
+    projects: list[str] | None
+    created_by: str
+    created_at: dt.datetime
+    expires_at: dt.datetime | None
+
+
+class NewApiToken(ApiToken):
+    token: str = Field(description="The secret, shown this once")
+
+
+class Caller(Answer):
+    name: str
+    role: Role
+    projects: list[str] | None
+
+
+_TEXT_SCHEMA: dict[str, Any] = {"schema": {"type": "string"}}
+_INVENTORY_SCHEMA = {"schema": {"type": "object", "required": ["_meta"], "additionalProperties": {"type": "object"}}}
+
+
+def text(description: str, *others: str) -> dict[str, Any]:
+    """A response of plain text, or of one of the other content types."""
+    return {"description": description, "content": dict.fromkeys(("text/plain", *others), _TEXT_SCHEMA)}
+
+
+INVENTORY: Any = {"description": "Ansible's --list JSON", "content": {"application/json": _INVENTORY_SCHEMA}}
+NOT_MODIFIED: Any = {"description": "The inventory is the one that If-None-Match names"}
