@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from inventory_service.errors import CallboardError
-from inventory_service.terminal import harmless
+from inventory_service.text import harmless
 
 _TIMEOUT_SECONDS = 60
 _DEFAULT_URL = "http://127.0.0.1:8500"

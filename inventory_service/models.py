@@ -106,6 +106,7 @@ class Stage(_Table):
     batches = pw.JSONField(null=True)
     has_auto_rollback = pw.BooleanField(default=False)
     gathering = pw.JSONField(null=True)
+    strategy = pw.TextField(default="linear")
     desired_release_number = pw.IntegerField(null=True)
     generation = pw.IntegerField(default=0)
     has_approval = pw.BooleanField(default=False)
@@ -314,6 +315,8 @@ class Run(_Table):
     is_log_cut = pw.BooleanField(default=False)
     secret_names = pw.JSONField(null=True)
     sealed_vars = pw.TextField(null=True)
+    origin = pw.TextField(default="service")
+    events_removed_at = UtcDateTimeField(null=True)
 
     class Meta:
         indexes = ((("stage", "status"), False),)
@@ -356,7 +359,7 @@ class RunHost(_Table):
 class RunEvent(_Table):
     """One record that ansible-runner emitted. `log_start` and `log_end` are byte offsets in the run's log."""
 
-    run = pw.ForeignKeyField(Run, backref="events", on_delete="CASCADE")
+    run = pw.ForeignKeyField(Run, backref="events", on_delete="CASCADE", index=False)  # the key begins with it
     counter = pw.IntegerField()
     at = UtcDateTimeField()
     event = pw.TextField()
@@ -373,6 +376,17 @@ class RunEvent(_Table):
 
     class Meta:
         primary_key = pw.CompositeKey("run", "counter")
+
+
+class RunLogChunk(_Table):
+    """A piece of a run's log, from byte `start` on; for web processes that do not see the machine with the file."""
+
+    run = pw.ForeignKeyField(Run, backref="log_chunks", on_delete="CASCADE", index=False)
+    start = pw.BigIntegerField()
+    data = pw.BlobField()
+
+    class Meta:
+        primary_key = pw.CompositeKey("run", "start")
 
 
 TABLES: tuple[type[pw.Model], ...] = (
@@ -393,4 +407,5 @@ TABLES: tuple[type[pw.Model], ...] = (
     RunInventory,
     RunHost,
     RunEvent,
+    RunLogChunk,
 )

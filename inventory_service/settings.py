@@ -81,6 +81,12 @@ def _accounts(text: str) -> tuple[str, ...]:
     return accounts
 
 
+def _log_copy(text: str) -> str:
+    if text.lower() not in ("auto", "always", "never"):
+        raise ValueError("write auto, always or never")
+    return text.lower()
+
+
 def _log_level(text: str) -> str:
     if text.lower() not in ("debug", "info", "warning", "error"):
         raise ValueError("write debug, info, warning or error")
@@ -110,6 +116,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("public_url", "", "URL that people and hosts use, when a proxy stands in front."),
     Setting("trusted_proxies", "", "Networks whose X-Forwarded-For is believed, comma-separated.", _networks),
     Setting("web_threads", "64", "Requests (and live log streams) served at once.", _count),
+    Setting("log_streams", "48", "Live logs followed at once; at most three quarters of web_threads.", _count),
     Setting("run_workers", "2", "Runs executed at once by one worker.", _count),
     Setting("forks", "20", "Ansible's forks: hosts worked on at once by one run.", _count),
     Setting("sweep_seconds", "5", "Seconds between two looks for silent hosts.", _positive),
@@ -122,6 +129,11 @@ TABLE: tuple[Setting, ...] = (
     Setting("ec2_certificates", "", "Folder of <region>.pem files beside or instead of the shipped ones."),
     Setting("transition_days", "93", "Days for which hosts' transitions and the audit log are kept.", _count),
     Setting("gone_days", "30", "Days for which hosts that have gone are kept.", _count),
+    Setting(
+        "log_copy", "auto", "Copy runs' logs into the database: auto (unless it is SQLite), always, never.", _log_copy
+    ),
+    Setting("event_days", "90", "Days for which the events and logs of runs that have ended are kept.", _count),
+    Setting("event_runs", "1000", "Newest runs of each stage whose events and logs are kept.", _count),
     Setting("run_timeout_seconds", "7200", "A run that takes longer is stopped and marked timeout.", _positive),
     Setting("free_space_mb", "200", "A run does not start with less free disk space than this.", _count),
     Setting("secure_cookies", "false", "Send the session cookie over HTTPS only.", _flag),
@@ -143,6 +155,7 @@ class Settings:
     public_url: str
     trusted_proxies: tuple[str, ...]
     web_threads: int
+    log_streams: int
     run_workers: int
     forks: int
     sweep_seconds: float
@@ -155,6 +168,9 @@ class Settings:
     ec2_certificates: str
     transition_days: int
     gone_days: int
+    log_copy: str
+    event_days: int
+    event_runs: int
     run_timeout_seconds: float
     free_space_mb: int
     secure_cookies: bool
@@ -170,6 +186,16 @@ class Settings:
         """Where this machine reaches the service: directly where both run together, else as everybody does."""
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 - read, not bound
         return f"http://{host}:{self.port}"
+
+    @property
+    def most_log_streams(self) -> int:
+        """Live logs served at once: a thread each, and the others must be able to call meanwhile."""
+        return max(1, min(self.log_streams, self.web_threads * 3 // 4))
+
+    @property
+    def has_log_copies(self) -> bool:
+        """Whether runs copy their logs into the database, where every machine's web process finds them."""
+        return self.log_copy == "always" or (self.log_copy == "auto" and not self.database_url.startswith("sqlite:"))
 
     @property
     def ssh_key_path(self) -> Path:

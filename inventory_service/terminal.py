@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from typing import Any
 
@@ -12,12 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from inventory_service.text import harmless
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
-# All escape sequences but colours (SGR): others move the cursor, set titles, or make links of javascript:.
-_ESCAPES = re.compile(r"\x1b\[[0-9;:]*m|(\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b\[[0-?]*[ -/]*[@-~]|\x1b.?)")
-_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
-_COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
 STATE_STYLES = {
     "live": "green",
     "late": "yellow",
@@ -37,13 +34,6 @@ STATE_STYLES = {
     "untouched": "dim",
     "conflict": "yellow",
 }
-
-
-def harmless(text: str, *, colours: bool) -> str:
-    """The text without control characters and escape sequences; colours stay where they are wanted."""
-    kept = _ESCAPES.sub(lambda match: "" if match[1] is not None else match[0], text)
-    kept = _CONTROLS.sub("", kept)
-    return kept if colours else _COLOURS.sub("", kept)
 
 
 def print_log(text: str) -> None:

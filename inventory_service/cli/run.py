@@ -11,7 +11,8 @@ import click
 
 from inventory_service.cli.arguments import given, stage_path, variables
 from inventory_service.client import Client, ClientError
-from inventory_service.terminal import harmless, json_option, print_json, print_log, print_table
+from inventory_service.terminal import json_option, print_json, print_log, print_table
+from inventory_service.text import harmless
 
 EXIT_CODES = {"successful": 0, "failed": 2, "canceled": 3, "lost": 4, "timeout": 4}
 _RECONNECTS = 30

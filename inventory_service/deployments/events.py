@@ -19,7 +19,7 @@ from inventory_service.clock import Clock, parse_iso
 from inventory_service.database import database
 from inventory_service.deployments import host_keys
 from inventory_service.deployments.outcome import HostCount, from_stats
-from inventory_service.models import Run, RunEvent
+from inventory_service.models import Run, RunEvent, RunLogChunk
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ _BATCH = 200
 _LONGEST_MESSAGE = 4000
 _LONGEST_TEXT = 262_144
 _LARGEST_LOG = 64 * 1024 * 1024
+_CHUNK = 65_536
 _STATUS = {
     "runner_on_ok": "ok",
     "runner_on_failed": "failed",
@@ -54,15 +55,19 @@ _CUT = "\n[Callboard: the log ends here; it has reached its largest size. The ru
 
 
 class EventWriter:
-    """Takes one run's events. `close` writes what is left; `counts` and `in_flight` are then complete."""
+    """Takes one run's events. `close` writes what is left; `counts` and `in_flight` are then complete.
 
-    def __init__(self, run_id: int, log_path: Path, clock: Clock) -> None:
+    `has_copy`: the log goes into the database too, for web processes that do not see this machine's files.
+    """
+
+    def __init__(self, run_id: int, log_path: Path, clock: Clock, *, has_copy: bool = False) -> None:
         self.counts: dict[str, HostCount] = {}
         self.in_flight: set[str] = set()
         self._run_id = run_id
         self._clock = clock
         self._log = log_path.open("ab")
         self._size = self._log.tell()
+        self._uncopied: bytearray | None = bytearray() if has_copy else None
         self._is_cut = False
         self._has_stats = False
         self._waiting: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
@@ -125,6 +130,8 @@ class EventWriter:
             data = _CUT.encode() if self._is_cut else data
             self._log.write(data)
             self._size += len(data)
+            if self._uncopied is not None:
+                self._uncopied += data
         return start, self._size
 
     def _count(self, event: dict[str, Any]) -> None:
@@ -150,10 +157,14 @@ class EventWriter:
             with database.atomic():
                 for batch in pw.chunked(rows, 50):
                     RunEvent.insert_many(batch).on_conflict_ignore().execute()
+                if self._uncopied:
+                    copy_log(self._run_id, self._size - len(self._uncopied), bytes(self._uncopied))
                 Run.update(log_bytes=self._size, is_log_cut=self._is_cut).where(Run.id == self._run_id).execute()
         except pw.OperationalError:
             log.exception("%s events of run %s could not be stored yet", len(rows), self._run_id)
             return rows
+        if self._uncopied:
+            self._uncopied.clear()
         return []
 
 
@@ -162,6 +173,12 @@ def _with_messages(stats: dict[str, HostCount], seen: dict[str, HostCount]) -> d
     for name, count in stats.items():
         count.message = seen[name].message if name in seen else None
     return stats
+
+
+def copy_log(run_id: int, start: int, data: bytes) -> None:
+    """Put these bytes of a run's log into the database, in pieces. Twice is no error."""
+    rows = [{"run": run_id, "start": start + at, "data": data[at : at + _CHUNK]} for at in range(0, len(data), _CHUNK)]
+    RunLogChunk.insert_many(rows).on_conflict_ignore().execute()
 
 
 def _add(count: HostCount, status: str, data: dict[str, Any]) -> None:

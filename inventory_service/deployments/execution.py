@@ -84,7 +84,7 @@ def execute(run: Run, *, settings: Settings, clock: Clock) -> str:
     """Carry a claimed run to its end and return its status. Never raises: what goes wrong is recorded."""
     folder = settings.run_dir(run.id)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    writer = EventWriter(run.id, folder / "log", clock)
+    writer = EventWriter(run.id, folder / "log", clock, has_copy=settings.has_log_copies)
     try:
         ending, prepared = _work(run, writer, folder / "work", settings=settings, clock=clock)
     except CallboardError as error:

@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from inventory_service.clock import iso
+from inventory_service.deployments.logs import RunLog
 from inventory_service.models import Host, Run, RunEvent, RunHost, Stage
+from inventory_service.text import harmless
 
 _BAD = ("failed", "unreachable")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events are wanted; None and "" mean any. `task` and `text` are parts, whatever their case."""
+
+    host: str | None = None
+    task: str | None = None
+    status: str | None = None
+    text: str | None = None
+    is_failed: bool = False
+    has_result: bool = False
+
+    def tests(self, run: Run) -> list[Any]:
+        """The conditions, but for the text."""
+        tests: list[Any] = [RunEvent.run == run]
+        tests += [RunEvent.host == self.host] if self.host else []
+        tests += [RunEvent.task.contains(self.task)] if self.task else []
+        tests += [RunEvent.status == self.status] if self.status else []
+        tests += [RunEvent.status.in_(_BAD)] if self.is_failed else []
+        tests += [RunEvent.status.is_null(False)] if self.has_result else []
+        return tests
+
+
+_ANY_EVENT = EventFilter()
 
 
 def hosts_of_run(run: Run) -> list[RunHost]:
@@ -24,15 +52,28 @@ def runs_of_host(host: Host, *, limit: int = 50) -> list[dict[str, Any]]:
     ]
 
 
-def list_events(
-    run: Run, *, after: int, limit: int, host: str | None = None, task: str | None = None, is_failed: bool = False
-) -> list[RunEvent]:
-    """The run's events after a counter, in order."""
-    query = RunEvent.select().where((RunEvent.run == run) & (RunEvent.counter > after))
-    query = query.where(RunEvent.host == host) if host else query
-    query = query.where(RunEvent.task == task) if task else query
-    query = query.where(RunEvent.status.in_(_BAD)) if is_failed else query
-    return list(query.order_by(RunEvent.counter).limit(limit))
+def list_events(run: Run, *, log: RunLog, after: int, limit: int, wanted: EventFilter = _ANY_EVENT) -> list[RunEvent]:
+    """The run's events after a counter, in order. The text is looked for in the messages and in the log's lines."""
+    tests = [*wanted.tests(run), RunEvent.counter > after]
+    if wanted.text:
+        printed = _printed_with(wanted.text, log, tests, limit)
+        tests.append(RunEvent.message.contains(wanted.text) | RunEvent.counter.in_(printed))
+    return list(RunEvent.select().where(*tests).order_by(RunEvent.counter).limit(limit))
+
+
+def _printed_with(text: str, log: RunLog, tests: list[Any], limit: int) -> list[int]:
+    """The counters of the first `limit` events whose part of the log holds the text."""
+    spans = RunEvent.select(RunEvent.counter, RunEvent.log_start, RunEvent.log_end).where(
+        *tests, RunEvent.log_end > RunEvent.log_start
+    )
+    rows: Any = spans.order_by(RunEvent.counter).tuples()
+    needle, found = text.lower(), []
+    for counter, start, end in list(rows):
+        if needle in harmless(log.text(start, end), colours=False).lower():
+            found.append(counter)
+            if len(found) == limit:
+                break
+    return found
 
 
 def all_hosts(stage: Stage) -> list[Host]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import logging
+import platform
 import threading
 from collections.abc import Callable
 
 from inventory_service.adapters.queue import RunQueue
 from inventory_service.clock import Clock
 from inventory_service.database import database
-from inventory_service.deployments import convergence, dispatch
+from inventory_service.deployments import convergence, dispatch, retention
 from inventory_service.jobs.canary import Canary
 from inventory_service.models import JobTick
 from inventory_service.registry import liveness
@@ -60,6 +61,9 @@ def jobs(settings: Settings, run_queue: RunQueue) -> tuple[Job, ...]:
         Job("dispatch", 1.0, lambda at: send(dispatch.due_runs(at=at))),
         Job("converge", settings.converge_seconds, lambda at: send(convergence.converge_all(judge=judge(at)))),
         Job("prune", 60.0, forget),
+        Job("prune runs", 60.0, lambda at: retention.prune_runs(settings, at=at)),
+        # Logs lie on the machine that executed their run, so each machine has a tick of its own.
+        Job(f"prune folders on {platform.node()}", 300.0, lambda _: retention.clear_folders(settings)),
         Job("recover", 5.0, lambda at: dispatch.recover_lost(settings, at=at)),
     )
 

@@ -30,6 +30,7 @@ from inventory_service.web import api, metrics, pages, problems, reference
 from inventory_service.web.api.common import Problem
 from inventory_service.web.context import Services
 from inventory_service.web.heartbeat_shim import HeartbeatShim
+from inventory_service.web.log_stream import Streams
 from inventory_service.web.strict_json import StrictRequest
 
 _LARGEST_BODY = 1024 * 1024
@@ -78,7 +79,8 @@ def _services(settings: Settings, clock: Clock) -> Services:
         return renew_many(beats, judge=liveness.judge(at=clock.now(), gone_after_seconds=settings.gone_after_seconds))
 
     rules = _identity_rules(settings, at=clock.now())
-    return Services(settings, clock, RunQueue(settings), GroupCommit(renew, name="heartbeats"), rules)
+    streams = Streams(settings.most_log_streams)
+    return Services(settings, clock, RunQueue(settings), GroupCommit(renew, name="heartbeats"), rules, streams)
 
 
 def _identity_rules(settings: Settings, *, at: dt.datetime) -> IdentityRules | None:
@@ -129,4 +131,6 @@ def from_environment() -> Any:
     open_database(settings.database_url)
     app = create_app(settings)
     database.close()
-    return HeartbeatShim(app, app.extensions["callboard"])
+    services: Services = app.extensions["callboard"]
+    services.streams.stop_with_process()
+    return HeartbeatShim(app, services)

@@ -16,6 +16,7 @@ from inventory_service.registry import liveness, past
 from inventory_service.registry.enrolment import IdentityRules
 from inventory_service.registry.heartbeats import Heartbeat, Renewal
 from inventory_service.settings import Settings
+from inventory_service.web.log_stream import Streams
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Services:
     run_queue: RunQueue
     heartbeats: GroupCommit[tuple[str, Heartbeat], Renewal]
     identity_rules: IdentityRules | None
+    streams: Streams
 
 
 def services() -> Services:

@@ -9,6 +9,7 @@ PAGES = (
     "/stages/shop/empty",
     "/stages/shop/production?release=1",
     "/runs/1",
+    "/runs/1/events?q=words",
     "/sign-in",
     "/nowhere",
 )

@@ -1,4 +1,5 @@
 import re
+import sqlite3
 
 from playwright.sync_api import expect
 
@@ -100,6 +101,35 @@ def test_a_failure_stands_on_top(browse, service):
     expect(page.locator("#run-error")).to_contain_text("1 of 1 hosts failed: web-1.")
     page.get_by_role("link", name="Deploy again").click()
     expect(page).to_have_url(re.compile("/stages/shop/fails"))
+
+
+def test_it_searches_a_runs_events(browse, service):
+    service.wait_for_run(service.first, "successful")
+    page = browse(f"/runs/{service.first}")
+    page.get_by_label("Text in events").fill("FIRST words")
+    page.get_by_role("search", name="Events of this run").get_by_role("button").click()
+    expect(page.locator("tbody tr")).to_have_count(2)
+    expect(page.locator("tbody tr").first).to_contain_text("first words of the run")
+    page.get_by_label("Host").fill("web-1")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.get_by_label("Text").fill("onerror=")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator("tbody tr")).to_contain_text("Say something hostile")
+    assert page.evaluate("window.hacked") is None
+    page.get_by_label("Result").select_option("failed")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_role("heading", name="No event fits")).to_be_visible()
+
+
+def test_it_says_that_an_old_log_was_removed(browse, service):
+    run = service.run(stage="shop/empty", kind="deploy")
+    service.wait_for_run(run, "failed")
+    with sqlite3.connect(service.folder / "data" / "callboard.db", timeout=15) as database:
+        database.execute("UPDATE run SET events_removed_at = created_at WHERE id = ?", [run])
+    page = browse(f"/runs/{run}")
+    expect(page.locator("#log-removed")).to_contain_text("were removed")
+    expect(page.locator("#run-error")).to_contain_text("No hosts matched")
 
 
 def test_it_rolls_back_from_the_page(browse, service):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ import pytest
 
 from inventory_service.deployments import events, history, host_keys
 from inventory_service.deployments.events import EventWriter, to_row
+from inventory_service.deployments.history import EventFilter
+from inventory_service.deployments.logs import RunLog
 from inventory_service.deployments.outcome import HostCount
-from inventory_service.models import Run, RunEvent, Stage
+from inventory_service.models import Run, RunEvent, RunLogChunk, Stage
 from tests.support import START, FakeClock, wait_for
 
 
@@ -110,8 +113,8 @@ def run(stage: Stage, queue: Callable[..., Run]) -> Run:
 def write(run: Run, tmp_path: Path, clock: FakeClock) -> Callable[..., EventWriter]:
     """Write these events and close."""
 
-    def write_all(*given: dict[str, Any]) -> EventWriter:
-        writer = EventWriter(run.id, tmp_path / "log", clock)
+    def write_all(*given: dict[str, Any], has_copy: bool = False) -> EventWriter:
+        writer = EventWriter(run.id, tmp_path / "log", clock, has_copy=has_copy)
         for item in given:
             writer.handle(item)
         writer.close()
@@ -133,7 +136,7 @@ def test_it_writes_events_and_log(write: Callable[..., EventWriter], run: Run, t
 
 def test_it_writes_thousands_of_events_in_order(write: Callable[..., EventWriter], run: Run) -> None:
     write(*[event(counter=number, stdout=f"line {number}") for number in range(1, 2001)])
-    assert [item.counter for item in history.list_events(run, after=0, limit=3000)] == list(range(1, 2001))
+    assert [item.counter for item in RunEvent.select().order_by(RunEvent.counter)] == list(range(1, 2001))
 
 
 def test_it_finds_an_events_lines_in_the_log(write: Callable[..., EventWriter], tmp_path: Path) -> None:
@@ -150,7 +153,7 @@ def test_it_survives_text_of_any_kind(write: Callable[..., EventWriter], run: Ru
     failed = {"host": text, "task": text, "play": text, "res": {"msg": text, "stderr": text}}
     writer = write(event("runner_on_failed", 1, text, **failed), event(counter=2, stdout="and on"))
     assert log(tmp_path).endswith("and on\n")
-    assert [item.counter for item in history.list_events(run, after=0, limit=9)] == [1, 2]
+    assert [item.counter for item in RunEvent.select().order_by(RunEvent.counter)] == [1, 2]
     assert writer.counts["web-1"].ok == 1
 
 
@@ -227,6 +230,33 @@ def test_it_goes_on_with_a_log_that_was_begun(write: Callable[..., EventWriter],
     assert RunEvent.get(RunEvent.counter == 2).log_start == 4
 
 
+def test_it_copies_the_log_into_the_database(
+    write: Callable[..., EventWriter], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_CHUNK", 10)
+    write(event(counter=1, stdout="grüß" * 6), event(counter=2, stdout="second"), has_copy=True)
+    write(event(counter=3, stdout="later"), has_copy=True)
+    chunks = list(RunLogChunk.select().order_by(RunLogChunk.start))
+    assert b"".join(bytes(chunk.data) for chunk in chunks) == (tmp_path / "log").read_bytes()
+    assert all(one.start + len(one.data) == other.start for one, other in itertools.pairwise(chunks))
+
+
+def test_it_copies_what_was_written_while_the_database_did_not_answer(
+    run: Run, tmp_path: Path, clock: FakeClock, database: peewee.Database
+) -> None:
+    database.execute_sql("ALTER TABLE run_log_chunk RENAME TO away")
+    writer = EventWriter(run.id, tmp_path / "log", clock, has_copy=True)
+    writer.handle(event(counter=1, stdout="one"))
+    wait_for(lambda: (tmp_path / "log").read_text() == "one\n")
+    database.execute_sql("ALTER TABLE away RENAME TO run_log_chunk")
+    writer.handle(event(counter=2, stdout="two"))
+    writer.close()
+    assert b"".join(bytes(chunk.data) for chunk in RunLogChunk.select()) == b"one\ntwo\n"
+
+
+# finding them again
+
+
 @pytest.mark.parametrize(
     ("fields", "counters"),
     [
@@ -234,14 +264,41 @@ def test_it_goes_on_with_a_log_that_was_begun(write: Callable[..., EventWriter],
         ({"after": 1}, [2, 3]),
         ({"limit": 1}, [1]),
         ({"host": "web-2"}, [3]),
-        ({"task": "Say"}, [1, 2, 3]),
-        ({"task": "Sing"}, []),
+        ({"host": "web"}, []),
+        ({"task": "sa"}, [1, 2, 3]),
+        ({"task": "S%y"}, []),
+        ({"status": "unreachable"}, [3]),
         ({"is_failed": True}, [2, 3]),
+        ({"text": "GRÜSSE"}, [1]),
+        ({"text": "no such FILE"}, [2]),
+        ({"text": "is red"}, [3]),
+        ({"text": "e", "limit": 2}, [1, 2]),
+        ({"text": "e", "after": 1}, [2, 3]),
+        ({"text": "e", "host": "web-2"}, [3]),
+        ({"text": "%"}, []),
+        ({"text": "between"}, []),
     ],
 )
+@pytest.mark.parametrize("has_copy", [False, True])
 def test_it_finds_events(
-    write: Callable[..., EventWriter], run: Run, fields: dict[str, Any], counters: list[int]
+    write: Callable[..., EventWriter],
+    run: Run,
+    *,
+    tmp_path: Path,
+    fields: dict[str, Any],
+    counters: list[int],
+    has_copy: bool,
 ) -> None:
-    write(event(counter=1), event("runner_on_failed", 2), event("runner_on_unreachable", 3, host="web-2"))
-    found = history.list_events(run, **{"after": 0, "limit": 9, **fields})
+    write(
+        event(counter=1, stdout="viele grüsse"),
+        event("verbose", 9, "in between"),
+        event("runner_on_failed", 2, res={"msg": "No such file"}),
+        event("runner_on_unreachable", 3, "is \x1b[31mred\x1b[0m", host="web-2"),
+        has_copy=has_copy,
+    )
+    if has_copy:
+        (tmp_path / "log").unlink()
+    page = {"after": 0, "limit": 9} | {name: fields[name] for name in ("after", "limit") if name in fields}
+    wanted = EventFilter(**{name: value for name, value in fields.items() if name not in page})
+    found = history.list_events(run, log=RunLog(run.id, tmp_path / "log"), wanted=wanted, **page)
     assert [item.counter for item in found] == counters

@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from inventory_service.database import database as opened
+from inventory_service.deployments import events
+from inventory_service.deployments.logs import RunLog
+from inventory_service.errors import BusyError
+from inventory_service.models import Run
 from inventory_service.web import log_stream
-from inventory_service.web.log_stream import Piece
+from inventory_service.web.log_stream import Piece, Streams
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -18,7 +23,7 @@ class Growing:
     def __init__(self, file: Path, *pieces: bytes) -> None:
         self.file, self.pieces, self.looks = file, list(pieces), 0
 
-    def is_ended(self, _: int) -> str | None:
+    def is_ended(self) -> str | None:
         if not self.pieces:
             return "successful"
         with self.file.open("ab") as log:
@@ -27,7 +32,7 @@ class Growing:
 
 
 def follow(log: Growing, start: int = 0) -> Iterator[Piece]:
-    return log_stream.follow(1, log.file, start, is_ended=log.is_ended)
+    return log_stream.follow(RunLog(1, log.file), start, is_ended=log.is_ended)
 
 
 @pytest.fixture
@@ -54,6 +59,31 @@ def test_it_never_cuts_a_character_in_two(file: Path) -> None:
     assert "".join(piece.text for piece in follow(Growing(file, *halves))) == "grüß"
 
 
+def test_it_resumes_before_half_a_character(file: Path) -> None:
+    first = next(follow(Growing(file, b"gr\xc3", b"\xbc\xc3\x9f\n")))
+    file.write_bytes(b"gr\xc3\xbc\xc3\x9f\n")
+    assert first.text + next(follow(Growing(file, b""), first.end)).text == "grüß\n"
+
+
+def test_it_follows_the_copy_of_another_machines_log(run: Run, file: Path) -> None:
+    words = [b"one\n", b"two\n"]
+
+    def is_ended() -> str | None:
+        if not words:
+            return "successful"
+        events.copy_log(run.id, 8 - 4 * len(words), words.pop(0))
+        return None
+
+    pieces = log_stream.follow(RunLog(run.id, file), 0, is_ended=is_ended)
+    assert [piece.text for piece in pieces] == ["one\n", "two\n", ""]
+
+
+def test_it_holds_no_connection_while_a_client_reads(run: Run, file: Path) -> None:
+    events.copy_log(run.id, 0, b"one\n")
+    for _ in log_stream.follow(RunLog(run.id, file), 0, is_ended=lambda: Run.get_by_id(run.id) and "successful"):
+        assert opened.is_closed()
+
+
 def test_it_resumes_at_a_byte(file: Path) -> None:
     assert [piece.text for piece in follow(Growing(file, b"one\ntwo\n"), 4)] == ["two\n", ""]
 
@@ -74,7 +104,7 @@ def test_it_follows_a_log_that_another_thread_writes(file: Path) -> None:
         done.set()
 
     threading.Thread(target=write).start()
-    pieces = log_stream.follow(1, file, 0, is_ended=lambda _: "successful" if done.is_set() else None)
+    pieces = log_stream.follow(RunLog(1, file), 0, is_ended=lambda: "successful" if done.is_set() else None)
     assert "".join(piece.text for piece in pieces).split() == [str(number) for number in range(200)]
 
 
@@ -97,3 +127,41 @@ def test_it_writes_server_sent_events() -> None:
 def test_it_keeps_hostile_text_on_its_data_line() -> None:
     (event,) = log_stream.as_events(iter([Piece("\n\nevent: end\ndata: {}\r\u2028", 1)]))
     assert len(event.splitlines()) == 4
+
+
+# how many, and for how long
+
+
+def test_it_ends_when_the_process_stops(file: Path) -> None:
+    streams = Streams(1)
+    streams.stopping.set()
+    file.write_text("one\n")
+    pieces = log_stream.follow(RunLog(1, file), 0, is_ended=lambda: None, stopping=streams.stopping)
+    assert list(pieces) == [Piece("one\n", 4)]
+
+
+def test_it_ends_a_text_that_has_nothing_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_stream, "_QUIET_SECONDS", -1)
+    assert list(log_stream.as_text(iter([Piece("one", 3), Piece("", 3), Piece("late", 7)]))) == ["one"]
+
+
+def test_it_refuses_one_stream_too_many_and_counts_those_that_are_closed() -> None:
+    streams = Streams(2)
+    begun, unread = streams.hold(iter("ab")), streams.hold(iter("ab"))
+    next(begun)
+    with pytest.raises(BusyError, match="2 live logs are being followed"):
+        streams.hold(iter("ab"))
+    unread.close()
+    unread.close()
+    assert list(streams.hold(iter("ab"))) == ["a", "b"]
+    begun.close()
+    for _ in range(2):
+        streams.hold(iter("ab"))
+
+
+def test_it_counts_a_stream_that_broke() -> None:
+    streams = Streams(1)
+    broken = streams.hold(map(int, ["1", "x"]))
+    with pytest.raises(ValueError, match="x"):
+        list(broken)
+    streams.hold(iter(""))

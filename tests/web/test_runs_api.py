@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 
 from inventory_service.adapters.queue import RunQueue
 from inventory_service.models import Run, RunEvent, RunHost
@@ -106,6 +107,40 @@ def test_it_pages_through_events(viewer: Caller, run: Run) -> None:
     assert [[row["counter"] for row in page["items"]] for page in (first, second)] == [[1, 2, 3], [4, 5]]
 
 
+@pytest.mark.parametrize(
+    ("query", "counters"),
+    [("q=route", [2]), ("status=ok", [1]), ("failed=1", [2]), ("task=say", [1, 2]), ("host=x", [])],
+)
+def test_it_finds_events(viewer: Caller, run: Run, query: str, counters: list[int]) -> None:
+    event = {"run": run, "at": START, "event": "x", "host": "web-1", "task": "Say", "log_start": 0, "log_end": 0}
+    RunEvent.create(**event, counter=1, status="ok")
+    RunEvent.create(**event, counter=2, status="failed", message="no route to host")
+    found = viewer.get(f"/api/v1/runs/{run.id}/events?{query}").json["items"]
+    assert [row["counter"] for row in found] == counters
+
+
+def test_it_rejects_a_status_that_no_event_has(viewer: Caller, run: Run) -> None:
+    assert viewer.get(f"/api/v1/runs/{run.id}/events?status=sad").status_code == 422
+
+
+@pytest.mark.parametrize("what", ["log", "log?follow=1", "events"])
+def test_it_says_that_events_and_log_were_removed(viewer: Caller, run: Run, what: str) -> None:
+    Run.update(status="failed", events_removed_at=START).execute()
+    answer = viewer.get(f"/api/v1/runs/{run.id}/{what}")
+    assert (answer.status_code, "were removed on 2026-11-23" in answer.json["detail"]) == (410, True)
+
+
+def test_it_serves_no_more_live_logs_than_it_has_places(viewer: Caller, run: Run, app: Flask) -> None:
+    services = app.extensions["callboard"]
+    held = [services.streams.hold(iter("")) for _ in range(services.settings.most_log_streams)]
+    answer = viewer.get(f"/api/v1/runs/{run.id}/log?follow=1")
+    assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
+    assert viewer.get(f"/api/v1/runs/{run.id}/log").status_code == 200
+    held[0].close()
+    Run.update(status="failed").execute()
+    assert viewer.get(f"/api/v1/runs/{run.id}/log?follow=1").status_code == 200
+
+
 # the log
 
 
@@ -133,6 +168,7 @@ def test_it_has_an_empty_log_at_first(viewer: Caller, run: Run) -> None:
     [
         ("", "one\ngrüß\nthree\n"),
         ("?start=4", "grüß\nthree\n"),
+        ("?start=4&end=11", "grüß\n"),
         ("?start=17", ""),
         ("?start=999", ""),
         ("?start=4611686018427387904", ""),

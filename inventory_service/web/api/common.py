@@ -18,7 +18,10 @@ _RESPONSES: Any = {
     "403": {"description": "The token does not reach this far", **_PROBLEM},
     "404": {"description": "There is no such thing, or not for this caller", **_PROBLEM},
     "409": {"description": "It contradicts the present state", **_PROBLEM},
-    "410": {"description": "The host has left; it must enrol again", **_PROBLEM},
+    "410": {
+        "description": "It existed and has ended: a host that has left must enrol again, an old log was removed",
+        **_PROBLEM,
+    },
     "413": {"description": "The body is too large", **_PROBLEM},
     "415": {"description": "The body is not JSON", **_PROBLEM},
     "422": {"description": "A value is not acceptable", **_PROBLEM},

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from flask import Response, request
 from pydantic import BaseModel, Field
 
 from inventory_service.accounts.roles import OPERATOR, VIEWER
-from inventory_service.deployments import history, repeat, requests, snapshot, statuses, variables
+from inventory_service.deployments import history, logs, repeat, requests, snapshot, statuses, variables
 from inventory_service.errors import InvalidError
 from inventory_service.models import Run
 from inventory_service.web import auth, context, log_stream, present
@@ -58,14 +57,17 @@ class RunQuery(Paging):
 class EventQuery(BaseModel):
     after: int = Field(0, ge=0, le=2**62)
     limit: int = Field(200, ge=1, le=2000)
-    host: str | None = Field(None, max_length=253)
-    task: str | None = Field(None, max_length=1000)
-    failed: bool | None = None
+    host: str | None = Field(None, max_length=253, description="The host's name")
+    task: str | None = Field(None, max_length=1000, description="Part of the task's name")
+    status: Literal["ok", "changed", "failed", "unreachable", "skipped", "ignored"] | None = None
+    q: str | None = Field(None, max_length=200, description="Part of a message, or of what Ansible printed for it")
+    failed: bool | None = Field(None, description="Only what failed or was unreachable")
 
 
 class LogQuery(BaseModel):
     follow: bool = False
     start: int = Field(0, ge=0, le=2**62, description="Byte offset to begin at")
+    end: int | None = Field(None, ge=0, le=2**62, description="Byte offset to end before; an event's log_end")
 
 
 @api.post("/runs", summary="Launch a run", responses={"202": answers.Launched})
@@ -158,14 +160,14 @@ def get_run_variables(path: RunPath) -> dict[str, Any]:
 @api.get("/runs/<int:run>/events", summary="A run's events", responses={"200": answers.Page[answers.Event]})
 @auth.access(VIEWER)
 def list_events(path: RunPath, query: EventQuery) -> dict[str, Any]:
-    """In order; `next` is the `after` of the following page."""
+    """In order; `next` is the `after` of the following page. Filters add up; text is found whatever its case."""
+    row = _run(path)
     rows = history.list_events(
-        _run(path),
+        row,
+        log=logs.open_log(row, context.services().settings),
         after=query.after,
         limit=query.limit + 1,
-        host=query.host,
-        task=query.task,
-        is_failed=bool(query.failed),
+        wanted=history.EventFilter(query.host, query.task, query.status, query.q, is_failed=bool(query.failed)),
     )
     return page([present.event(row) for row in rows], limit=query.limit, cursor_of="counter")
 
@@ -173,22 +175,26 @@ def list_events(path: RunPath, query: EventQuery) -> dict[str, Any]:
 @api.get("/runs/<int:run>/log", summary="A run's log", responses={"200": answers.text("The log", "text/event-stream")})
 @auth.access(VIEWER)
 def get_log(path: RunPath, query: LogQuery) -> Response:
-    """Text; with ?follow=1 until the run has ended, as server-sent events where the client accepts those."""
+    """Text; with ?follow=1 until the run has ended, as server-sent events where the client accepts those.
+
+    A follower resumes with the header Last-Event-ID (server-sent events) or with ?start= (text).
+    """
     row = _run(path)
-    file = context.services().settings.run_dir(row.id) / "log"
+    log = logs.open_log(row, context.services().settings)
     start = log_stream.resume_from(request.headers.get("Last-Event-ID"), query.start)
     if not query.follow:
-        return Response(log_stream.read_all(file, start), mimetype="text/plain; charset=utf-8")
+        return Response(log_stream.whole(log, start, query.end), mimetype="text/plain; charset=utf-8")
+    streams = context.services().streams
+    pieces = log_stream.follow(log, start, is_ended=lambda: _ended_as(row.id), stopping=streams.stopping)
     is_sse = request.accept_mimetypes.best == "text/event-stream"
-    pieces = log_stream.follow(row.id, file, start, is_ended=_is_ended)
-    body: Iterator[str] = log_stream.as_events(pieces) if is_sse else (piece.text for piece in pieces)
+    body = streams.hold(log_stream.as_events(pieces) if is_sse else log_stream.as_text(pieces))
     response = Response(body, mimetype="text/event-stream" if is_sse else "text/plain; charset=utf-8")
     response.headers["Cache-Control"] = "no-cache"
     response.headers["X-Accel-Buffering"] = "no"
     return response
 
 
-def _is_ended(run_id: int) -> str | None:
+def _ended_as(run_id: int) -> str | None:
     status = requests.get(run_id).status
     return status if status in statuses.ENDED else None
 

@@ -35,17 +35,34 @@ function showStatus() {
 
 box.classList.add("is-empty");
 box.dataset.empty = "Waiting for the first line…";
-const source = new EventSource(box.dataset.source);
-source.addEventListener("log", (event) => take(JSON.parse(event.data).text));
-source.addEventListener("end", (event) => {
-  source.close();
-  finish(JSON.parse(event.data).status);
-});
-source.addEventListener("open", () => box.classList.remove("is-cut-off"));
-source.addEventListener("error", () => {
-  box.classList.add("is-cut-off");
-  if (source.readyState === EventSource.CLOSED) said.textContent = "The log is cut off. Reload the page.";
-});
+
+const AGAIN_MS = 4000, MOST_TRIES = 15;
+let source, seen = null, tries = 0;
+
+function connect() {
+  const address = seen === null ? box.dataset.source : box.dataset.source.replace(/start=\d+/, `start=${seen}`);
+  source = new EventSource(address);
+  source.addEventListener("log", (event) => {
+    seen = event.lastEventId;
+    take(JSON.parse(event.data).text);
+  });
+  source.addEventListener("end", (event) => {
+    source.close();
+    finish(JSON.parse(event.data).status);
+  });
+  source.addEventListener("open", () => {
+    tries = 0;
+    box.classList.remove("is-cut-off");
+  });
+  source.addEventListener("error", () => {
+    box.classList.add("is-cut-off");
+    // The browser tries again by itself where the line broke, and gives up where the service was too busy to answer.
+    if (source.readyState !== EventSource.CLOSED) return;
+    if (++tries < MOST_TRIES) setTimeout(connect, AGAIN_MS);
+    else said.textContent = "The log is cut off. Reload the page.";
+  });
+}
+connect();
 addEventListener("pagehide", () => source.close());
 document.addEventListener("htmx:after:swap", showStatus);
 showStatus();

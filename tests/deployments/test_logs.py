@@ -1,0 +1,69 @@
+"""A log is read alike from the file and from its copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from inventory_service.deployments import events, logs
+from inventory_service.deployments.logs import RunLog
+from inventory_service.errors import GoneError
+from inventory_service.models import Run, Stage
+from inventory_service.settings import Settings
+from tests.support import FakeClock
+
+TEXT = "one\ngrüß\n" + "x" * 200_000 + "\nlast\n"
+DATA = TEXT.encode()
+
+
+@pytest.fixture
+def run(stage: Stage, queue: Callable[..., Run]) -> Run:
+    return queue(stage)
+
+
+@pytest.fixture(params=["file", "copy"])
+def log(request: pytest.FixtureRequest, run: Run, tmp_path: Path) -> RunLog:
+    if request.param == "file":
+        (tmp_path / "log").write_bytes(DATA)
+    else:
+        events.copy_log(run.id, 0, DATA[:7])
+        events.copy_log(run.id, 7, DATA[7:])
+        events.copy_log(run.id, 7, DATA[7:])
+    return RunLog(run.id, tmp_path / "log")
+
+
+@pytest.mark.parametrize("start", [0, 4, 6, 7, 8, 65_536, 131_072, len(DATA) - 1, len(DATA), len(DATA) + 1, 2**62])
+def test_it_reads_from_any_byte_on(log: RunLog, start: int) -> None:
+    assert b"".join(log.pieces(start)) == DATA[start:]
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 3), (0, 0), (4, 11), (9, 4), (5, 150_000), (200_000, 999_999)])
+def test_it_reads_a_part(log: RunLog, start: int, end: int) -> None:
+    assert log.text(start, end) == DATA[start:end].decode("utf-8", "replace")
+
+
+def test_it_sees_what_is_added(run: Run, tmp_path: Path) -> None:
+    for has_copy in (False, True):
+        file = tmp_path / f"log-{has_copy}"
+        log = RunLog(run.id, file)
+        assert log.read(0) == b""
+        for number, word in enumerate([b"one\n", b"two\n"]):
+            if has_copy:
+                events.copy_log(run.id, number * 4, word)
+            else:
+                file.write_bytes((file.read_bytes() if number else b"") + word)
+            assert log.read(number * 4) == word
+            assert log.read(number * 4 + 4) == b""
+
+
+def test_it_keeps_the_logs_of_two_runs_apart(run: Run, stage: Stage, queue: Callable[..., Run], tmp_path: Path) -> None:
+    events.copy_log(run.id, 0, b"mine\n")
+    assert RunLog(queue(stage).id, tmp_path / "log").read(0) == b""
+
+
+def test_it_says_since_when_a_log_is_no_more(run: Run, settings: Settings, clock: FakeClock) -> None:
+    run.events_removed_at = clock.now()
+    with pytest.raises(GoneError, match="removed on 2026-11-23"):
+        logs.open_log(run, settings)
