@@ -78,16 +78,16 @@ class Judge:
         """One of STATES."""
         if host.gone_at is not None:
             return GONE
-        if host.recorded_state == PENDING:
-            return GONE if self.at >= self.gone_at(host, stage) else PENDING
-        if host.recorded_state == STALE:  # only a heartbeat revives; a new grace does not
-            return GONE if self.at >= self.gone_at(host, stage) else STALE
+        silence = self.at - self.silent_since(host, stage)
+        if (
+            host.recorded_state != LIVE
+        ):  # pending or stale: only approval or a heartbeat changes that, no new grace does
+            return GONE if silence >= self.gone_after else host.recorded_state
         if self.is_suspect(host, stage):
             return LATE
-        return self._state_by_age(host, stage)
+        return self._state_by_silence(silence, stage)
 
-    def _state_by_age(self, host: Lease, stage: Terms) -> str:
-        silence = self.at - self.silent_since(host, stage)
+    def _state_by_silence(self, silence: dt.timedelta, stage: Terms) -> str:
         if silence >= self.gone_after:
             return GONE
         if silence.total_seconds() >= stage.ttl_seconds:
@@ -96,8 +96,10 @@ class Judge:
 
     def is_suspect(self, host: Lease, stage: Terms) -> bool:
         """Whether only the freeze keeps the host listed: its lease ran out after the freeze began."""
+        if not self.is_frozen(stage):
+            return False
         began = [moment for moment in (self.frozen_at, stage.frozen_at) if moment is not None]
-        return bool(began) and min(began) <= self.stale_at(host, stage) <= self.at
+        return min(began) <= self.stale_at(host, stage) <= self.at
 
     def is_listed(self, host: Lease, stage: Terms) -> bool:
         """Whether the host belongs into an inventory of live hosts."""

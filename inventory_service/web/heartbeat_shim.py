@@ -7,14 +7,13 @@ each error among them, goes through Flask with the same body, so that there is o
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from peewee import OperationalError
 from pydantic import ValidationError
+from pydantic_core import to_json
 
-from inventory_service.clock import iso
 from inventory_service.errors import CallboardError
 from inventory_service.registry import liveness
 from inventory_service.web.api.hosts import HEARTBEAT_LIMIT, HeartbeatBody, answer
@@ -50,7 +49,7 @@ class HeartbeatShim:
         token = environ["HTTP_AUTHORIZATION"].removeprefix("Bearer ")
         renewal = self._services.heartbeats.submit((token, HeartbeatBody.model_validate_json(body).checked()))
         is_pending = renewal.state == liveness.PENDING
-        data = json.dumps(answer(renewal, iso(self._services.clock.now()))).encode()
+        data = to_json(answer(renewal))
         start_response("202 Accepted" if is_pending else "200 OK", [*_HEADERS, ("Content-Length", str(len(data)))])
         return [data]
 

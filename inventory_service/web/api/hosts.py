@@ -157,13 +157,13 @@ def heartbeat(body: HeartbeatBody) -> tuple[dict[str, Any], int]:
     if watch.hear_canary(g.host_token, at=context.now()):
         return {"server_time": iso(context.now()), "state": liveness.LIVE}, 200
     renewal = context.services().heartbeats.submit((g.host_token, body.checked()))
-    return answer(renewal, iso(context.now())), 202 if renewal.state == liveness.PENDING else 200
+    return answer(renewal), 202 if renewal.state == liveness.PENDING else 200
 
 
-def answer(renewal: heartbeats.Renewal, server_time: str | None) -> dict[str, Any]:
+def answer(renewal: heartbeats.Renewal) -> dict[str, Any]:
     """A renewal as JSON."""
     return {
-        "server_time": server_time,
+        "server_time": renewal.server_time,
         "state": renewal.state,
         "duplicate": renewal.is_duplicate,
         "generation": renewal.generation,
