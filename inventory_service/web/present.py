@@ -215,6 +215,8 @@ def run(row: Run) -> dict[str, Any]:
         "duration_seconds": _seconds(row),
         "error": row.error,
         "cancel_requested_by": row.cancel_requested_by,
+        "origin": row.origin,
+        "events_removed_at": iso(row.events_removed_at),
         "url": f"/api/v1/runs/{row.id}",
     }
 

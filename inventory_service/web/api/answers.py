@@ -243,6 +243,10 @@ class Run(Answer):
     cancel_requested_by: str | None
     repeat_of: int | None
     repeat_mode: Literal["exact", "live"] | None
+    origin: Literal["service", "laptop"] = Field(
+        description="Who executed it: the service, or a person's ansible-playbook"
+    )
+    events_removed_at: dt.datetime | None = Field(description="Since when its events and log are no more")
     url: str
 
 
