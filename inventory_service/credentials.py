@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
 import hmac
@@ -31,6 +32,16 @@ def mint(prefix: str, *, for_id: str | None = None) -> Minted:
     """Make a token. `prefix` is `cbu_`, `cbj_` or `cbh_`."""
     owner, secret = for_id or new_id(), secrets.token_urlsafe(32)
     return Minted(owner, digest(secret), f"{prefix}{owner}.{secret}")
+
+
+def derive(prefix: str, *, for_id: str, key: str, nonce: str) -> Minted:
+    """The token that belongs to a request with this nonce: for the same request again the same token.
+
+    `key` is the service's own secret, so that a nonce which somebody else guesses gives nothing away.
+    """
+    secret = hmac.digest(key.encode(), f"{prefix}{for_id}/{nonce}".encode(), "sha256")
+    text = base64.urlsafe_b64encode(secret).rstrip(b"=").decode()
+    return Minted(for_id, digest(text), f"{prefix}{for_id}.{text}")
 
 
 def digest(secret: str) -> str:

@@ -198,7 +198,7 @@ class Host(_Table):
     host_keys = pw.JSONField()
     secret_sha256 = pw.TextField(null=True)
     secret_made_at = UtcDateTimeField(null=True)
-    previous_secret_sha256 = pw.TextField(null=True)
+    previous_secret_sha256 = pw.TextField(null=True)  # several with spaces between, the one in use first
     instance = pw.TextField(null=True)
     join_token = pw.ForeignKeyField(JoinToken, null=True, backref="hosts")
     enrolled_at = UtcDateTimeField()
@@ -214,7 +214,6 @@ class Host(_Table):
     conflict = pw.TextField(null=True)
     host_key_mismatch = pw.TextField(null=True)
     boot_id = pw.TextField(null=True)
-    previous_boot_id = pw.TextField(null=True)
     earlier_boots = pw.TextField(null=True)
     sequence = pw.BigIntegerField(null=True)
     agent_version = pw.TextField(null=True)

@@ -12,17 +12,29 @@ from inventory_service import audit, credentials
 from inventory_service.database import database
 from inventory_service.errors import CallboardError, ConflictError, ForbiddenError
 from inventory_service.models import Host, JoinToken, Stage
-from inventory_service.registry import hosts, instance_identity, join_tokens, liveness, names, reported, transitions
+from inventory_service.registry import (
+    boots,
+    hosts,
+    instance_identity,
+    join_tokens,
+    liveness,
+    names,
+    reported,
+    transitions,
+)
 from inventory_service.registry.groups import refuse_group_name
 from inventory_service.registry.instance_identity import Certificates, InstanceIdentity
 from inventory_service.registry.stages import stage_name
+
+_MOST_UNUSED = 3  # tokens of earlier answers, one of which the machine may have heard
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Enrolment:
     """What a machine says when it asks to enter. `address` None means: the address it calls from.
 
-    `identity` is EC2's identity document and its signature.
+    `identity` is EC2's identity document and its signature. `nonce` is the request's own random text: the machine that
+    heard no answer asks again with the same one.
     """
 
     name: str
@@ -33,6 +45,7 @@ class Enrolment:
     agent_version: str | None = None
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     identity: tuple[str, str] | None = None
+    nonce: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,34 +70,69 @@ class IdentityRules:
 
 
 def enrol(
-    token: str, request: Enrolment, *, peer: str, judge: liveness.Judge, rules: IdentityRules | None = None
+    token: str,
+    request: Enrolment,
+    *,
+    peer: str,
+    judge: liveness.Judge,
+    rules: IdentityRules | None = None,
+    token_key: str = "",
 ) -> tuple[Host, str]:
     """Let a machine into the join token's stage; returns the host and its own token, shown once.
 
     A present host of the same name, address and host keys is the same machine that lost its state: it gets a new
     credential. A live one with other marks is a conflict; a stale one is replaced, its history kept. What is refused
     is in the audit log, with a reason that the caller does not get to see.
+
+    The same request again (its nonce tells) gets the same answer, changes nothing and spends no use of the join token.
+    `token_key` is the service's secret behind that; without it, it gets a token of its own.
     """
+    mint = _Mint(token_key, request.nonce)
     try:
-        return _enrol(token, request, peer=peer, judge=judge, rules=rules)
+        return _enrol(token, request, peer=peer, judge=judge, rules=rules, mint=mint)
     except CallboardError as error:
         reason = str(getattr(error, "reason", None) or error.detail)
         audit.record(audit.Actor("enrolment", peer), "host.refuse", request.name[:60], at=judge.at, reason=reason[:500])
         raise
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Mint:
+    """Makes the tokens for one request."""
+
+    key: str
+    nonce: str | None
+
+    def __call__(self, host_id: str) -> credentials.Minted:
+        if self.key and self.nonce:
+            return credentials.derive(hosts.PREFIX, for_id=host_id, key=self.key, nonce=self.nonce)
+        return credentials.mint(hosts.PREFIX, for_id=host_id)
+
+    def repeats(self, host: Host) -> str | None:
+        """The token that this host got from the same request before, while it holds; None for a new request."""
+        if not self.key or not self.nonce:
+            return None
+        minted = self(host.id)
+        return minted.token if hosts.is_held(host, minted.token.partition(".")[2]) else None
+
+
 def _enrol(
-    token: str, request: Enrolment, *, peer: str, judge: liveness.Judge, rules: IdentityRules | None
+    token: str, request: Enrolment, *, peer: str, judge: liveness.Judge, rules: IdentityRules | None, mint: _Mint
 ) -> tuple[Host, str]:
-    join_token = join_tokens.find(token, at=judge.at)
+    join_token = join_tokens.find(token, at=judge.at, may_be_used_up=request.nonce is not None)
     join_tokens.check_peer(join_token, peer)
     fields = _enrolled_fields(request, _claimed_address(request, join_token, peer))
     if rules is not None:
         fields["instance"] = _key(rules.check(request.identity, at=judge.at))
     try:
         with database.atomic():
+            present = hosts.find_present(join_token.stage, fields["name"])
+            if present is not None and (own := mint.repeats(present)) is not None:
+                return present, own
             join_tokens.spend(join_token)
-            return _admit(join_token.stage, fields, join_token=join_token, judge=judge)
+            if present is not None and _is_same_machine(present, fields):
+                return _readmit(present, fields, mint=mint, judge=judge)
+            return _admit(join_token, present, fields, mint=mint, judge=judge)
     except pw.IntegrityError as error:
         raise ConflictError(
             f"The name {fields['name']!r} was just taken by another machine, or this instance has enrolled already."
@@ -122,10 +170,11 @@ def _enrolled_fields(request: Enrolment, address: str) -> dict[str, Any]:
     }
 
 
-def _admit(stage: Stage, fields: dict[str, Any], *, join_token: JoinToken, judge: liveness.Judge) -> tuple[Host, str]:
-    present = hosts.find_present(stage, fields["name"])
-    if present is not None and _is_same_machine(present, fields):
-        return _readmit(present, fields, judge=judge)
+def _admit(
+    join_token: JoinToken, present: Host | None, fields: dict[str, Any], *, mint: _Mint, judge: liveness.Judge
+) -> tuple[Host, str]:
+    """Let a machine in that was not here yet; `present` is another one of its name."""
+    stage = join_token.stage
     if present is not None and judge.is_listed(present, stage):
         raise ConflictError(
             f"A live host named {present.name!r} with another address or other host keys is in this stage already. "
@@ -135,11 +184,13 @@ def _admit(stage: Stage, fields: dict[str, Any], *, join_token: JoinToken, judge
     if present is not None:
         hosts.end(present, "replaced by a new machine of that name", at=judge.at)
     refuse_group_name(stage, fields["name"])
-    return _create(stage, fields, join_token=join_token, at=judge.at)
+    return _create(stage, fields, join_token=join_token, mint=mint, at=judge.at)
 
 
-def _create(stage: Stage, fields: dict[str, Any], *, join_token: JoinToken, at: dt.datetime) -> tuple[Host, str]:
-    minted = credentials.mint(hosts.PREFIX)
+def _create(
+    stage: Stage, fields: dict[str, Any], *, join_token: JoinToken, mint: _Mint, at: dt.datetime
+) -> tuple[Host, str]:
+    minted = mint(credentials.new_id())
     state = liveness.PENDING if stage.has_approval else liveness.LIVE
     host = Host.create(
         id=minted.id,
@@ -164,13 +215,20 @@ def _is_same_machine(present: Host, fields: dict[str, Any]) -> bool:
     return bool(fields["host_keys"]) and all(getattr(present, mark) == fields[mark] for mark in marks)
 
 
-def _readmit(present: Host, fields: dict[str, Any], *, judge: liveness.Judge) -> tuple[Host, str]:
-    minted = credentials.mint(hosts.PREFIX, for_id=present.id)
-    fresh = {"secret_sha256": minted.secret_sha256, "secret_made_at": judge.at, "sequence": None, "conflict": None}
-    fresh |= {"host_key_mismatch": None}
-    Host.update(previous_secret_sha256=None, previous_boot_id=None, **fresh, **fields).where(
-        Host.id == present.id
-    ).execute()
+def _readmit(present: Host, fields: dict[str, Any], *, mint: _Mint, judge: liveness.Judge) -> tuple[Host, str]:
+    """The new token gets in beside those before it, which end when it is used.
+
+    So a request that was on its way for long, whose answer nobody reads, takes nobody's token.
+    """
+    minted = mint(present.id)
+    in_use, *unused = [*(present.previous_secret_sha256 or "").split(), present.secret_sha256 or ""]
+    kept = " ".join([in_use, *unused[-_MOST_UNUSED:]])
+    fresh = {"secret_sha256": minted.secret_sha256, "previous_secret_sha256": kept, "secret_made_at": judge.at}
+    fresh |= {"conflict": None, "host_key_mismatch": None}
+    if present.boot_id not in (None, fields["boot_id"]):
+        earlier = boots.remember(present.earlier_boots, present.boot_id, present.sequence, at=judge.at)
+        fresh |= {"sequence": None, "earlier_boots": earlier}
+    Host.update(**fresh, **fields).where(Host.id == present.id).execute()
     if present.recorded_state != liveness.PENDING:
         hosts.renew(present, judge=judge, reason="enrolled again")
     return hosts.get_host(present.id), minted.token

@@ -19,12 +19,12 @@ from inventory_service.clock import iso
 from inventory_service.database import database, execute_many, fetch, from_microseconds, to_microseconds
 from inventory_service.errors import CallboardError, ConflictError, GoneError, UnauthorizedError
 from inventory_service.models import Host
-from inventory_service.registry import hosts, liveness, reported, transitions
+from inventory_service.registry import boots, hosts, liveness, reported, transitions
 
 _CLONED = "two machines beat with this host's token (a cloned image?); enrol each of them anew"
 _RENEW = """
 UPDATE host SET last_seen_at = ?, recorded_state = ?, expired_at = NULL, conflict = ?,
-  boot_id = ?, previous_boot_id = ?, sequence = ?, agent_version = ?, metrics = ?,
+  boot_id = ?, earlier_boots = ?, sequence = ?, agent_version = ?, metrics = ?,
   release_number = CASE WHEN CAST(? AS TEXT) IS NULL THEN release_number ELSE ? END,
   revision = COALESCE(?, revision), release_reported_at = COALESCE(?, release_reported_at),
   is_healthy = ?, health_reason = ?
@@ -114,7 +114,7 @@ class _Lease:
     gone_reason: str | None
     conflict: str | None
     boot_id: str | None
-    previous_boot_id: str | None
+    earlier_boots: str | None
     sequence: int | None
     facts_hash: str | None
     last_seen_at: dt.datetime
@@ -137,7 +137,7 @@ class _Terms:
 
 _READ_LEASES = """
 SELECT id, stage_id, name, address, port, secret_sha256, previous_secret_sha256, recorded_state, gone_reason, conflict,
-  boot_id, previous_boot_id, sequence, facts_hash, last_seen_at, gone_at
+  boot_id, earlier_boots, sequence, facts_hash, last_seen_at, gone_at
 FROM host WHERE id IN
 """
 _READ_TERMS = """
@@ -167,28 +167,32 @@ class _Batch:
         stage = self._stages[host.stage_id]
         if stage.archived_at is not None or host.gone_at is not None:
             return GoneError(f"The host {host.name!r} has left ({host.gone_reason or 'stage archived'}). Enrol again.")
-        if beat.boot_id == host.previous_boot_id:
-            return self._mark_clone(host)
         if host.previous_secret_sha256 is not None and credentials.matches(parts[2], host.secret_sha256):
             self._end_previous_secret(host)
-        is_duplicate = beat.boot_id == host.boot_id and host.sequence is not None and beat.seq <= host.sequence
-        if not is_duplicate:
+        is_earlier = boots.is_earlier(host.earlier_boots, beat.boot_id)
+        is_old = beat.boot_id == host.boot_id and host.sequence is not None and beat.seq <= host.sequence
+        if is_earlier and boots.is_clone(host.earlier_boots, beat.boot_id, beat.seq, at=self._judge.at):
+            self._mark_clone(host)
+        elif not is_earlier and not is_old:
             self._renew(host, stage, beat)
         if host.conflict is not None:
             return ConflictError(f"The host {host.name!r} is in conflict: {host.conflict}.")
-        return self._answer(host, stage, beat, is_duplicate=is_duplicate)
+        return self._answer(host, stage, beat, is_duplicate=is_earlier or is_old)
 
-    def _mark_clone(self, host: _Lease) -> ConflictError:
-        """A boot that a later one replaced beats again: two machines share one credential."""
+    def _mark_clone(self, host: _Lease) -> None:
+        """Two machines share one credential."""
         if host.conflict is None:
             host.conflict = _CLONED
             Host.update(conflict=_CLONED).where(Host.id == host.id).execute()
-        return ConflictError(f"The host {host.name!r} is in conflict: {host.conflict}.")
 
     def _end_previous_secret(self, host: _Lease) -> None:
-        """The new token of a rotation is in use: the one before it ends."""
-        host.previous_secret_sha256 = None
-        Host.update(previous_secret_sha256=None).where(Host.id == host.id).execute()
+        """The new token is in use: the one before it ends, and the order of its heartbeats with it. Of two machines
+        that shared it, one has the new one.
+        """
+        host.previous_secret_sha256 = host.earlier_boots = host.sequence = None
+        host.conflict = None if host.conflict == _CLONED else host.conflict
+        fields = {"previous_secret_sha256": None, "earlier_boots": None, "conflict": host.conflict}
+        Host.update(**fields, sequence=None).where(Host.id == host.id).execute()
 
     def _renew(self, host: _Lease, stage: _Terms, beat: Heartbeat) -> None:
         if host.recorded_state != liveness.PENDING:
@@ -196,8 +200,8 @@ class _Batch:
             host.recorded_state = liveness.LIVE
             if is_back or (host.conflict or "").startswith(hosts.SAME_ADDRESS):
                 host.conflict = hosts.address_conflict(host, stage, judge=self._judge, known=self._hosts)
-        if beat.boot_id != host.boot_id:
-            host.previous_boot_id = host.boot_id
+        if host.boot_id is not None and beat.boot_id != host.boot_id:
+            host.earlier_boots = boots.remember(host.earlier_boots, host.boot_id, host.sequence, at=self._judge.at)
         host.last_seen_at, host.boot_id, host.sequence = self._judge.at, beat.boot_id, beat.seq
         if beat.facts is not None:
             host.facts_hash = hosts.facts_hash(beat.facts)
@@ -254,7 +258,7 @@ def _row(host: _Lease, beat: Heartbeat, *, now: int) -> tuple[Any, ...]:
         host.recorded_state,
         host.conflict,
         host.boot_id,
-        host.previous_boot_id,
+        host.earlier_boots,
         host.sequence,
         beat.agent_version,
         to_json(beat.metrics).decode(),

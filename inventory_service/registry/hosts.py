@@ -68,8 +68,9 @@ def authenticate(token: str, *, may_have_left: bool = False) -> Host:
 
 
 def is_held(host: Holder, secret: str) -> bool:
-    """Whether this is the host's secret, or the one before it that a rotation replaced."""
-    return credentials.matches(secret, host.secret_sha256) or credentials.matches(secret, host.previous_secret_sha256)
+    """Whether this is the host's newest secret, or one before it that holds until that is used."""
+    earlier = (host.previous_secret_sha256 or "").split()
+    return any(credentials.matches(secret, kept) for kept in (host.secret_sha256, *earlier))
 
 
 def _refuse_gone(host: Host) -> None:
@@ -248,13 +249,19 @@ def approve(host: Host, *, actor: audit.Actor, at: dt.datetime) -> Host:
     return get_host(host.id)
 
 
-def rotate(host: Host, *, at: dt.datetime) -> str:
-    """A new token for the host. The one before it holds until the new one is first used: a lost answer is harmless."""
+def rotate(token: str, *, at: dt.datetime) -> tuple[Host, str]:
+    """The token's host and a new token for it. The given one holds until the new one is first used: a lost answer is
+    harmless. Raises UnauthorizedError, GoneError, or ConflictError where perhaps two machines have the token.
+    """
+    host = authenticate(token)
+    if host.conflict is not None:
+        raise ConflictError(f"The host {host.name!r} is in conflict: {host.conflict}. It gets no new token.")
     minted = credentials.mint(PREFIX, for_id=host.id)
-    Host.update(secret_sha256=minted.secret_sha256, previous_secret_sha256=host.secret_sha256, secret_made_at=at).where(
-        Host.id == host.id
+    in_use = credentials.digest(token.partition(".")[2])
+    Host.update(secret_sha256=minted.secret_sha256, previous_secret_sha256=in_use, secret_made_at=at).where(
+        (Host.id == host.id) & Host.gone_at.is_null()
     ).execute()
-    return minted.token
+    return host, minted.token
 
 
 def list_hosts(stage: Stage) -> list[Host]:

@@ -43,20 +43,25 @@ def create(
     return row, minted.token
 
 
-def find(token: str, *, at: dt.datetime) -> JoinToken:
-    """The valid token behind the text. Raises UnauthorizedError, with the same words for every reason."""
+def find(token: str, *, at: dt.datetime, may_be_used_up: bool = False) -> JoinToken:
+    """The valid token behind the text. Raises UnauthorizedError, with the same words for every reason.
+
+    `may_be_used_up`: `spend` will say so, unless it is not called because nothing new is asked for.
+    """
     parts = credentials.split(token)
     row = JoinToken.get_or_none(JoinToken.id == parts[1]) if parts and parts[0] == PREFIX else None
-    if parts is None or row is None or not credentials.matches(parts[2], row.secret_sha256) or not is_valid(row, at=at):
+    if parts is None or row is None or not credentials.matches(parts[2], row.secret_sha256):
+        raise UnauthorizedError(_REFUSED)
+    is_used_up = row.maximum_uses is not None and row.uses >= row.maximum_uses
+    if not _holds(row, at=at) or (is_used_up and not may_be_used_up):
         raise UnauthorizedError(_REFUSED)
     return row
 
 
-def is_valid(row: JoinToken, *, at: dt.datetime) -> bool:
-    """Neither revoked nor expired nor used up, and its stage is not archived."""
-    is_used_up = row.maximum_uses is not None and row.uses >= row.maximum_uses
+def _holds(row: JoinToken, *, at: dt.datetime) -> bool:
+    """Neither revoked nor expired, and its stage is not archived."""
     is_expired = row.expires_at is not None and row.expires_at <= at
-    return row.revoked_at is None and not is_used_up and not is_expired and row.stage.archived_at is None
+    return row.revoked_at is None and not is_expired and row.stage.archived_at is None
 
 
 def check_peer(row: JoinToken, peer: str) -> None:

@@ -13,10 +13,10 @@ from inventory_service.errors import (
     NotFoundError,
     UnauthorizedError,
 )
-from inventory_service.models import AuditEntry, Host, Stage
+from inventory_service.models import AuditEntry, Host, JoinToken, Stage
 from inventory_service.registry import enrolment, heartbeats, hosts, join_tokens
 from inventory_service.registry.stages import StageChange, archive_stage, update_stage
-from tests.support import ADA, FakeClock, Machine, at_once, judge, key_line
+from tests.support import ADA, START, FakeClock, Machine, at_once, judge, key_line
 
 OTHER_KEY = (key_line(seed=2),)
 
@@ -57,10 +57,55 @@ def test_it_knows_the_same_machine_again(web_1: Machine, clock: FakeClock) -> No
     assert Host.select().count() == 1
 
 
-def test_it_ends_the_old_token_of_a_machine_that_enrols_again(web_1: Machine, clock: FakeClock) -> None:
-    another(web_1).enrol(clock.now())
+def test_it_ends_the_old_token_when_the_new_one_is_used(web_1: Machine, clock: FakeClock) -> None:
+    again = another(web_1).enrol(clock.now())
+    web_1.beat(clock.now())
+    again.beat(clock.now())
     with pytest.raises(UnauthorizedError):
-        hosts.authenticate(web_1.token)
+        web_1.beat(clock.now())
+    assert again.beat(clock.now()).state == "live"
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_it_takes_no_token_that_a_machine_may_have_heard(web_1: Machine, clock: FakeClock, which: int) -> None:
+    answered = [another(web_1).enrol(clock.now()) for _ in range(3)]
+    assert answered[which].beat(clock.now()).state == "live"
+    another(web_1).enrol(clock.now())  # on its way for long: nobody reads the answer
+    assert answered[which].beat(clock.now(), seq=99_000).state == "live"
+
+
+def ask(machine: Machine, clock: FakeClock, token: str, **said: Any) -> tuple[str, str]:
+    """An enrolment with a nonce; returns the host's id and token."""
+    said = {"host_keys": machine.keys, "nonce": "n" * 32, **said}
+    request = enrolment.Enrolment(machine.name, boot_id=machine.boot_id, **said)
+    host, own = enrolment.enrol(token, request, peer=machine.address, judge=judge(clock.now()), token_key="k")
+    return host.id, own
+
+
+@pytest.mark.parametrize("keys", [(), (key_line(),)])
+def test_it_gives_the_same_answer_to_the_same_request(stage: Stage, clock: FakeClock, keys: tuple[str, ...]) -> None:
+    machine = Machine(stage, keys=keys)
+    row, token = join_tokens.create(stage, actor=ADA, at=clock.now(), maximum_uses=1)
+    first = ask(machine, clock, token)
+    clock.advance(400)
+    assert ask(machine, clock, token) == first
+    assert (JoinToken.get_by_id(row.id).uses, Host.get().last_seen_at) == (1, START)
+    with pytest.raises(UnauthorizedError):
+        ask(machine, clock, token, nonce="m" * 32)
+
+
+def test_it_gives_another_answer_to_another_request(stage: Stage, clock: FakeClock) -> None:
+    token = join_tokens.create(stage, actor=ADA, at=clock.now())[1]
+    first = ask(Machine(stage), clock, token)
+    second = ask(Machine(stage), clock, token, nonce="m" * 32)
+    assert (first[0], first[1] != second[1]) == (second[0], True)
+
+
+def test_it_tells_no_token_to_another_machine_with_the_same_nonce(stage: Stage, clock: FakeClock) -> None:
+    token = join_tokens.create(stage, actor=ADA, at=clock.now())[1]
+    own = ask(Machine(stage), clock, token)[1]
+    other = ask(Machine(stage, "web-2", "10.0.0.2", OTHER_KEY), clock, token)[1]
+    assert own.partition(".")[2] != other.partition(".")[2]
 
 
 def test_it_takes_the_first_heartbeat_after_a_machine_enrolled_again(web_1: Machine, clock: FakeClock) -> None:
@@ -191,6 +236,79 @@ def test_it_does_not_renew_by_a_heartbeat_that_is_not_newer(web_1: Machine, cloc
 def test_it_does_not_revive_by_a_replayed_heartbeat(web_1: Machine, clock: FakeClock) -> None:
     web_1.beat(clock.now())
     assert web_1.beat(clock.advance(900), seq=1000).state == "stale"
+
+
+def test_it_takes_a_straggler_of_an_earlier_boot_for_a_duplicate(web_1: Machine, clock: FakeClock) -> None:
+    web_1.beat(clock.now(), seq=50_000)
+    web_1.beat(clock.advance(30), boot_id="b008", seq=1)
+    late = web_1.beat(clock.advance(40), seq=60_000)
+    assert (late.is_duplicate, late.state, web_1.row.boot_id) == (True, "live", "b008")
+    assert web_1.row.last_seen_at == clock.jump(-40)
+
+
+def test_it_takes_a_replay_of_an_earlier_boot_for_a_duplicate_however_late(web_1: Machine, clock: FakeClock) -> None:
+    for number in range(4):
+        web_1.beat(clock.advance(90), boot_id=f"b00{number}", seq=50_000)
+    clock.advance(250)
+    for number in range(3):
+        assert web_1.beat(clock.now(), boot_id=f"b00{number}", seq=50_000).is_duplicate
+    assert (web_1.row.boot_id, web_1.row.conflict) == ("b003", None)
+
+
+def test_it_takes_two_boots_that_both_go_on_for_a_clone(web_1: Machine, clock: FakeClock) -> None:
+    for minute in range(2):
+        web_1.beat(clock.advance(30), seq=minute * 60_000 + 1)
+        web_1.beat(clock.advance(30), boot_id="b008", seq=minute * 60_000 + 1)
+    with pytest.raises(ConflictError, match="two machines beat"):
+        web_1.beat(clock.advance(61), seq=150_000)
+    assert hosts.live_hosts(web_1.stage, judge=judge(clock.now())) == []
+
+
+def test_it_believes_the_machine_of_a_clone_that_enrols_again(web_1: Machine, clock: FakeClock) -> None:
+    web_1.beat(clock.now(), boot_id="b008")
+    with pytest.raises(ConflictError):
+        web_1.beat(clock.advance(70))
+    again = another(web_1, boot_id="b009").enrol(clock.now())
+    web_1.beat(clock.now(), boot_id="b008")  # its clone, with the old token
+    assert again.beat(clock.now()).state == "live"
+    with pytest.raises(UnauthorizedError):
+        web_1.beat(clock.now(), boot_id="b008")
+    assert again.beat(clock.advance(60)).state == "live"
+
+
+# rotation
+
+
+def rotated(machine: Machine, clock: FakeClock) -> Machine:
+    return dataclasses.replace(machine, token=hosts.rotate(machine.token, at=clock.now())[1])
+
+
+def test_it_rotates_a_token_and_loses_nothing_with_a_lost_answer(web_1: Machine, clock: FakeClock) -> None:
+    rotated(web_1, clock)
+    web_1.beat(clock.advance(60))
+    fresh = rotated(web_1, clock)
+    web_1.beat(clock.advance(60))
+    assert fresh.beat(clock.advance(60), seq=900_000).state == "live"
+    with pytest.raises(UnauthorizedError):
+        web_1.beat(clock.now(), seq=901_000)
+
+
+def test_it_keeps_the_token_that_asks_for_a_new_one(web_1: Machine, clock: FakeClock) -> None:
+    web_1.beat(clock.now())
+    another(web_1).enrol(clock.now())
+    rotated(web_1, clock)
+    assert web_1.beat(clock.now()).state == "live"
+
+
+def test_it_rotates_no_token_that_two_machines_have(web_1: Machine, clock: FakeClock) -> None:
+    web_1.beat(clock.now(), boot_id="b008")
+    with pytest.raises(ConflictError):
+        web_1.beat(clock.advance(70))
+    with pytest.raises(ConflictError, match="no new token"):
+        hosts.rotate(web_1.token, at=clock.now())
+
+
+# order
 
 
 def test_it_takes_a_low_sequence_of_a_new_boot(web_1: Machine, clock: FakeClock) -> None:

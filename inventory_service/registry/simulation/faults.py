@@ -11,7 +11,7 @@ from inventory_service.registry.simulation.machines import BEAT, Machine, Messag
 from inventory_service.registry.simulation.world import World
 
 MINUTE = 60.0
-_REBOOT_SECONDS = 60.0  # longer than the network holds a request back: a late one is of this boot, or of no use
+_REBOOT_SECONDS = 5.0
 _LARGEST_SHARE_OVER = 1.6
 
 NAMES: tuple[str, ...] = (

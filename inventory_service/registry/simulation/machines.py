@@ -28,6 +28,7 @@ class Message:
     boot_id: str
     seq: int
     host_time: float
+    nonce: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ class Machine:
     next_at: float = 0.0
     token: str = ""
     host_id: str = ""
+    has_nonce: bool = True
+    asked: Message | None = None
     story: deque[str] = dataclasses.field(default_factory=lambda: deque(maxlen=_STORY))
     _ceiling: float = 1.0
 
@@ -75,7 +78,7 @@ class Machine:
         """Come up. A machine that was enrolled before goes on with its token."""
         self.is_up, self.has_left, self._ceiling = True, False, 1.0
         self.boot_id = f"{self.random.getrandbits(64):016x}"
-        self.booted_at, self.next_at = t, t + after
+        self.booted_at, self.next_at, self.asked = t, t + after, None
         self.tell(t, f"boots as {self.boot_id}")
 
     def die(self, t: float) -> None:
@@ -102,17 +105,20 @@ class Machine:
             return None
         self.next_at = t + _REQUEST_SECONDS + self.random.uniform(0, self._ceiling)
         self._ceiling = min(self._ceiling * 2, LONGEST_BACKOFF)
-        return self.message(BEAT if self.token else ENROL, t)
+        self.asked = self.message(BEAT if self.token else ENROL, t)
+        return self.asked
 
     def message(self, kind: str, t: float) -> Message:
         """A request of that kind, as of now."""
         seq = int((t - self.booted_at) * 1000) + 1
-        return Message(kind, self, self.token, self.boot_id, seq, t + self.clock_error)
+        nonce = f"{self.boot_id}-{self.address}" if kind == ENROL and self.has_nonce else None
+        return Message(kind, self, self.token, self.boot_id, seq, t + self.clock_error, nonce)
 
     def hear(self, reply: Reply, message: Message, t: float) -> None:
-        """An answer has reached it."""
-        if not self.is_up or reply is None or message.boot_id != self.boot_id:
+        """An answer has reached it. Only the first to its last request counts: for others it does not wait any more."""
+        if not self.is_up or reply is None or message is not self.asked:
             return
+        self.asked = None
         if isinstance(reply, Exception):
             self._hear_refusal(reply, message, t)
             return

@@ -16,7 +16,7 @@ _REMEMBERED = 200
 class Network:
     """`loss` and `answer_loss`, `copies`, `replays` are probabilities, `delay` the longest in seconds.
 
-    Enrolments are lost but neither delayed nor copied: no HTTP client or proxy sends a POST twice by itself.
+    Enrolments are not copied: no HTTP client or proxy sends a POST twice by itself.
     """
 
     random: random.Random
@@ -53,7 +53,7 @@ class Network:
 
     def _fly(self, message: Message, t: float) -> None:
         longest = max(self.delay, 25.0 if message.machine in self.slow else 0.0)
-        delay = 0.0 if message.kind == ENROL else self.random.uniform(0, longest)
+        delay = self.random.uniform(0, longest)
         self._count += 1
         heapq.heappush(self._flying, (t + delay, self._count, message))
 
@@ -70,8 +70,7 @@ class Network:
     def _replayed(self) -> list[Message]:
         if not self._arrived or self.random.random() >= self.replays:
             return []
-        chosen = self.random.choices(self._arrived, k=3)
-        return [message for message in chosen if message.boot_id == message.machine.boot_id]
+        return self.random.choices(self._arrived, k=3)
 
     def loses_answer(self, machine: Machine) -> bool:
         """Whether this answer does not get through."""

@@ -19,6 +19,7 @@ from inventory_service.registry.simulation.clock import VirtualClock
 from inventory_service.registry.simulation.machines import BEAT, ENROL, Admission, Farewell, Machine, Message, Reply
 from inventory_service.registry.sweep import sweep
 
+_KEY = "the simulator's"
 _ROOM = 1_073_741_823  # SQLite's own default for max_page_count
 
 
@@ -117,9 +118,10 @@ class Service:
             return None
 
     def _enrol(self, machine: Machine, message: Message) -> Admission:
-        request = enrolment.Enrolment(name=machine.name, boot_id=message.boot_id, host_keys=(machine.key,))
-        token = self.join_tokens[machine.stage.id]
-        host, own = enrolment.enrol(token, request, peer=machine.address, judge=self.judge())
+        keys = (machine.key,)
+        request = enrolment.Enrolment(machine.name, boot_id=message.boot_id, host_keys=keys, nonce=message.nonce)
+        token, peer = self.join_tokens[machine.stage.id], machine.address
+        host, own = enrolment.enrol(token, request, peer=peer, judge=self.judge(), token_key=_KEY)
         return Admission(host.id, own)
 
     def _end(self, message: Message) -> Farewell:

@@ -34,7 +34,9 @@ class Lease:
     kept_from: float
     is_approved: bool
     boot_id: str
+    newest_token: str = ""
     highest: int = -1
+    earlier_boots: set[str] = dataclasses.field(default_factory=set)
     has_ended: bool = False
     is_in_conflict: bool = False
     is_expired_by_word: bool = False
@@ -61,7 +63,8 @@ class Truth:
 
     def end(self, host_id: str) -> None:
         """The host has left, by its own or somebody else's word."""
-        self.leases[host_id].has_ended = True
+        if host_id in self.leases:  # else it had ended before
+            self.leases[host_id].has_ended = True
 
     def excuse(self, t: float, stage_id: int = ALL) -> None:
         """From now on silence counts anew; whoever is listed keeps a whole ttl."""
@@ -92,14 +95,22 @@ class Truth:
             is_approved = not machine.stage.has_approval
             self.leases[reply.host_id] = Lease(reply.host_id, machine, t, t, t, is_approved, message.boot_id)
             return
-        known.machine, known.boot_id, known.highest = machine, message.boot_id, -1
+        if message.boot_id != known.boot_id:
+            known.earlier_boots.add(known.boot_id)
+            known.highest = -1
+        known.machine, known.boot_id, known.newest_token = machine, message.boot_id, reply.token
+        known.earlier_boots.discard(message.boot_id)
         known.is_in_conflict = True  # perhaps: its first heartbeat says whether
         _hear(known, t)
 
     def _renew(self, lease: Lease, message: Message, reply: Reply, t: float) -> None:
         lease.is_in_conflict = isinstance(reply, ConflictError)
-        if message.boot_id == lease.boot_id and message.seq <= lease.highest:
+        if message.boot_id in lease.earlier_boots or (
+            message.boot_id == lease.boot_id and message.seq <= lease.highest
+        ):
             return
+        if message.boot_id != lease.boot_id:
+            lease.earlier_boots.add(lease.boot_id)
         lease.boot_id, lease.highest = message.boot_id, message.seq
         _hear(lease, t)
 

@@ -108,6 +108,7 @@ class World:
             key=make_key(self.random),
             random=self.random,
             clock_error=self.random.uniform(-9, 9) * 86400,
+            has_nonce=self.random.random() < 1 / 2,
         )
         self.machines.append(machine)
         machine.boot(self.t, after=after)

@@ -41,6 +41,13 @@ class EnrolBody(Strict):
     agent_version: str | None = Field(None, max_length=32, pattern=r"^[0-9A-Za-z.+-]*$")
     facts: dict[str, Any] = {}
     instance_identity: InstanceIdentity | None = None
+    nonce: str | None = Field(
+        None,
+        min_length=22,
+        max_length=64,
+        pattern=r"^[0-9A-Za-z_-]+$",
+        description="Random, made for this request: sent again with the same one, it gets the same answer",
+    )
 
 
 class ReportedRelease(Strict):
@@ -124,9 +131,16 @@ def enrol(body: EnrolBody) -> tuple[dict[str, Any], int]:
         agent_version=body.agent_version,
         facts=body.facts,
         identity=(identity.document, identity.signature) if identity else None,
+        nonce=body.nonce,
     )
-    rules = context.services().identity_rules
-    host, token = enrolment.enrol(g.join_token, request, peer=context.peer(), judge=context.judge(), rules=rules)
+    host, token = enrolment.enrol(
+        g.join_token,
+        request,
+        peer=context.peer(),
+        judge=context.judge(),
+        rules=context.services().identity_rules,
+        token_key=context.services().settings.secret_key,
+    )
     fresh = hosts.get_host(host.id)
     answer = {
         "host": fresh.id,
@@ -143,8 +157,8 @@ def enrol(body: EnrolBody) -> tuple[dict[str, Any], int]:
 @auth.access(auth.HOST)
 def rotate() -> dict[str, Any]:
     """The old token holds until the new one is first used."""
-    host = auth.calling_host()
-    return {"host": host.id, "token": hosts.rotate(host, at=context.now())}
+    host, token = hosts.rotate(auth.bearer_token(), at=context.now())
+    return {"host": host.id, "token": token}
 
 
 @api.post(
