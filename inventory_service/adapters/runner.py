@@ -69,6 +69,7 @@ def run_playbook(call: PlaybookCall, on_event: Callable[[dict[str, Any]], None])
         on_event(event)
         return False  # ansible-runner would write one file per event otherwise
 
+    _offer_collection(call.private_dir / "ansible", call.content_dir)
     runner = ansible_runner.run(
         private_data_dir=str(call.private_dir),
         project_dir=str(call.project_dir),
@@ -127,6 +128,7 @@ def environment(call: PlaybookCall) -> dict[str, str]:
         "ANSIBLE_PIPELINING": "True",
         "ANSIBLE_INVENTORY_PLUGINS": str(call.content_dir / "plugins" / "inventory"),
         "ANSIBLE_INVENTORY_ENABLED": "registry",
+        **_plugin_paths(call.project_dir, call.content_dir),
         "ANSIBLE_ROLES_PATH": f"{call.project_dir / 'roles'}:{call.content_dir / 'roles'}",
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "True",
         "ANSIBLE_HOST_PATTERN_MISMATCH": "error",
@@ -140,6 +142,22 @@ def environment(call: PlaybookCall) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         call.marker[0]: call.marker[1],
     }
+
+
+def _plugin_paths(project_dir: Path, content_dir: Path) -> dict[str, str]:
+    """The source's own modules and actions, those of the machine, then the ones that ship."""
+    kinds = (("ANSIBLE_LIBRARY", "library", "modules"), ("ANSIBLE_ACTION_PLUGINS", "action_plugins", "action"))
+    return {
+        name: f"{project_dir / own}:/usr/share/ansible/plugins/{kind}:{content_dir / 'plugins' / kind}"
+        for name, own, kind in kinds
+    }
+
+
+def _offer_collection(home: Path, content_dir: Path) -> None:
+    """Let playbooks name what ships as callboard.callboard.…; Ansible looks for collections in its home first."""
+    collection = home / "collections" / "ansible_collections" / "callboard" / "callboard"
+    collection.parent.mkdir(parents=True)
+    collection.symlink_to(content_dir)
 
 
 def _write_guard(call: PlaybookCall) -> Path:
@@ -171,6 +189,7 @@ def check_syntax(project_dir: Path, playbook: Path, *, content_dir: Path) -> str
     command = [str(find_program("ansible-playbook")), "--syntax-check", "-i", "localhost,", str(playbook)]
     with tempfile.TemporaryDirectory(prefix="cb-") as home:
         surroundings = _syntax_environment(home, project_dir, content_dir)
+        _offer_collection(Path(home), content_dir)
         try:
             done = subprocess.run(
                 command,
@@ -199,6 +218,7 @@ def _syntax_environment(home: str, project_dir: Path, content_dir: Path) -> dict
         "ANSIBLE_HOME": home,
         "ANSIBLE_LOCAL_TEMP": home,
         "ANSIBLE_ROLES_PATH": f"{project_dir / 'roles'}:{content_dir / 'roles'}",
+        **_plugin_paths(project_dir, content_dir),
         "ANSIBLE_HOST_PATTERN_MISMATCH": "ignore",
         "ANSIBLE_NOCOLOR": "True",
         "ANSIBLE_NOCOWS": "True",

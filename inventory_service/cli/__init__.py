@@ -41,7 +41,6 @@ _COMMANDS: dict[str, str] = {
     "runs": "run:runs",
     "logs": "run:logs",
     "cancel": "run:cancel",
-    "export": "export:export",
     "repeat": "run:repeat",
 }
 USAGE_ERROR = 64
@@ -105,7 +104,6 @@ HELP: dict[str, str] = {
     "runs": "List runs.",
     "logs": "Print a run's log; -f follows it.",
     "cancel": "Stop a run.",
-    "export": "Write a run into a file: everything, or its results as JUnit XML.",
     "repeat": "Repeat a run and follow it.",
 }
 

@@ -52,6 +52,13 @@ def _mapping(value: Any, source: str) -> dict[str, Any]:
     return value
 
 
+def batches(_context: click.Context, _option: click.Parameter, text: str | None) -> list[int | str] | None:
+    """`1,25%,100%` as numbers and shares; the empty text is the empty list."""
+    if text is None:
+        return None
+    return [int(part) if part.isascii() and part.isdecimal() else part for part in text.replace(",", " ").split()]
+
+
 def given(**fields: Any) -> dict[str, Any]:
     """The fields that are neither None nor empty tuples."""
     return {

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from inventory_service.cli.arguments import given, stage_path, variables
+from inventory_service.cli.arguments import batches, given, stage_path, variables
 from inventory_service.client import Client
 from inventory_service.terminal import json_option, print_fields, print_json, print_table, print_variables
 
@@ -19,6 +19,10 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--default-revision", help="What a deploy without --revision takes (HEAD)."),
     click.option("--deploy-playbook", help="deploy.yml of the source, else the one that ships."),
     click.option("--rollback-playbook", help="rollback.yml of the source, else the one that ships."),
+    click.option(
+        "--batches", callback=batches, help="Hosts at a time, canary first: 1,25%,100%. Empty: the playbook's own."
+    ),
+    click.option("--auto-rollback/--no-auto-rollback", default=None, help="Roll a stopped rollout back, and lock."),
     click.option("--simple-join/--no-simple-join", default=None, help="Allow the one-line call with a join token."),
     click.option("--converge/--no-converge", default=None, help="Bring hosts to the desired release by itself."),
     click.option("--approval/--no-approval", default=None, help="New hosts wait until they are let in."),

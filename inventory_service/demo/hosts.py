@@ -100,7 +100,7 @@ class LoopbackHost:
             "LOGNAME": self.user,
             "SHELL": _shell(),
             # The running interpreter's folder comes last: Ansible finds a python3 where the system has none.
-            "PATH": f"{SYSTEM_PATH}:{Path(sys.executable).parent}",
+            "PATH": f"{self.home}/bin:{SYSTEM_PATH}:{Path(sys.executable).parent}",
             "LANG": "C.UTF-8",
             "CALLBOARD_DEMO_HOST": self.name,
             processes.MARKER: str(self.folder),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import socket
 import subprocess
 import sys
@@ -73,7 +74,10 @@ class Machine:
             *("--ssh-port", str(self.host.port)),
             *("--host-key-glob", str(self.host.etc / "ssh_host_*_key.pub")),
             *("--release-path", str(self.host.home / "shop")),
+            *("--health-url", f"http://{self.address}:{self.app_port}/"),
+            *("--health-url", f"http://{self.address}:{self.app_port}/"),
         ]
+        self._install_agent()
         environment = {**self.host.environment, "CALLBOARD_JOIN_TOKEN": join_token}
         done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
         if done.returncode != 0:
@@ -82,6 +86,15 @@ class Machine:
     def start_agent(self) -> subprocess.Popen[bytes]:
         """Run `callboard-agent beat --loop` on the machine."""
         return self.host.spawn(self._agent("beat", "--loop"))
+
+    def _install_agent(self) -> None:
+        """Put `callboard-agent` on the path of whoever logs in, as an installed one is."""
+        program = self.host.home / "bin" / "callboard-agent"
+        program.parent.mkdir(parents=True, exist_ok=True)
+        command = shlex.join([sys.executable, "-I", str(agent_path())])
+        folder = shlex.quote(str(self.host.folder / "agent"))
+        program.write_text(f'#!/bin/sh\nCALLBOARD_AGENT_DIR={folder} exec {command} "$@"\n')
+        program.chmod(0o755)
 
     def _agent(self, *arguments: str) -> list[str]:
         command, *options = arguments

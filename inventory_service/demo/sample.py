@@ -1,4 +1,4 @@
-"""The sample project: a real git repository of a small web application, with the tags v1 and v2."""
+"""The sample project: a real git repository of a small web application, with the tags v1, v2 and v3, which is bad."""
 
 from __future__ import annotations
 
@@ -21,19 +21,29 @@ _SECOND = (
     ('VERSION = "1"', 'VERSION = "2"'),
     ('GOODS = ["lantern", "rope", "ladder"]', 'GOODS = ["lantern", "rope", "ladder", "compass"]'),
 )
+# What the third one, on a branch of its own, breaks: it starts and says its revision, but its pages answer 500.
+_THIRD = (('VERSION = "2"', 'VERSION = "3"'), ("SELECT name, sold FROM item", "SELECT name, sold, price FROM item"))
 
 
 def make_repository(folder: Path) -> dict[str, str]:
-    """Make the repository at `folder`; returns the full SHA of each tag."""
+    """Make the repository at `folder`, with `main` at v2; returns the full SHA of each tag."""
     shutil.copytree(_TREE, folder)
     _git(folder, "init", "--quiet", "--initial-branch=main")
     shas = {"v1": commit(folder, "Open the shop", tag="v1")}
-    application = folder / "app.py"
-    text = application.read_text()
-    for old, new in _SECOND:
+    _edit(folder / "app.py", _SECOND)
+    shas["v2"] = commit(folder, "Sell compasses", tag="v2")
+    _git(folder, "checkout", "--quiet", "-b", "prices")
+    _edit(folder / "app.py", _THIRD)
+    shas["v3"] = commit(folder, "Show prices", tag="v3")
+    _git(folder, "checkout", "--quiet", "main")
+    return shas
+
+
+def _edit(file: Path, changes: tuple[tuple[str, str], ...]) -> None:
+    text = file.read_text()
+    for old, new in changes:
         text = text.replace(old, new)
-    application.write_text(text)
-    return {**shas, "v2": commit(folder, "Sell compasses", tag="v2")}
+    file.write_text(text)
 
 
 def commit(folder: Path, message: str, *, tag: str | None = None) -> str:

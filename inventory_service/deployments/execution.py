@@ -27,12 +27,14 @@ from inventory_service.deployments import (
     releases,
     repeat,
     requests,
+    rollout,
     snapshot,
     statuses,
     targets,
     variables,
 )
 from inventory_service.deployments.events import EventWriter
+from inventory_service.deployments.gate import Gate
 from inventory_service.deployments.sources import Source, find_playbook
 from inventory_service.errors import CallboardError
 from inventory_service.models import Host, Release, Run, RunHost
@@ -46,6 +48,7 @@ log = logging.getLogger(__name__)
 MARKER = "CALLBOARD_RUN"
 _LEASE_SECONDS = 1.0
 _END_PATIENCE_SECONDS = 3.0
+_GATE = "gate"
 _SHIPPED = ("deploy.yml", "rollback.yml")
 
 
@@ -108,7 +111,7 @@ def _work(
     with tempfile.TemporaryDirectory(prefix="cb-") as control:  # a socket's path must be short
         prepared = _prepare(run, work, Path(control), settings=settings, clock=clock)
         watch = _Watch(run.id, settings.run_timeout_seconds, clock)
-        with watch:
+        with watch, _open_gate(run, prepared, Path(control), settings=settings, clock=clock):
             result = runner.run_playbook(prepared.call, writer.handle)
             processes.end(processes.descendants(os.getpid()), patience_seconds=_END_PATIENCE_SECONDS)
         writer.close()
@@ -120,6 +123,12 @@ def _work(
         expected=[host.name for host in prepared.hosts],
     )
     return ending, prepared
+
+
+def _open_gate(run: Run, prepared: Prepared, control: Path, *, settings: Settings, clock: Clock) -> Gate:
+    names = [host.name for host in prepared.hosts]
+    after = settings.gone_after_seconds
+    return Gate(control / _GATE, run.stage, names, clock=clock, gone_after_seconds=after)
 
 
 class _Watch:
@@ -169,7 +178,7 @@ def _prepare(run: Run, work: Path, control: Path, *, settings: Settings, clock: 
     release = _release(run, source, at=clock.now())
     revision = release.revision if release else source.resolve(run.revision or stage.default_revision)
     source.checkout(revision, work / "source")
-    own = _own_extra_vars(run, source, release, revision, work)
+    own = _own_extra_vars(run, source, release, revision, work) | rollout.variables(run)
     layers = repeat.group_layers(original) if original else _group_layers(run, release)
     chosen.listing[rendering.own_group(stage)]["vars"] = variables.merged(layers)
     frozen = snapshot.take(
@@ -192,7 +201,7 @@ def _prepare(run: Run, work: Path, control: Path, *, settings: Settings, clock: 
         control_dir=control,
         inventory=_write_inventory(work, chosen.listing),
         chosen=chosen.chosen,
-        extra_vars={**run.extra_vars, **own},
+        extra_vars={**run.extra_vars, **own, "callboard_gate": str(control / _GATE)},
     )
     return Prepared(call, chosen.chosen, release)
 

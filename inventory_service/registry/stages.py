@@ -19,6 +19,8 @@ from inventory_service.registry import names
 GIT, FOLDER = "git", "folder"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _LARGEST_VARIABLES = 65536
+_BATCH = re.compile(r"([0-9]{1,6})(%?)")
+_MOST_BATCHES = 20
 _PLAYBOOK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,254}\.ya?ml")
 
 
@@ -37,6 +39,8 @@ class StageChange:
     default_revision: str | None = None
     deploy_playbook: str | None = None
     rollback_playbook: str | None = None
+    batches: list[int | str] | None = None
+    has_auto_rollback: bool | None = None
 
     def given(self) -> dict[str, Any]:
         """Only the fields that were given."""
@@ -154,6 +158,8 @@ def _checked(change: StageChange, *, interval: int, ttl: int) -> dict[str, Any]:
             check_playbook(fields[key], key)
     if "default_revision" in fields:
         check_revision_name(fields["default_revision"], "default_revision")
+    if "batches" in fields:
+        fields["batches"] = check_batches(fields["batches"])
     _check_timing(fields.get("interval_seconds", interval), fields.get("ttl_seconds", ttl))
     return fields
 
@@ -164,6 +170,26 @@ def _check_timing(interval: int, ttl: int) -> None:
             "ttl_seconds", f"A ttl of {ttl} s with an interval of {interval} s loses hosts at one late heartbeat; "
             "choose a ttl of at least twice the interval."
         )  # fmt: skip
+
+
+def check_batches(batches: list[int | str]) -> list[int | str] | None:
+    """How many hosts a rollout takes at a time, as Ansible's `serial`: numbers and percentages, the canary first.
+
+    The last one is repeated. None, which the empty list means, leaves it to the playbook.
+    """
+    if len(batches) > _MOST_BATCHES:
+        raise InvalidError.at("batches", f"More than {_MOST_BATCHES} batches; the last one is repeated by itself.")
+    return [_batch(one) for one in batches] or None
+
+
+def _batch(one: int | str) -> int | str:
+    found = _BATCH.fullmatch(str(one))
+    number = int(found[1]) if found else 0
+    if found is None or number == 0 or (found[2] and number > 100):  # noqa: PLR2004 - percent
+        raise InvalidError.at(
+            "batches", f"{str(one)[:40]!r} is no batch: write a number of hosts, or a share like 25%."
+        )
+    return f"{number}%" if found[2] else number
 
 
 def check_playbook(path: str, loc: str = "playbook") -> str:

@@ -53,6 +53,8 @@ def stage(row: Stage) -> dict[str, Any]:
         "default_revision": row.default_revision,
         "deploy_playbook": row.deploy_playbook,
         "rollback_playbook": row.rollback_playbook,
+        "batches": row.batches,
+        "auto_rollback": row.has_auto_rollback,
         "desired_release": hosts.desired_release(row),
         "frozen": freeze_of(row),
         "approval": row.has_approval,
@@ -215,8 +217,6 @@ def run(row: Run) -> dict[str, Any]:
         "duration_seconds": _seconds(row),
         "error": row.error,
         "cancel_requested_by": row.cancel_requested_by,
-        "origin": row.origin,
-        "events_removed_at": iso(row.events_removed_at),
         "url": f"/api/v1/runs/{row.id}",
     }
 

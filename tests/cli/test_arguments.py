@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import pytest
 
-from inventory_service.cli.arguments import given, stage_path, variables
+from inventory_service.cli.arguments import batches, given, stage_path, variables
 
 
 def test_it_writes_the_path_of_a_stage() -> None:
@@ -46,3 +46,10 @@ def test_it_rejects_what_is_no_variable(tmp_path: Path, text: str) -> None:
 
 def test_it_leaves_out_what_was_not_given() -> None:
     assert given(a=None, b=(), c=("x",), d=False, e="", f=0) == {"c": ["x"], "d": False, "e": "", "f": 0}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [(None, None), ("", []), ("1,25%, 100%", [1, "25%", "100%"]), ("x", ["x"]), ("٣", ["٣"])]
+)
+def test_it_takes_batches_as_a_list(text: str | None, found: list[int | str] | None) -> None:
+    assert batches(None, None, text) == found

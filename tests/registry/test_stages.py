@@ -226,3 +226,23 @@ def test_it_rejects_a_revision_that_git_would_take_for_something_else(name: str)
 def test_it_checks_each_field_of_a_stage(stage: Stage, change: StageChange) -> None:
     with pytest.raises(InvalidError):
         stages.update_stage(stage, change=change, actor=ADA, at=START)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [([1, "25%", "100%"], [1, "25%", "100%"]), (["3"], [3]), ([], None), (["05%"], ["5%"])]
+)
+def test_it_keeps_a_stages_batches(stage: Stage, given: list[int | str], kept: list[int | str] | None) -> None:
+    stages.update_stage(stage, change=StageChange(batches=[2]), actor=ADA, at=START)
+    stages.update_stage(stage, change=StageChange(batches=given), actor=ADA, at=START)
+    assert stages.get_stage("shop", "production").batches == kept
+
+
+@pytest.mark.parametrize("batch", [0, -1, "0%", "101%", "", "%", "many", "1.5", "٣", "1 %", "{{ x }}"])
+def test_it_rejects_a_batch_of_nobody_or_of_more_than_all(stage: Stage, batch: int | str) -> None:
+    with pytest.raises(InvalidError, match="is no batch"):
+        stages.update_stage(stage, change=StageChange(batches=[1, batch]), actor=ADA, at=START)
+
+
+def test_it_rejects_more_batches_than_anybody_counts(stage: Stage) -> None:
+    with pytest.raises(InvalidError, match="More than 20 batches"):
+        stages.update_stage(stage, change=StageChange(batches=[1] * 21), actor=ADA, at=START)

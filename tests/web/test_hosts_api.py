@@ -323,3 +323,14 @@ def test_it_shows_a_hosts_health(beating: Caller, viewer: Caller) -> None:
 @pytest.mark.parametrize("health", [{}, {"healthy": "yes please"}, {"healthy": True, "more": 1}, {"healthy": None}, []])
 def test_it_rejects_health_of_another_shape(beating: Caller, health: Any) -> None:
     assert beating.post("/api/v1/heartbeat", {**BEAT, "health": health}).status_code == 422
+
+
+def test_it_tells_the_last_words_of_hosts(viewer: Caller, web_1: Machine, clock: FakeClock, stranger: Caller) -> None:
+    web_1.beat(clock.advance(7), release_number=3, revision="c" * 40, is_healthy=True)
+    words = "/api/v1/stages/shop/production/heartbeats"
+    assert list(viewer.get(words).json["hosts"]) == ["web-1"]
+    told = viewer.get(f"{words}?hosts=web-1,web-9").json
+    assert (told["server_time"], told["hosts"]["web-9"]) == ("2026-11-23T14:00:07Z", {"state": "gone"})
+    web = told["hosts"]["web-1"]
+    assert (web["release"], web["healthy"], web["reported_at"]) == (3, True, "2026-11-23T14:00:07Z")
+    assert stranger.get(words).status_code == 404

@@ -189,3 +189,14 @@ def test_it_shows_a_stages_effective_variables(admin: Caller, stage: Stage) -> N
         "overridden": [{"from": "project", "value": "blue"}],
     }
     assert (shown["changed_since_release"], found["callboard_project"]["from"]) == ([], "server")
+
+
+def test_it_changes_batches_and_automatic_rollback(admin: Caller, stage: Stage) -> None:
+    changed = admin.patch(STAGE, {"batches": [1, "25%"], "auto_rollback": True}).json
+    assert (changed["batches"], changed["auto_rollback"]) == ([1, "25%"], True)
+    assert admin.patch(STAGE, {"batches": []}).json["batches"] is None
+
+
+@pytest.mark.parametrize("batches", [[0], ["101%"], "25%", [None], [True], [[1]], [1.5], [10**6]])
+def test_it_rejects_batches(admin: Caller, stage: Stage, batches: Any) -> None:
+    assert admin.patch(STAGE, {"batches": batches}).status_code == 422

@@ -30,14 +30,17 @@ class Shop(BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/healthz":
             return self.answer("application/json", json.dumps({"revision": REVISION, "version": VERSION}))
-        with open_catalogue() as catalogue:
-            rows = catalogue.execute("SELECT name, sold FROM item ORDER BY name").fetchall()
+        try:
+            with open_catalogue() as catalogue:
+                rows = catalogue.execute("SELECT name, sold FROM item ORDER BY name").fetchall()
+        except sqlite3.Error as error:
+            return self.answer("text/plain", f"The catalogue can't be read: {error}", status=500)
         goods = "".join(f"<li>{html.escape(name)} ({sold} sold)" for name, sold in rows)
         return self.answer("text/html", f"<title>Shop</title><h1>Shop, version {VERSION}</h1><ul>{goods}</ul>")
 
-    def answer(self, kind, text):
+    def answer(self, kind, text, status=200):
         body = text.encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -67,6 +67,8 @@ class Stage(Answer):
     default_revision: str
     deploy_playbook: str
     rollback_playbook: str
+    batches: list[int | str] | None = Field(description="Hosts at a time; null: as the playbook says")
+    auto_rollback: bool
     desired_release: DesiredRelease | None
     frozen: Freeze | None = Field(description="Why expiry stands still, when it does")
     approval: bool
@@ -134,6 +136,26 @@ class RunOfHost(Answer):
     kind: Kind
     status: str
     ended_at: dt.datetime | None
+
+
+class LastWord(Answer):
+    state: str = Field(description="`gone` stands alone: there is no such host in the stage")
+    id: str | None = None
+    agent: str | None = Field(None, description="The agent's version")
+    last_seen_at: dt.datetime | None = None
+    reported_at: dt.datetime | None = Field(None, description="When the heartbeat with this release was received")
+    release: int | None = None
+    revision: str | None = None
+    healthy: bool | None = None
+    reason: str | None = None
+
+
+class LastWords(Answer):
+    stage: str
+    server_time: dt.datetime
+    interval_seconds: int
+    ttl_seconds: int
+    hosts: dict[str, LastWord]
 
 
 class HostWithHistory(Host):
@@ -243,10 +265,6 @@ class Run(Answer):
     cancel_requested_by: str | None
     repeat_of: int | None
     repeat_mode: Literal["exact", "live"] | None
-    origin: Literal["service", "laptop"] = Field(
-        description="Who executed it: the service, or a person's ansible-playbook"
-    )
-    events_removed_at: dt.datetime | None = Field(description="Since when its events and log are no more")
     url: str
 
 

@@ -6,14 +6,14 @@ import datetime as dt
 from typing import Annotated, Any, Literal
 
 from flask import Response, g
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from inventory_service.accounts.roles import OPERATOR, VIEWER
 from inventory_service.audit import Actor
 from inventory_service.clock import iso
 from inventory_service.deployments import history
 from inventory_service.errors import ForbiddenError
-from inventory_service.registry import enrolment, heartbeats, hosts, liveness, names, watch
+from inventory_service.registry import enrolment, heartbeats, hosts, last_words, liveness, names, watch
 from inventory_service.registry import stages as registry_stages
 from inventory_service.web import auth, context, present
 from inventory_service.web.api import answers
@@ -102,6 +102,10 @@ class HostQuery(Paging):
     q: str | None = Field(None, max_length=100, description="Part of the name or address")
     at: AwareDatetime | None = Field(None, description="As it was at this time")
     cursor: str | None = Field(None, max_length=320, description="The `next` of the page before")
+
+
+class HeartbeatQuery(BaseModel):
+    hosts: str | None = Field(None, max_length=20_000, description="Names, comma-separated; every host when left out")
 
 
 class HostChange(Strict):
@@ -269,6 +273,19 @@ def _fits(row: dict[str, Any], query: HostQuery) -> bool:
         and (query.drift is None or row["is_converged"] is not query.drift)
         and (query.q is None or query.q in row["name"] or query.q in row["address"])
     )
+
+
+@api.get(
+    "/stages/<project>/<stage>/heartbeats",
+    summary="What hosts said in their last heartbeats",
+    responses={"200": answers.LastWords},
+)
+@auth.access(VIEWER)
+def list_heartbeats(path: StagePath, query: HeartbeatQuery) -> dict[str, Any]:
+    """Release, revision and health by host, and when they were received. A rollout asks this between two batches."""
+    stage = auth.reach_stage(path.project, path.stage)
+    names = query.hosts.split(",") if query.hosts else [host.name for host in hosts.list_hosts(stage)]
+    return last_words.last_words(stage, names, judge=context.judge())
 
 
 @api.get("/hosts/<host>", summary="One host with its transitions and runs", responses={"200": answers.HostWithHistory})

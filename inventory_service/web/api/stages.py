@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 from flask import Response
 from pydantic import BaseModel, Field
@@ -41,12 +41,26 @@ class StageFields(Strict):
     default_revision: str | None = Field(None, max_length=200)
     deploy_playbook: str | None = Field(None, max_length=255)
     rollback_playbook: str | None = Field(None, max_length=255)
+    batches: list[Annotated[int, Field(strict=True, ge=1, le=999_999)] | Annotated[str, Field(max_length=7)]] | None = (
+        Field(
+            None,
+            max_length=20,
+            description='Hosts that a rollout takes at a time, such as [1, "25%", "100%"]; []: as the playbook says',
+        )
+    )
+    auto_rollback: bool | None = Field(
+        None, description="A rollout that stops is rolled back by itself, and the stage is locked"
+    )
 
     def change(self) -> stages.StageChange:
         """The fields in the domain's words."""
-        given = self.model_dump(exclude={"name", "simple_join", "converge", "approval"})
+        given = self.model_dump(exclude={"name", "simple_join", "converge", "approval", "auto_rollback"})
         return stages.StageChange(
-            **given, has_simple_join=self.simple_join, has_convergence=self.converge, has_approval=self.approval
+            **given,
+            has_simple_join=self.simple_join,
+            has_convergence=self.converge,
+            has_approval=self.approval,
+            has_auto_rollback=self.auto_rollback,
         )
 
 

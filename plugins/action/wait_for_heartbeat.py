@@ -1,0 +1,249 @@
+# Copyright: The Callboard authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The action `wait_for_heartbeat`: ask who knows → judge → wait. Options: plugins/modules/wait_for_heartbeat.py."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import hashlib
+import json
+import os
+import socket
+import sys
+import tempfile
+import time
+import urllib.parse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ansible import constants as C  # noqa: N812 - the name that Ansible's own code gives it
+from ansible import context
+from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import inventory_loader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEFAULT_URL = "http://127.0.0.1:8500"
+GATE_SECONDS = 10.0
+SAY_SECONDS = 20.0
+PLUGIN_NAMES = ("registry", "callboard.callboard.registry")
+BEAT = "if command -v callboard-agent >/dev/null; then callboard-agent beat --now --give-up-seconds 10; fi"
+OPTIONS = {
+    "revision": {"type": "str", "default": ""},
+    "release": {"type": "str", "default": ""},
+    "timeout": {"type": "float"},
+    "poll": {"type": "float", "default": 1.0},
+    "beat_command": {"type": "str", "default": BEAT},
+}
+
+
+class Unanswered(Exception):  # noqa: N818 - not an error yet: the next question may be answered
+    """Nobody said anything about the host; the text says why. `is_final`: nor will anybody."""
+
+    def __init__(self, text: str, *, is_final: bool = False) -> None:
+        super().__init__(text)
+        self.is_final = is_final
+
+
+# ── ask ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def ask_gate(path: str, name: str) -> dict[str, Any]:
+    """The executor's answer over the run's socket."""
+    try:
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(GATE_SECONDS)
+            line.connect(path)
+            line.sendall(json.dumps({"hosts": [name]}).encode() + b"\n")
+            return json.loads(line.makefile("rb").readline())
+    except (OSError, ValueError) as error:
+        raise Unanswered(f"the run's executor does not answer ({error})") from None
+
+
+def registry_plugin() -> Any:
+    """The module of the inventory plugin, which knows how to ask the service."""
+    for name in PLUGIN_NAMES:
+        found = inventory_loader.get(name, class_only=True)
+        if found is not None:
+            return sys.modules[found.__module__]
+    raise Unanswered("the inventory plugin callboard.callboard.registry is not installed", is_final=True)
+
+
+def options_of(sources: list[Any], stage: str) -> tuple[dict[str, Any], Path]:
+    """The options of the inventory file that lists the stage, and its folder; none where no file does."""
+    for path, config in sources:
+        if isinstance(config, dict) and config.get("plugin") in PLUGIN_NAMES and stage in (config.get("stages") or []):
+            return config, Path(path).parent
+    return {}, Path.cwd()
+
+
+def make_query(registry: Any, config: dict[str, Any], folder: Path, stage: str) -> Any:
+    """The checked query. As in the inventory plugin, the file's url and token win over the environment's."""
+    given = {
+        "url": config.get("url") or os.environ.get("CALLBOARD_URL") or DEFAULT_URL,
+        "token": config.get("token") or os.environ.get("CALLBOARD_TOKEN"),
+        "token_file": config.get("token_file"),
+        "stages": [stage],
+        "states": [],
+        "timeout": float(config.get("timeout", 10)),
+        "ca_path": config.get("ca_path"),
+        "known_hosts": False,
+    }
+    return registry.read_query(given.get, folder)
+
+
+def ask_service(registry: Any, query: Any, stage: str, name: str) -> dict[str, Any]:
+    """The service's answer over HTTP."""
+    question = urllib.parse.urlencode({"hosts": name})
+    try:
+        return json.loads(registry.fetch_text(query, f"/api/v1/stages/{stage}/heartbeats?{question}"))
+    except registry.Problem as problem:
+        raise Unanswered(f"{query.url}: {problem.happened}; {problem.advice}", is_final=not problem.is_down) from None
+    except ValueError:
+        raise Unanswered(f"{query.url}: the answer is not JSON") from None
+
+
+def word_of(answer: dict[str, Any], name: str) -> dict[str, Any]:
+    """What the answer says about the host."""
+    try:
+        word = answer["hosts"][name]
+        return {**word, "state": str(word["state"])}
+    except (KeyError, TypeError):
+        raise Unanswered(f"the answer says nothing about {name}; are plugin and service of one version?") from None
+
+
+# ── judge ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def is_left(word: dict[str, Any], host_id: str | None) -> bool:
+    """Whether the machine is not in its stage any more; another one may have its name by now."""
+    return word["state"] == "gone" or (host_id is not None and word.get("id") != host_id)
+
+
+def complaint(word: dict[str, Any], *, since: str, revision: str, release: str) -> str | None:
+    """Why this is not yet the word that is waited for; None when it is. Times are ISO 8601 of one clock."""
+    reported_at = word.get("reported_at")
+    if not reported_at or moment(reported_at) <= moment(since):
+        last = word.get("last_seen_at") or "never"
+        return f"no heartbeat that tells its release came after {since} (the last heartbeat: {last})"
+    if (revision and word.get("revision") != revision) or (release and str(word.get("release")) != release):
+        wanted = " ".join(filter(None, [release and f"release {release}", revision and f"revision {revision}"]))
+        return f"it reports release {word.get('release')} revision {word.get('revision')}, not {wanted}"
+    if word.get("healthy") is False:
+        return f"it is not healthy: {word.get('reason') or 'its health check fails'}"
+    return None
+
+
+def moment(text: str) -> dt.datetime:
+    """A time as the service writes it."""
+    return dt.datetime.fromisoformat(text)
+
+
+# ── wait ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def shared_moment(key: str, now: str) -> str:
+    """The moment that the first host of the batch noted, which is `now` for the first.
+
+    Hosts that wait for a free fork come later; their heartbeats of meanwhile are as good. The forks of one
+    ansible-playbook share its folder of temporary files.
+    """
+    folder = Path(C.DEFAULT_LOCAL_TMP)
+    path = folder / f"heartbeat-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
+    descriptor, fresh = tempfile.mkstemp(dir=folder)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(now)
+    with contextlib.suppress(FileExistsError):
+        os.link(fresh, path)
+    Path(fresh).unlink()
+    return path.read_text(encoding="utf-8")
+
+
+class ActionModule(ActionBase):
+    """Waits on the controller; on the host only `beat_command` runs."""
+
+    _supports_check_mode = True
+    _requires_connection = False
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        """Ansible's entry point."""
+        task_vars = task_vars or {}
+        result = super().run(tmp, task_vars)
+        _, options = self.validate_argument_spec(OPTIONS)
+        if self._task.check_mode:
+            return {**result, "skipped": True, "msg": "Nothing was deployed in check mode."}
+        begun = time.monotonic()
+        try:
+            told = self._wait(options, task_vars)
+        except Unanswered as error:
+            told = {"failed": True, "msg": f"{task_vars['inventory_hostname']}: {error}."}
+        return {**result, **told, "changed": False, "waited_seconds": round(time.monotonic() - begun, 1)}
+
+    def _wait(self, options: dict[str, Any], task_vars: Any) -> dict[str, Any]:
+        name, ask = str(task_vars["inventory_hostname"]), self._asker(task_vars)
+        answer = ask()
+        word_of(answer, name)
+        since = shared_moment(f"{self._task._uuid} {batch_of(task_vars)}", answer["server_time"])  # noqa: SLF001
+        seconds = options["timeout"] if options["timeout"] is not None else float(answer["ttl_seconds"])
+        deadline, say_at = time.monotonic() + seconds, time.monotonic() + SAY_SECONDS
+        if options["beat_command"]:
+            self._low_level_execute_command(options["beat_command"])
+        while True:
+            why, word = self._look(ask, name, task_vars, since, options)
+            if why is None:
+                return word
+            if time.monotonic() + options["poll"] > deadline:
+                return {**word, "failed": True, "msg": f"{name}: {why}. Waited {seconds:.0f} s."}
+            if time.monotonic() > say_at:
+                self._display.display(f"{name}: waiting; {why}")
+                say_at += SAY_SECONDS
+            time.sleep(options["poll"])
+
+    def _look(
+        self, ask: Callable[[], dict[str, Any]], name: str, task_vars: Any, since: str, options: dict[str, Any]
+    ) -> tuple[str | None, dict[str, Any]]:
+        """Why the wait goes on, None when it is over; and what is known for the result."""
+        try:
+            word = word_of(ask(), name)
+        except Unanswered as error:
+            if error.is_final:
+                raise
+            return str(error), {}
+        if is_left(word, task_vars.get("callboard_host_id")):
+            return None, {"skipped": True, "heartbeat": word, "msg": f"{name} has left its stage."}
+        if word.get("agent") is None and word.get("reported_at") is None:
+            return None, {
+                "skipped": True,
+                "heartbeat": word,
+                "msg": f"{name} has no agent that could tell its release.",
+            }
+        why = complaint(word, since=since, revision=options["revision"], release=options["release"])
+        return why, {"heartbeat": word}
+
+    def _asker(self, task_vars: Any) -> Callable[[], dict[str, Any]]:
+        """How to ask about this host, from here. Raises Unanswered."""
+        name, gate, stage = (task_vars.get(key) for key in ("inventory_hostname", "callboard_gate", "callboard_stage"))
+        if gate:
+            return lambda: ask_gate(str(gate), str(name))
+        if not stage:
+            raise Unanswered("the host does not come from a Callboard inventory, so nobody knows its heartbeats")
+        registry = registry_plugin()
+        config, folder = options_of(self._inventory_files(), str(stage))
+        try:
+            query = make_query(registry, config, folder, str(stage))
+        except registry.Problem as problem:
+            raise Unanswered(f"{problem.happened}; {problem.advice}", is_final=True) from None
+        return lambda: ask_service(registry, query, str(stage), str(name))
+
+    def _inventory_files(self) -> list[tuple[str, Any]]:
+        """The inventory files of the command line with what stands in them."""
+        paths = [path for path in context.CLIARGS.get("inventory") or () if str(path).endswith((".yml", ".yaml"))]
+        return [(path, self._loader.load_from_file(path, cache="none")) for path in paths if Path(path).is_file()]
+
+
+def batch_of(task_vars: Any) -> str:
+    """The name of the batch's first host."""
+    return str((task_vars.get("ansible_play_batch") or [""])[0])
