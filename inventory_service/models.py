@@ -62,6 +62,7 @@ class ApiToken(_Table):
 class AuditEntry(_Table):
     """One change by a person, a token or the service itself."""
 
+    id = pw.AutoField()
     at = UtcDateTimeField(index=True)
     actor = pw.TextField()
     action = pw.TextField()
@@ -386,6 +387,92 @@ class RunLogChunk(_Table):
 
     class Meta:
         primary_key = pw.CompositeKey("run", "start")
+class Schedule(_Table):
+    """A run that a clock starts. `request` holds the run request's fields; `next_at` None: never (again)."""
+
+    id = pw.AutoField()
+    stage_id: int
+    stage = pw.ForeignKeyField(Stage, backref="schedules")
+    name = pw.TextField()
+    cron = pw.TextField()
+    timezone = pw.TextField()
+    request = pw.JSONField()
+    is_enabled = pw.BooleanField(default=True)
+    next_at = UtcDateTimeField(null=True)
+    last_at = UtcDateTimeField(null=True)
+    last_run_id = pw.IntegerField(null=True)
+    last_error = pw.TextField(null=True)
+    created_by = pw.TextField()
+    created_at = UtcDateTimeField()
+
+    class Meta:
+        indexes = ((("stage", "name"), True),)
+
+
+class Webhook(_Table):
+    """A push at GitHub or GitLab that deploys. `refs` are patterns such as branch:main and tag:v*."""
+
+    id = pw.TextField(primary_key=True)
+    stage_id: int
+    stage = pw.ForeignKeyField(Stage, backref="webhooks")
+    provider = pw.TextField()
+    description = pw.TextField(default="")
+    refs = pw.JSONField()
+    sealed_secret = pw.TextField()
+    created_by = pw.TextField()
+    created_at = UtcDateTimeField()
+
+
+class WebhookDelivery(_Table):
+    """One authentic delivery. `digest` is the SHA-256 of its body: the same one is taken in once."""
+
+    id = pw.AutoField()
+    webhook_id: str
+    webhook = pw.ForeignKeyField(Webhook, backref="deliveries", on_delete="CASCADE")
+    digest = pw.TextField()
+    at = UtcDateTimeField()
+    event = pw.TextField()
+    ref = pw.TextField(null=True)
+    revision = pw.TextField(null=True)
+    outcome = pw.TextField()
+    detail = pw.TextField()
+    run_id = pw.IntegerField(null=True)
+
+    class Meta:
+        indexes = ((("webhook", "digest"), True),)
+
+
+class Notification(_Table):
+    """Where word of a stage's events goes: an Apprise URL, sealed, since it holds tokens."""
+
+    id = pw.TextField(primary_key=True)
+    stage_id: int
+    stage = pw.ForeignKeyField(Stage, backref="notifications")
+    description = pw.TextField(default="")
+    events = pw.JSONField()
+    sealed_url = pw.TextField()
+    created_by = pw.TextField()
+    created_at = UtcDateTimeField()
+
+
+class Notice(_Table):
+    """One message on its way to one place. `sent_at` None: not yet; `attempts` and `next_at` say when it is tried."""
+
+    id = pw.AutoField()
+    notification_id: str
+    notification = pw.ForeignKeyField(Notification, backref="notices", on_delete="CASCADE")
+    entry_id = pw.IntegerField()
+    event = pw.TextField()
+    title = pw.TextField()
+    body = pw.TextField()
+    created_at = UtcDateTimeField()
+    attempts = pw.IntegerField(default=0)
+    next_at = UtcDateTimeField(null=True)
+    sent_at = UtcDateTimeField(null=True)
+    error = pw.TextField(null=True)
+
+    class Meta:
+        indexes = ((("notification", "entry_id"), True),)
 
 
 TABLES: tuple[type[pw.Model], ...] = (
@@ -407,4 +494,9 @@ TABLES: tuple[type[pw.Model], ...] = (
     RunHost,
     RunEvent,
     RunLogChunk,
+    Schedule,
+    Webhook,
+    WebhookDelivery,
+    Notification,
+    Notice,
 )

@@ -73,6 +73,11 @@ def enqueue(
     return run, True
 
 
+def check(stage: Stage, request: RunRequest) -> None:
+    """Raise InvalidError or ConflictError for a request that would not be accepted."""
+    _checked(stage, request)
+
+
 def _known(key: str | None, stage: Stage, request: RunRequest) -> Run | None:
     run = Run.get_or_none(Run.idempotency_key == key) if key else None
     if run is not None and (run.stage_id != stage.id or run.kind != request.kind):

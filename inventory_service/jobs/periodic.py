@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 
 from inventory_service.adapters.queue import RunQueue
+from inventory_service.automation import notifications, schedules, webhooks
 from inventory_service.clock import Clock
 from inventory_service.database import database
 from inventory_service.deployments import convergence, dispatch, retention
@@ -30,11 +31,14 @@ _CLOCK_JUMP_SECONDS = 5.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Job:
-    """Something to do every `seconds`. `work` gets the time of the tick."""
+    """Something to do every `seconds`. `work` gets the time of the tick. One that waits for others' servers
+    (`is_slow`) goes on beside the rest, so that it can't hold up the sweep.
+    """
 
     name: str
     seconds: float
     work: Callable[[dt.datetime], object]
+    is_slow: bool = False
 
 
 def jobs(settings: Settings, run_queue: RunQueue) -> tuple[Job, ...]:
@@ -50,6 +54,8 @@ def jobs(settings: Settings, run_queue: RunQueue) -> tuple[Job, ...]:
     def forget(at: dt.datetime) -> None:
         with database.atomic():
             prune(at=at, transition_days=settings.transition_days, gone_days=settings.gone_days)
+            notifications.prune(at=at, days=settings.transition_days)
+            webhooks.prune(at=at, days=settings.transition_days)
 
     def send(runs: list[int]) -> None:
         for run_id in runs:
@@ -60,6 +66,8 @@ def jobs(settings: Settings, run_queue: RunQueue) -> tuple[Job, ...]:
         Job("canary", settings.canary_seconds, Canary(settings.own_url).sing),
         Job("dispatch", 1.0, lambda at: send(dispatch.due_runs(at=at))),
         Job("converge", settings.converge_seconds, lambda at: send(convergence.converge_all(judge=judge(at)))),
+        Job("schedule", 5.0, lambda at: send(schedules.run_due(at=at))),
+        Job("notify", 2.0, lambda at: notifications.tell(settings=settings, at=at), is_slow=True),
         Job("prune", 60.0, forget),
         Job("prune runs", 60.0, lambda at: retention.prune_runs(settings, at=at)),
         # Logs lie on the machine that executed their run, so each machine has a tick of its own.
@@ -76,6 +84,7 @@ class Ticker:
         self._clock = clock
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="ticker", daemon=True)
+        self._slow: dict[str, threading.Thread] = {}
 
     def start(self) -> None:
         """Begin."""
@@ -100,11 +109,32 @@ class Ticker:
     def _tick(self, at: dt.datetime) -> None:
         for job in self._table:
             try:
-                if claim(job, at=at):
-                    job.work(at)
-                    JobTick.update(last_finished_at=self._clock.now()).where(JobTick.name == job.name).execute()
+                if not self._is_busy(job) and claim(job, at=at):
+                    self._start(job, at)
             except Exception:
                 log.exception("the job %s failed; it runs again in %.0f s", job.name, job.seconds)
+
+    def _is_busy(self, job: Job) -> bool:
+        return job.name in self._slow and self._slow[job.name].is_alive()
+
+    def _start(self, job: Job, at: dt.datetime) -> None:
+        if not job.is_slow:
+            self._do(job, at)
+            return
+        self._slow[job.name] = threading.Thread(target=self._do_apart, args=(job, at), name=job.name, daemon=True)
+        self._slow[job.name].start()
+
+    def _do(self, job: Job, at: dt.datetime) -> None:
+        job.work(at)
+        JobTick.update(last_finished_at=self._clock.now()).where(JobTick.name == job.name).execute()
+
+    def _do_apart(self, job: Job, at: dt.datetime) -> None:
+        try:
+            self._do(job, at)
+        except Exception:
+            log.exception("the job %s failed; it runs again in %.0f s", job.name, job.seconds)
+        finally:
+            database.close()
 
 
 def _give_grace(jump: float, *, at: dt.datetime) -> bool:

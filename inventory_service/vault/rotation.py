@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from inventory_service.models import Run, Secret
+from inventory_service.models import Notification, Run, Secret, Webhook
 from inventory_service.settings import Settings
 from inventory_service.vault import keyring
 from inventory_service.vault.keyring import Keyring, SealError
@@ -31,7 +31,7 @@ class _Row:
 
     model: Any
     column: Any
-    id: int
+    id: int | str
     sealed: str
 
 
@@ -58,7 +58,12 @@ def _are_current(keys: Keyring) -> bool:
 
 def _rows() -> list[_Row]:
     found: list[_Row] = []
-    columns: tuple[tuple[Any, Any], ...] = ((Secret, Secret.sealed), (Run, Run.sealed_vars))
+    columns: tuple[tuple[Any, Any], ...] = (
+        (Secret, Secret.sealed),
+        (Run, Run.sealed_vars),
+        (Webhook, Webhook.sealed_secret),
+        (Notification, Notification.sealed_url),
+    )
     for model, column in columns:
         query = model.select(model.id, column).where(column.is_null(False)).tuples()
         found += [_Row(model, column, key, sealed) for key, sealed in query]

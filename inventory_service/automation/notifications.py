@@ -1,0 +1,245 @@
+"""Notifications: word of what happens on a stage, by Apprise, to wherever people read.
+
+What happened is read from the audit log, which every change writes within its own transaction: so nothing that was
+committed is missed, and nothing is told that was rolled back. Each message is a row until it was taken.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import re
+from typing import Any
+
+import peewee as pw
+
+from inventory_service import audit, credentials
+from inventory_service.adapters import notify
+from inventory_service.database import database
+from inventory_service.errors import InvalidError, NotFoundError
+from inventory_service.models import AuditEntry, Notice, Notification, Project, Run, ServiceState, Stage
+from inventory_service.registry import liveness
+from inventory_service.registry.stages import stage_name
+from inventory_service.settings import Settings
+from inventory_service.vault import keyring
+
+# what people choose → the audit log's actions
+EVENTS: dict[str, tuple[str, ...]] = {
+    "run.started": ("run.deploy", "run.rollback", "run.playbook"),
+    "run.successful": ("run.successful",),
+    "run.failed": ("run.failed", "run.timeout", "run.lost"),
+    "run.canceled": ("run.canceled",),
+    "freeze": ("freeze.begin", "freeze.end"),
+    "lock": ("stage.lock", "stage.unlock"),
+    "quarantine": ("host.quarantine",),
+    "conflict": ("host.conflict",),
+    "schedule.failed": ("schedule.fail",),
+    "scaling": ("scaling.out", "scaling.in", "scaling.fail"),
+}
+DEFAULT = ("run.failed", "freeze", "quarantine", "conflict", "schedule.failed")
+_EVENT_OF = {action: event for event, actions in EVENTS.items() for action in actions}
+_CURSOR = "notifications_told_until"
+_SETTLED = dt.timedelta(seconds=1)
+_MOST_ENTRIES, _MOST_SENT = 500, 20
+_FIRST_PAUSE_SECONDS, _MOST_ATTEMPTS = 15, 8
+_RUN = re.compile(r"run (\d+)")
+_TEST = "test"
+
+
+def create(
+    stage: Stage,
+    *,
+    url: str,
+    events: list[str],
+    description: str,
+    settings: Settings,
+    actor: audit.Actor,
+    at: dt.datetime,
+) -> Notification:
+    """Tell this Apprise URL of these events. Raises InvalidError."""
+    for event in events:
+        if event not in EVENTS:
+            raise InvalidError.at("events", f"{event[:40]!r} is no event; there are {', '.join(EVENTS)}.")
+    service = notify.check_url(url)
+    own = credentials.new_id()
+    with database.atomic():
+        row = Notification.create(
+            id=own,
+            stage=stage,
+            description=description or service,
+            events=sorted(set(events or DEFAULT)),
+            sealed_url=keyring.load(settings).seal(url, context=_context(own)),
+            created_by=actor.name,
+            created_at=at,
+        )
+        audit.record(actor, "notification.create", stage_name(stage), at=at, id=own, service=service)
+    return row
+
+
+def _context(notification_id: str) -> str:
+    return f"the notification {notification_id}"
+
+
+def list_of(stage: Stage) -> list[Notification]:
+    """The stage's notifications, oldest first."""
+    return list(Notification.select().where(Notification.stage == stage).order_by(Notification.created_at))
+
+
+def find(stage: Stage, notification_id: str) -> Notification:
+    """The stage's notification of that id. Raises NotFoundError."""
+    row = Notification.get_or_none((Notification.stage == stage) & (Notification.id == notification_id))
+    if row is None:
+        raise NotFoundError(f"{stage_name(stage)} has no notification {notification_id[:40]!r}.")
+    return row
+
+
+def remove(row: Notification, *, actor: audit.Actor, at: dt.datetime) -> None:
+    """Tell it no more."""
+    with database.atomic():
+        Notification.delete().where(Notification.id == row.id).execute()
+        audit.record(actor, "notification.remove", stage_name(row.stage), at=at, id=row.id)
+
+
+def last_notice(row: Notification) -> Notice | None:
+    """The newest message to this place, sent or not."""
+    found: Notice | None = Notice.select().where(Notice.notification == row).order_by(Notice.id.desc()).first()
+    return found
+
+
+def test(row: Notification, *, settings: Settings) -> str | None:
+    """Send a test message now; what went wrong, None when it was taken."""
+    url = keyring.load(settings).open(row.sealed_url, context=_context(row.id))
+    return notify.send(url, title=f"Callboard: {stage_name(row.stage)}", body="This is a test: word comes through.")
+
+
+def tell(*, settings: Settings, at: dt.datetime) -> int:
+    """Write and send what is due; returns how many messages were taken. Safe on several machines at once."""
+    _write(settings, at=at)
+    return _send(settings, at=at)
+
+
+def _write(settings: Settings, *, at: dt.datetime) -> None:
+    """Make a message of each audit entry that somebody wants to hear of. Entries rest for a second first: a
+    transaction that began earlier may commit later.
+    """
+    with database.atomic():
+        since = _cursor()
+        query = AuditEntry.select().where((AuditEntry.id > since) & (AuditEntry.at <= at - _SETTLED))
+        entries = list(query.order_by(AuditEntry.id).limit(_MOST_ENTRIES))
+        if not entries:
+            return
+        wanted = list(Notification.select(Notification, Stage, Project).join(Stage).join(Project))
+        for entry in entries if wanted else []:
+            _write_entry(entry, wanted, settings, at=at)
+        liveness.remember(_CURSOR, entries[-1].id)
+
+
+def _cursor() -> int:
+    """The last entry that was read; the newest one at the first time, since nobody waits for old news."""
+    row = ServiceState.get_or_none(ServiceState.key == _CURSOR)
+    if row is None:
+        newest = AuditEntry.select(pw.fn.MAX(AuditEntry.id)).scalar() or 0
+        liveness.remember(_CURSOR, newest)
+        return int(newest)
+    return int(row.value)
+
+
+def _write_entry(entry: AuditEntry, wanted: list[Notification], settings: Settings, *, at: dt.datetime) -> None:
+    event = _EVENT_OF.get(entry.action)
+    subject = _subject(entry) if event else None
+    if event is None or subject is None:
+        return
+    for row in wanted:
+        if event in row.events and subject.is_about(row.stage):
+            fields = {"event": event, "title": subject.title, "body": subject.body(settings.url)}
+            Notice.insert(
+                notification=row, entry_id=entry.id, created_at=at, next_at=at, **fields
+            ).on_conflict_ignore().execute()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Subject:
+    """What an audit entry is about. `stage` None: all stages."""
+
+    stage: str | None
+    title: str
+    lines: tuple[str, ...]
+    path: str
+
+    def is_about(self, stage: Stage) -> bool:
+        return self.stage in (None, stage_name(stage))
+
+    def body(self, url: str) -> str:
+        return "\n".join([*(line for line in self.lines if line), f"{url}{self.path}"])
+
+
+def _subject(entry: AuditEntry) -> _Subject | None:
+    number = entry.details.get("run") or _number(entry.target)
+    if number is not None:
+        return _about_run(entry, int(number))
+    if entry.target == "all stages":
+        return _Subject(None, f"Callboard: {entry.action} for all stages", (entry.details.get("reason", ""),), "/")
+    name = _stage_of(entry)
+    if name is None:
+        return None
+    told = entry.details.get("reason", "")
+    who = "" if entry.actor == audit.SERVICE.name else f" by {entry.actor}"
+    return _Subject(name, f"{name}: {_WORDS.get(entry.action, entry.action)}{who}", (told,), f"/stages/{name}")
+
+
+_WORDS = {
+    "freeze.begin": "frozen, nobody expires",
+    "freeze.end": "no longer frozen",
+    "stage.lock": "locked",
+    "stage.unlock": "unlocked",
+    "schedule.fail": "a schedule started nothing",
+}
+
+
+def _stage_of(entry: AuditEntry) -> str | None:
+    """`shop/production` of a target such as that, or `shop/production/web-1`."""
+    parts = entry.details.get("stage", entry.target).split("/")
+    return "/".join(parts[:2]) if len(parts) > 1 else None
+
+
+def _number(target: str) -> int | None:
+    match = _RUN.fullmatch(target)
+    return int(match[1]) if match else None
+
+
+def _about_run(entry: AuditEntry, number: int) -> _Subject | None:
+    run = Run.select(Run, Stage, Project).join(Stage).join(Project).where(Run.id == number).first()
+    if run is None:
+        return None
+    word = "started" if _EVENT_OF[entry.action] == "run.started" else entry.action.removeprefix("run.")
+    release = f" of release {run.release_number}" if run.release_number else ""
+    title = f"{stage_name(run.stage)}: {run.kind} {number}{release} {word}"
+    error = run.error if word != "started" else None
+    return _Subject(stage_name(run.stage), title, (f"by {run.created_by}", run.comment, error or ""), f"/runs/{number}")
+
+
+def _send(settings: Settings, *, at: dt.datetime) -> int:
+    query = Notice.select(Notice, Notification).join(Notification).where(Notice.next_at <= at)
+    due = list(query.order_by(Notice.id).limit(_MOST_SENT))
+    return sum(_send_one(notice, settings, at=at) for notice in due if _claim(notice, at=at))
+
+
+def _claim(notice: Notice, *, at: dt.datetime) -> bool:
+    """Count the attempt before it is made: True for one worker, and a crash in between only delays."""
+    pause = dt.timedelta(seconds=_FIRST_PAUSE_SECONDS * 2**notice.attempts)
+    following = at + pause if notice.attempts + 1 < _MOST_ATTEMPTS else None
+    same = (Notice.id == notice.id) & (Notice.next_at == notice.next_at)
+    return bool(Notice.update(attempts=notice.attempts + 1, next_at=following).where(same).execute() == 1)
+
+
+def _send_one(notice: Notice, settings: Settings, *, at: dt.datetime) -> bool:
+    url = keyring.load(settings).open(notice.notification.sealed_url, context=_context(notice.notification_id))
+    error = notify.send(url, title=notice.title, body=notice.body)
+    fields: dict[str, Any] = {"error": error} if error else {"error": None, "sent_at": at, "next_at": None}
+    Notice.update(**fields).where(Notice.id == notice.id).execute()
+    return error is None
+
+
+def prune(*, at: dt.datetime, days: int) -> int:
+    """Forget messages made longer ago than that; returns how many."""
+    return int(Notice.delete().where(Notice.created_at < at - dt.timedelta(days=days)).execute())

@@ -1,0 +1,154 @@
+"""Schedules: runs that a clock starts, written as in crontab, in a time zone of their own."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import logging
+import zoneinfo
+from typing import Any
+
+import peewee as pw
+from cronsim import CronSim, CronSimError
+
+from inventory_service import audit
+from inventory_service.database import database
+from inventory_service.deployments import requests, statuses
+from inventory_service.deployments.requests import RunRequest
+from inventory_service.errors import CallboardError, ConflictError, InvalidError, NotFoundError
+from inventory_service.models import Project, Run, Schedule, Stage
+from inventory_service.registry import names
+from inventory_service.registry.stages import stage_name
+
+log = logging.getLogger(__name__)
+
+_TOO_LATE = dt.timedelta(minutes=10)
+_LONGEST_ERROR = 500
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """When and what: a crontab expression, an IANA time zone, and the run request's fields (`kind` among them)."""
+
+    cron: str
+    timezone: str
+    request: dict[str, Any]
+
+
+def create(stage: Stage, name: str, plan: Plan, *, actor: audit.Actor, at: dt.datetime) -> Schedule:
+    """Add a schedule to a stage. Raises InvalidError, or ConflictError for a name in use."""
+    names.check_slug(name, "name")
+    fields = {**_checked(stage, plan, at=at), "created_by": actor.name, "created_at": at}
+    try:
+        with database.atomic():
+            row = Schedule.create(stage=stage, name=name, **fields)
+            audit.record(actor, "schedule.create", stage_name(stage), at=at, name=name, cron=plan.cron)
+    except pw.IntegrityError as error:
+        raise ConflictError(f"{stage_name(stage)} has a schedule {name!r} already; change or remove it.") from error
+    return row
+
+
+def _checked(stage: Stage, plan: Plan, *, at: dt.datetime) -> dict[str, Any]:
+    if plan.request.get("kind") == statuses.ROLLBACK:
+        raise InvalidError.at("kind", "A schedule never rolls back: schedule a deploy, a converge or a playbook.")
+    requests.check(stage, _run_request(plan.request))
+    following = next_after(plan.cron, plan.timezone, at)
+    return {"cron": plan.cron, "timezone": plan.timezone, "request": plan.request, "next_at": following}
+
+
+def next_after(cron: str, timezone: str, at: dt.datetime) -> dt.datetime | None:
+    """The first moment after `at` that the expression names, in UTC; None where it names none (30 February).
+
+    Daylight saving follows Debian's cron, as cronsim does. Raises InvalidError.
+    """
+    try:
+        zone = zoneinfo.ZoneInfo(timezone)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise InvalidError.at(
+            "timezone", f"{timezone[:60]!r} is no time zone; write one like Europe/Berlin."
+        ) from error
+    try:
+        moment = next(CronSim(cron, at.astimezone(zone)), None)
+    except CronSimError as error:
+        raise InvalidError.at("cron", f"{cron[:80]!r} is no crontab expression: {error}. Write five fields.") from error
+    return None if moment is None else moment.astimezone(dt.UTC)
+
+
+def _run_request(fields: dict[str, Any]) -> RunRequest:
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+    return RunRequest(**given)
+
+
+def find(stage: Stage, name: str) -> Schedule:
+    """The stage's schedule of that name. Raises NotFoundError."""
+    row = Schedule.get_or_none((Schedule.stage == stage) & (Schedule.name == name))
+    if row is None:
+        raise NotFoundError(f"{stage_name(stage)} has no schedule {name[:60]!r}.")
+    return row
+
+
+def list_of(stage: Stage) -> list[Schedule]:
+    """The stage's schedules, by name."""
+    return list(Schedule.select().where(Schedule.stage == stage).order_by(Schedule.name))
+
+
+def switch(schedule: Schedule, *, is_enabled: bool, actor: audit.Actor, at: dt.datetime) -> Schedule:
+    """Pause a schedule or let it go on; what fell into the pause is not made up for."""
+    following = next_after(schedule.cron, schedule.timezone, at) if is_enabled else None
+    with database.atomic():
+        Schedule.update(is_enabled=is_enabled, next_at=following).where(Schedule.id == schedule.id).execute()
+        word = "schedule.resume" if is_enabled else "schedule.pause"
+        audit.record(actor, word, stage_name(schedule.stage), at=at, name=schedule.name)
+    return Schedule.get_by_id(schedule.id)
+
+
+def remove(schedule: Schedule, *, actor: audit.Actor, at: dt.datetime) -> None:
+    """End a schedule; the runs that it started stay."""
+    with database.atomic():
+        Schedule.delete().where(Schedule.id == schedule.id).execute()
+        audit.record(actor, "schedule.remove", stage_name(schedule.stage), at=at, name=schedule.name)
+
+
+def run_due(*, at: dt.datetime) -> list[int]:
+    """Queue a run for each schedule whose moment has come; returns the runs' numbers."""
+    query = Schedule.select(Schedule, Stage, Project).join(Stage).join(Project)
+    due = query.where(Schedule.is_enabled & (Schedule.next_at <= at) & Stage.archived_at.is_null())
+    return [run.id for row in due if _claim(row, at=at) and (run := _start(row, at=at)) is not None]
+
+
+def _claim(row: Schedule, *, at: dt.datetime) -> bool:
+    """Move the schedule to its next moment: True for exactly one of the workers that try."""
+    following = next_after(row.cron, row.timezone, at)
+    same = (Schedule.id == row.id) & (Schedule.next_at == row.next_at)
+    return bool(Schedule.update(next_at=following).where(same).execute() == 1)
+
+
+def _start(row: Schedule, *, at: dt.datetime) -> Run | None:
+    try:
+        _refuse(row, at=at)
+        request = _run_request({"comment": f"schedule {row.name}", **row.request})
+        run, _ = requests.request_run(row.stage, request, actor=audit.Actor(f"schedule:{row.name}"), at=at)
+    except CallboardError as error:
+        log.warning("the schedule %s of %s started nothing: %s", row.name, stage_name(row.stage), error.detail)
+        with database.atomic():
+            _note(row, last_error=error.detail[:_LONGEST_ERROR])
+            audit.record(
+                audit.SERVICE, "schedule.fail", stage_name(row.stage), at=at, name=row.name, reason=error.detail
+            )
+        return None
+    _note(row, last_run_id=run.id, last_at=at, last_error=None)
+    return run
+
+
+def _refuse(row: Schedule, *, at: dt.datetime) -> None:
+    """No run for a moment long past, as with cron; none beside the one before, so that slow runs don't pile up."""
+    if at - row.next_at > _TOO_LATE:
+        raise ConflictError(f"No worker was there at {row.next_at:%Y-%m-%d %H:%M} UTC; that run was left out.")
+    if row.last_run_id is not None:
+        run = Run.get_or_none((Run.id == row.last_run_id) & Run.status.in_(statuses.ACTIVE))
+        if run is not None:
+            raise ConflictError(f"Run {run.id} of the time before is still {run.status}; this one was left out.")
+
+
+def _note(row: Schedule, **fields: Any) -> None:
+    Schedule.update(**fields).where(Schedule.id == row.id).execute()

@@ -1,0 +1,252 @@
+"""What starts by itself and who hears of it: schedules, webhooks, notifications."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from flask import Response, request
+from pydantic import BaseModel, Field
+
+from inventory_service.accounts.roles import ADMIN, OPERATOR, VIEWER
+from inventory_service.automation import notifications, schedules, webhooks
+from inventory_service.automation.schedules import Plan
+from inventory_service.clock import iso
+from inventory_service.errors import ConflictError
+from inventory_service.models import Notification, Schedule, WebhookDelivery
+from inventory_service.web import auth, context
+from inventory_service.web.api.common import StagePath, Strict, blueprint
+
+api = blueprint("automation", "Schedules, webhooks and notifications of a stage")
+
+_LARGEST_DELIVERY = 5 * 1024 * 1024
+Word = Annotated[str, Field(max_length=253)]
+
+
+class SchedulePath(StagePath):
+    schedule: str = Field(description="The schedule's name")
+
+
+class StageWebhookPath(StagePath):
+    webhook: str = Field(description="The webhook's id")
+
+
+class WebhookPath(BaseModel):
+    webhook: str = Field(description="The webhook's id")
+
+
+class NotificationPath(StagePath):
+    notification: str = Field(description="The notification's id")
+
+
+class ScheduleBody(Strict):
+    name: str = Field(max_length=60)
+    cron: str = Field(max_length=200, description="Five fields as in crontab: minute hour day month weekday")
+    timezone: str = Field("UTC", max_length=60, description="An IANA name such as Europe/Berlin")
+    kind: Literal["playbook", "deploy", "converge"] = "playbook"
+    playbook: str | None = Field(None, max_length=255)
+    revision: str | None = Field(None, max_length=200)
+    limit: str | None = Field(None, max_length=20_000)
+    tags: list[Word] = Field(default=[], max_length=50)
+    skip_tags: list[Word] = Field(default=[], max_length=50)
+    check: bool = False
+    extra_vars: dict[str, Any] = {}
+
+    def plan(self) -> Plan:
+        """In the domain's words."""
+        given = self.model_dump(exclude={"name", "cron", "timezone", "check"}, exclude_none=True, exclude_defaults=True)
+        return Plan(self.cron, self.timezone, {**given, "kind": self.kind, "is_check": self.check})
+
+
+class ScheduleChange(Strict):
+    enabled: bool
+
+
+class WebhookBody(Strict):
+    provider: Literal["github", "gitlab"]
+    refs: list[Word] = Field(min_length=1, max_length=20, description="Patterns: branch:main, tag:v*")
+    description: str = Field("", max_length=200)
+
+
+class NotificationBody(Strict):
+    url: str = Field(min_length=3, max_length=2000, description="An Apprise URL; never shown again")
+    events: list[Word] = Field(default=[], max_length=20, description="Left out: what calls for a person")
+    description: str = Field("", max_length=200)
+
+
+@api.get("/stages/<project>/<stage>/schedules", summary="A stage's schedules")
+@auth.access(VIEWER)
+def list_schedules(path: StagePath) -> dict[str, Any]:
+    """By name, each with when it runs next and what came of the last time."""
+    rows = schedules.list_of(auth.reach_stage(path.project, path.stage))
+    return {"items": [_schedule(row) for row in rows], "next": None}
+
+
+@api.post("/stages/<project>/<stage>/schedules", summary="Add a schedule")
+@auth.access(OPERATOR)
+def create_schedule(path: StagePath, body: ScheduleBody) -> tuple[dict[str, Any], int]:
+    """201. Its runs wait for their turn like every other; one that is still at work keeps the next one away."""
+    stage = auth.reach_stage(path.project, path.stage)
+    row = schedules.create(stage, body.name, body.plan(), actor=auth.caller().actor, at=context.now())
+    return _schedule(row), 201
+
+
+@api.patch("/stages/<project>/<stage>/schedules/<schedule>", summary="Pause a schedule, or let it go on")
+@auth.access(OPERATOR)
+def patch_schedule(path: SchedulePath, body: ScheduleChange) -> dict[str, Any]:
+    """What fell into the pause is not made up for."""
+    row = schedules.find(auth.reach_stage(path.project, path.stage), path.schedule)
+    return _schedule(schedules.switch(row, is_enabled=body.enabled, actor=auth.caller().actor, at=context.now()))
+
+
+@api.delete("/stages/<project>/<stage>/schedules/<schedule>", summary="Remove a schedule")
+@auth.access(OPERATOR)
+def delete_schedule(path: SchedulePath) -> Response:
+    """The runs that it started stay."""
+    row = schedules.find(auth.reach_stage(path.project, path.stage), path.schedule)
+    schedules.remove(row, actor=auth.caller().actor, at=context.now())
+    return Response(status=204)
+
+
+def _schedule(row: Schedule) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "cron": row.cron,
+        "timezone": row.timezone,
+        "enabled": row.is_enabled,
+        "kind": row.request["kind"],
+        "playbook": row.request.get("playbook"),
+        "request": row.request,
+        "next_at": iso(row.next_at),
+        "last_at": iso(row.last_at),
+        "last_run": row.last_run_id,
+        "last_error": row.last_error,
+        "created_by": row.created_by,
+    }
+
+
+@api.get("/stages/<project>/<stage>/webhooks", summary="A stage's webhooks")
+@auth.access(OPERATOR)
+def list_webhooks(path: StagePath) -> dict[str, Any]:
+    """Without their secrets."""
+    rows = webhooks.list_of(auth.reach_stage(path.project, path.stage))
+    return {"items": [webhooks.as_shown(row, context.services().settings.url) for row in rows], "next": None}
+
+
+@api.post("/stages/<project>/<stage>/webhooks", summary="Add a webhook: pushes deploy")
+@auth.access(ADMIN)
+def create_webhook(path: StagePath, body: WebhookBody) -> tuple[dict[str, Any], int]:
+    """201; the answer's `secret` is shown this once. Enter `url` and `secret` at GitHub or GitLab."""
+    settings = context.services().settings
+    row, secret = webhooks.create(
+        auth.reach_stage(path.project, path.stage),
+        provider=body.provider,
+        refs=body.refs,
+        description=body.description,
+        settings=settings,
+        actor=auth.caller().actor,
+        at=context.now(),
+    )
+    return {**webhooks.as_shown(row, settings.url), "secret": secret}, 201
+
+
+@api.get("/stages/<project>/<stage>/webhooks/<webhook>", summary="A webhook with its deliveries")
+@auth.access(OPERATOR)
+def get_webhook(path: StageWebhookPath) -> dict[str, Any]:
+    """The newest fifty deliveries, each with what came of it."""
+    row = webhooks.find(auth.reach_stage(path.project, path.stage), path.webhook)
+    shown = webhooks.as_shown(row, context.services().settings.url)
+    return {**shown, "deliveries": [_delivery(one) for one in webhooks.deliveries(row)]}
+
+
+@api.delete("/stages/<project>/<stage>/webhooks/<webhook>", summary="Remove a webhook")
+@auth.access(ADMIN)
+def delete_webhook(path: StageWebhookPath) -> Response:
+    """The runs that it started stay."""
+    row = webhooks.find(auth.reach_stage(path.project, path.stage), path.webhook)
+    webhooks.remove(row, actor=auth.caller().actor, at=context.now())
+    return Response(status=204)
+
+
+def _delivery(row: WebhookDelivery) -> dict[str, Any]:
+    return {
+        "at": iso(row.at),
+        "event": row.event,
+        "ref": row.ref,
+        "revision": row.revision,
+        "outcome": row.outcome,
+        "detail": row.detail,
+        "run": row.run_id,
+    }
+
+
+@api.post("/webhooks/<webhook>", summary="What GitHub and GitLab call after a push")
+@auth.access(auth.PUBLIC)
+def receive_webhook(path: WebhookPath) -> tuple[dict[str, Any], int]:
+    """The signature over the body is the credential. 202 with what came of it; the same body again deploys nothing."""
+    request.max_content_length = _LARGEST_DELIVERY
+    answer = webhooks.receive(
+        path.webhook,
+        {name.lower(): value for name, value in request.headers.items()},
+        request.get_data(),
+        settings=context.services().settings,
+        peer=context.peer(),
+        at=context.now(),
+    )
+    return {"outcome": answer.outcome, "detail": answer.detail, "run": answer.run_id}, 202
+
+
+@api.get("/stages/<project>/<stage>/notifications", summary="Who hears of a stage's events")
+@auth.access(OPERATOR)
+def list_notifications(path: StagePath) -> dict[str, Any]:
+    """Without their addresses, which hold tokens."""
+    rows = notifications.list_of(auth.reach_stage(path.project, path.stage))
+    return {"items": [_notification(row) for row in rows], "next": None}
+
+
+@api.post("/stages/<project>/<stage>/notifications", summary="Tell somebody of a stage's events")
+@auth.access(ADMIN)
+def create_notification(path: StagePath, body: NotificationBody) -> tuple[dict[str, Any], int]:
+    """201. The address is kept encrypted and not shown again."""
+    row = notifications.create(
+        auth.reach_stage(path.project, path.stage),
+        url=body.url,
+        events=body.events,
+        description=body.description,
+        settings=context.services().settings,
+        actor=auth.caller().actor,
+        at=context.now(),
+    )
+    return _notification(row), 201
+
+
+@api.post("/stages/<project>/<stage>/notifications/<notification>/test", summary="Send a test message now")
+@auth.access(ADMIN)
+def test_notification(path: NotificationPath) -> dict[str, Any]:
+    """409 with what the other side said, when it was not taken."""
+    row = notifications.find(auth.reach_stage(path.project, path.stage), path.notification)
+    error = notifications.test(row, settings=context.services().settings)
+    if error is not None:
+        raise ConflictError(f"The test message was not taken: {error}")
+    return {"sent": True}
+
+
+@api.delete("/stages/<project>/<stage>/notifications/<notification>", summary="Tell somebody no more")
+@auth.access(ADMIN)
+def delete_notification(path: NotificationPath) -> Response:
+    """What was not sent yet is not sent."""
+    row = notifications.find(auth.reach_stage(path.project, path.stage), path.notification)
+    notifications.remove(row, actor=auth.caller().actor, at=context.now())
+    return Response(status=204)
+
+
+def _notification(row: Notification) -> dict[str, Any]:
+    last = notifications.last_notice(row)
+    return {
+        "id": row.id,
+        "description": row.description,
+        "events": row.events,
+        "created_by": row.created_by,
+        "last_event": last and last.event,
+        "last_sent_at": iso(last.sent_at) if last else None,
+        "last_error": last and last.error,
+    }

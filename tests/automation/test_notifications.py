@@ -1,0 +1,192 @@
+"""Word that goes out: a real HTTP server hears what Apprise sends."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from inventory_service import audit
+from inventory_service.automation import notifications
+from inventory_service.deployments import locks, requests
+from inventory_service.deployments.requests import RunRequest
+from inventory_service.errors import InvalidError
+from inventory_service.models import Notice, Notification, Run, Stage
+from inventory_service.settings import Settings
+from tests.support import ADA, Caller, FakeClock, at_once
+
+PATH = "/api/v1/stages/shop/production/notifications"
+
+
+class Inbox:
+    """Takes what Apprise posts; `status` is what it answers."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.status = 200
+        inbox = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if inbox.status == 200:
+                    inbox.messages.append(json.loads(body))
+                self.send_response(inbox.status)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"json://127.0.0.1:{self.server.server_port}/hook?-token=s3cret"
+
+    @property
+    def titles(self) -> list[str]:
+        return [message["title"] for message in self.messages]
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    made = Inbox()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture
+def told(inbox: Inbox, stage: Stage, settings: Settings, clock: FakeClock) -> Notification:
+    """The inbox hears of everything; what was before is no news."""
+    row = notifications.create(
+        stage,
+        url=inbox.url,
+        events=list(notifications.EVENTS),
+        description="",
+        settings=settings,
+        actor=ADA,
+        at=clock.now(),
+    )
+    notifications.tell(settings=settings, at=clock.advance(2))
+    return row
+
+
+def tell(settings: Settings, clock: FakeClock, seconds: float = 2) -> int:
+    return notifications.tell(settings=settings, at=clock.advance(seconds))
+
+
+def test_it_tells_of_a_run(
+    told: Notification, inbox: Inbox, stage: Stage, settings: Settings, clock: FakeClock
+) -> None:
+    run, _ = requests.request_run(stage, RunRequest(kind="deploy", comment="v2"), actor=ADA, at=clock.now())
+    Run.update(error="1 of 2 hosts failed: web-1.", release_number=7).execute()
+    audit.record(audit.SERVICE, "run.failed", f"run {run.id}", at=clock.now())
+    assert tell(settings, clock) == 2
+    assert inbox.titles == [
+        f"shop/production: deploy {run.id} of release 7 started",
+        f"shop/production: deploy {run.id} of release 7 failed",
+    ]
+    assert "1 of 2 hosts failed: web-1." in inbox.messages[1]["message"]
+    assert f"{settings.url}/runs/{run.id}" in inbox.messages[1]["message"]
+    assert "web-1" not in inbox.messages[0]["message"]
+
+
+def test_it_tells_of_locks_freezes_and_quarantine(
+    told: Notification, inbox: Inbox, stage: Stage, settings: Settings, clock: FakeClock
+) -> None:
+    locks.lock(stage, reason="migration", actor=ADA, at=clock.now())
+    audit.record(audit.SERVICE, "freeze.begin", "shop/production", at=clock.now(), reason="9 of 10 hosts")
+    audit.record(audit.SERVICE, "freeze.begin", "all stages", at=clock.now(), reason="deaf")
+    audit.record(audit.SERVICE, "host.quarantine", "shop/production/web-1", at=clock.now(), reason="4 attempts")
+    assert tell(settings, clock) == 4
+    assert inbox.titles[0] == "shop/production: locked by ada"
+    assert "migration" in inbox.messages[0]["message"]
+    assert inbox.titles[1] == "shop/production: frozen, nobody expires"
+
+
+def test_it_tells_only_what_was_asked_for(
+    inbox: Inbox, stage: Stage, admin: Caller, settings: Settings, clock: FakeClock
+) -> None:
+    assert admin.post(PATH, {"url": inbox.url, "events": ["freeze"]}).status_code == 201
+    tell(settings, clock)
+    locks.lock(stage, reason="migration", actor=ADA, at=clock.now())
+    audit.record(audit.SERVICE, "freeze.end", "blog/production", at=clock.now())
+    audit.record(audit.SERVICE, "freeze.end", "shop/production", at=clock.now())
+    assert tell(settings, clock) == 1
+    assert inbox.titles == ["shop/production: no longer frozen"]
+
+
+def test_it_tells_nothing_twice(
+    told: Notification, inbox: Inbox, stage: Stage, settings: Settings, clock: FakeClock
+) -> None:
+    locks.lock(stage, reason="migration", actor=ADA, at=clock.now())
+    clock.advance(2)
+    at_once(lambda _: notifications.tell(settings=settings, at=clock.now()), 4)
+    tell(settings, clock, 3600)
+    assert len(inbox.messages) == 1
+
+
+def test_it_tries_again_with_growing_pauses_and_gives_up(
+    told: Notification, inbox: Inbox, stage: Stage, settings: Settings, clock: FakeClock
+) -> None:
+    inbox.status = 500
+    locks.lock(stage, reason="migration", actor=ADA, at=clock.now())
+    assert tell(settings, clock) == 0
+    assert tell(settings, clock, 14) == 0
+    assert Notice.get().attempts == 1
+    for _ in range(12):
+        tell(settings, clock, 3600)
+    assert (Notice.get().attempts, Notice.get().next_at) == (8, None)
+    assert "500" in Notice.get().error
+
+
+def test_it_comes_through_when_the_other_side_is_back(
+    told: Notification, inbox: Inbox, stage: Stage, settings: Settings, clock: FakeClock
+) -> None:
+    inbox.status = 503
+    locks.lock(stage, reason="migration", actor=ADA, at=clock.now())
+    tell(settings, clock)
+    inbox.status = 200
+    assert tell(settings, clock, 16) == 1
+    assert inbox.titles == ["shop/production: locked by ada"]
+    assert Notice.get().error is None
+
+
+def test_it_keeps_the_address_to_itself(
+    told: Notification, inbox: Inbox, operator: Caller, settings: Settings, clock: FakeClock
+) -> None:
+    shown = operator.get(PATH).text
+    assert "127.0.0.1" not in shown
+    assert "s3cret" not in shown + Notification.get().sealed_url
+
+
+def test_it_sends_a_test(told: Notification, inbox: Inbox, admin: Caller) -> None:
+    assert admin.post(f"{PATH}/{told.id}/test").status_code == 200
+    assert inbox.titles == ["Callboard: shop/production"]
+    inbox.status = 500
+    answer = admin.post(f"{PATH}/{told.id}/test")
+    assert answer.status_code == 409
+    assert "s3cret" not in answer.text
+
+
+@pytest.mark.parametrize("url", ["nonsense", "syslog://", "dbus://", "ftp://example.org", "file:///etc/passwd"])
+def test_it_rejects_an_address_that_is_none(admin: Caller, stage: Stage, url: str) -> None:
+    answer = admin.post(PATH, {"url": url})
+    assert answer.status_code == 422
+    assert answer.get_json()["errors"][0]["loc"] == ["url"]
+
+
+def test_it_rejects_an_unknown_event(stage: Stage, settings: Settings, clock: FakeClock) -> None:
+    with pytest.raises(InvalidError, match="party"):
+        notifications.create(
+            stage, url="json://x", events=["party"], description="", settings=settings, actor=ADA, at=clock.now()
+        )
+
+
+def test_it_forgets_old_messages(told: Notification, stage: Stage, settings: Settings, clock: FakeClock) -> None:
+    locks.lock(stage, reason="migration", actor=ADA, at=clock.now())
+    tell(settings, clock)
+    assert notifications.prune(at=clock.advance(86401), days=1) == 1
