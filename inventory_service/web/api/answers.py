@@ -377,6 +377,68 @@ class Caller(Answer):
     projects: list[str] | None
 
 
+class Schedule(Answer):
+    name: str
+    cron: str
+    timezone: str
+    enabled: bool
+    kind: RunKind
+    playbook: str | None
+    request: dict[str, Any] = Field(description="The run request's fields")
+    next_at: dt.datetime | None
+    last_at: dt.datetime | None
+    last_run: int | None
+    last_error: str | None
+    created_by: str
+
+
+class Webhook(Answer):
+    id: str
+    provider: str
+    description: str
+    refs: list[str]
+    url: str = Field(description="What GitHub or GitLab is to call")
+    created_by: str
+
+
+class NewWebhook(Webhook):
+    secret: str = Field(description="Shown this once")
+
+
+class Delivery(Answer):
+    at: dt.datetime
+    event: str
+    ref: str | None
+    revision: str | None
+    outcome: Literal["deployed", "ignored", "refused"]
+    detail: str
+    run: int | None
+
+
+class WebhookWithDeliveries(Webhook):
+    deliveries: list[Delivery]
+
+
+class Received(Answer):
+    outcome: Literal["deployed", "ignored", "refused", "repeated"]
+    detail: str
+    run: int | None
+
+
+class Notification(Answer):
+    id: str
+    description: str
+    events: list[str]
+    created_by: str
+    last_event: str | None
+    last_sent_at: dt.datetime | None
+    last_error: str | None
+
+
+class Sent(Answer):
+    sent: bool
+
+
 _TEXT_SCHEMA: dict[str, Any] = {"schema": {"type": "string"}}
 _INVENTORY_SCHEMA = {"schema": {"type": "object", "required": ["_meta"], "additionalProperties": {"type": "object"}}}
 

@@ -14,6 +14,7 @@ from inventory_service.clock import iso
 from inventory_service.errors import ConflictError
 from inventory_service.models import Notification, Schedule, WebhookDelivery
 from inventory_service.web import auth, context
+from inventory_service.web.api import answers
 from inventory_service.web.api.common import StagePath, Strict, blueprint
 
 api = blueprint("automation", "Schedules, webhooks and notifications of a stage")
@@ -73,7 +74,7 @@ class NotificationBody(Strict):
     description: str = Field("", max_length=200)
 
 
-@api.get("/stages/<project>/<stage>/schedules", summary="A stage's schedules")
+@api.get("/stages/<project>/<stage>/schedules", summary="A stage's schedules", responses={"200": answers.Page[answers.Schedule]})
 @auth.access(VIEWER)
 def list_schedules(path: StagePath) -> dict[str, Any]:
     """By name, each with when it runs next and what came of the last time."""
@@ -81,7 +82,7 @@ def list_schedules(path: StagePath) -> dict[str, Any]:
     return {"items": [_schedule(row) for row in rows], "next": None}
 
 
-@api.post("/stages/<project>/<stage>/schedules", summary="Add a schedule")
+@api.post("/stages/<project>/<stage>/schedules", summary="Add a schedule", responses={"201": answers.Schedule})
 @auth.access(OPERATOR)
 def create_schedule(path: StagePath, body: ScheduleBody) -> tuple[dict[str, Any], int]:
     """201. Its runs wait for their turn like every other; one that is still at work keeps the next one away."""
@@ -90,7 +91,7 @@ def create_schedule(path: StagePath, body: ScheduleBody) -> tuple[dict[str, Any]
     return _schedule(row), 201
 
 
-@api.patch("/stages/<project>/<stage>/schedules/<schedule>", summary="Pause a schedule, or let it go on")
+@api.patch("/stages/<project>/<stage>/schedules/<schedule>", summary="Pause a schedule, or let it go on", responses={"200": answers.Schedule})
 @auth.access(OPERATOR)
 def patch_schedule(path: SchedulePath, body: ScheduleChange) -> dict[str, Any]:
     """What fell into the pause is not made up for."""
@@ -98,7 +99,7 @@ def patch_schedule(path: SchedulePath, body: ScheduleChange) -> dict[str, Any]:
     return _schedule(schedules.switch(row, is_enabled=body.enabled, actor=auth.caller().actor, at=context.now()))
 
 
-@api.delete("/stages/<project>/<stage>/schedules/<schedule>", summary="Remove a schedule")
+@api.delete("/stages/<project>/<stage>/schedules/<schedule>", summary="Remove a schedule", responses={"204": None})
 @auth.access(OPERATOR)
 def delete_schedule(path: SchedulePath) -> Response:
     """The runs that it started stay."""
@@ -124,7 +125,7 @@ def _schedule(row: Schedule) -> dict[str, Any]:
     }
 
 
-@api.get("/stages/<project>/<stage>/webhooks", summary="A stage's webhooks")
+@api.get("/stages/<project>/<stage>/webhooks", summary="A stage's webhooks", responses={"200": answers.Page[answers.Webhook]})
 @auth.access(OPERATOR)
 def list_webhooks(path: StagePath) -> dict[str, Any]:
     """Without their secrets."""
@@ -132,7 +133,7 @@ def list_webhooks(path: StagePath) -> dict[str, Any]:
     return {"items": [webhooks.as_shown(row, context.services().settings.url) for row in rows], "next": None}
 
 
-@api.post("/stages/<project>/<stage>/webhooks", summary="Add a webhook: pushes deploy")
+@api.post("/stages/<project>/<stage>/webhooks", summary="Add a webhook: pushes deploy", responses={"201": answers.NewWebhook})
 @auth.access(ADMIN)
 def create_webhook(path: StagePath, body: WebhookBody) -> tuple[dict[str, Any], int]:
     """201; the answer's `secret` is shown this once. Enter `url` and `secret` at GitHub or GitLab."""
@@ -149,7 +150,7 @@ def create_webhook(path: StagePath, body: WebhookBody) -> tuple[dict[str, Any], 
     return {**webhooks.as_shown(row, settings.url), "secret": secret}, 201
 
 
-@api.get("/stages/<project>/<stage>/webhooks/<webhook>", summary="A webhook with its deliveries")
+@api.get("/stages/<project>/<stage>/webhooks/<webhook>", summary="A webhook with its deliveries", responses={"200": answers.WebhookWithDeliveries})
 @auth.access(OPERATOR)
 def get_webhook(path: StageWebhookPath) -> dict[str, Any]:
     """The newest fifty deliveries, each with what came of it."""
@@ -158,7 +159,7 @@ def get_webhook(path: StageWebhookPath) -> dict[str, Any]:
     return {**shown, "deliveries": [_delivery(one) for one in webhooks.deliveries(row)]}
 
 
-@api.delete("/stages/<project>/<stage>/webhooks/<webhook>", summary="Remove a webhook")
+@api.delete("/stages/<project>/<stage>/webhooks/<webhook>", summary="Remove a webhook", responses={"204": None})
 @auth.access(ADMIN)
 def delete_webhook(path: StageWebhookPath) -> Response:
     """The runs that it started stay."""
@@ -179,7 +180,7 @@ def _delivery(row: WebhookDelivery) -> dict[str, Any]:
     }
 
 
-@api.post("/webhooks/<webhook>", summary="What GitHub and GitLab call after a push")
+@api.post("/webhooks/<webhook>", summary="What GitHub and GitLab call after a push", responses={"202": answers.Received})
 @auth.access(auth.PUBLIC)
 def receive_webhook(path: WebhookPath) -> tuple[dict[str, Any], int]:
     """The signature over the body is the credential. 202 with what came of it; the same body again deploys nothing."""
@@ -195,7 +196,7 @@ def receive_webhook(path: WebhookPath) -> tuple[dict[str, Any], int]:
     return {"outcome": answer.outcome, "detail": answer.detail, "run": answer.run_id}, 202
 
 
-@api.get("/stages/<project>/<stage>/notifications", summary="Who hears of a stage's events")
+@api.get("/stages/<project>/<stage>/notifications", summary="Who hears of a stage's events", responses={"200": answers.Page[answers.Notification]})
 @auth.access(OPERATOR)
 def list_notifications(path: StagePath) -> dict[str, Any]:
     """Without their addresses, which hold tokens."""
@@ -203,7 +204,7 @@ def list_notifications(path: StagePath) -> dict[str, Any]:
     return {"items": [_notification(row) for row in rows], "next": None}
 
 
-@api.post("/stages/<project>/<stage>/notifications", summary="Tell somebody of a stage's events")
+@api.post("/stages/<project>/<stage>/notifications", summary="Tell somebody of a stage's events", responses={"201": answers.Notification})
 @auth.access(ADMIN)
 def create_notification(path: StagePath, body: NotificationBody) -> tuple[dict[str, Any], int]:
     """201. The address is kept encrypted and not shown again."""
@@ -219,7 +220,7 @@ def create_notification(path: StagePath, body: NotificationBody) -> tuple[dict[s
     return _notification(row), 201
 
 
-@api.post("/stages/<project>/<stage>/notifications/<notification>/test", summary="Send a test message now")
+@api.post("/stages/<project>/<stage>/notifications/<notification>/test", summary="Send a test message now", responses={"200": answers.Sent})
 @auth.access(ADMIN)
 def test_notification(path: NotificationPath) -> dict[str, Any]:
     """409 with what the other side said, when it was not taken."""
@@ -230,7 +231,7 @@ def test_notification(path: NotificationPath) -> dict[str, Any]:
     return {"sent": True}
 
 
-@api.delete("/stages/<project>/<stage>/notifications/<notification>", summary="Tell somebody no more")
+@api.delete("/stages/<project>/<stage>/notifications/<notification>", summary="Tell somebody no more", responses={"204": None})
 @auth.access(ADMIN)
 def delete_notification(path: NotificationPath) -> Response:
     """What was not sent yet is not sent."""

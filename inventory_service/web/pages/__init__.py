@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from flask import Flask
 
-from inventory_service.web.pages import dashboard, host, launch, run, run_events, runs, session, stage, timeline, words
+from inventory_service.web.pages import automation, dashboard, host, launch, run, run_events, runs, session, stage, timeline, words
 from inventory_service.web.pages.common import pages
 
 __all__ = ["register"]
 
 # Importing a module of pages adds its routes to the blueprint.
-_MODULES = (dashboard, stage, timeline, launch, host, runs, run, run_events)
+_MODULES = (dashboard, stage, automation, timeline, launch, host, runs, run, run_events)
 
 
 def register(app: Flask) -> None:
