@@ -387,6 +387,8 @@ class RunLogChunk(_Table):
 
     class Meta:
         primary_key = pw.CompositeKey("run", "start")
+
+
 class Schedule(_Table):
     """A run that a clock starts. `request` holds the run request's fields; `next_at` None: never (again)."""
 

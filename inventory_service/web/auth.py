@@ -19,14 +19,16 @@ from inventory_service.models import Host, Project, Run, Stage
 from inventory_service.registry import hosts, join_tokens, stages
 from inventory_service.web import context
 
-PUBLIC, HOST, LEAVE, BEAT, JOIN, SIMPLE = "public", "host", "leave", "beat", "join", "simple"
-ACCESSES = (PUBLIC, HOST, LEAVE, BEAT, JOIN, SIMPLE, *roles.ROLES)
+PUBLIC, SIGNED = "public", "signed"
+HOST, LEAVE, BEAT, JOIN, SIMPLE = "host", "leave", "beat", "join", "simple"
+ACCESSES = (PUBLIC, SIGNED, HOST, LEAVE, BEAT, JOIN, SIMPLE, *roles.ROLES)
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 
 def access(kind: str, *, is_everywhere: bool = False) -> Callable[[View], View]:
-    """Declare what a route needs: PUBLIC, HOST, LEAVE, BEAT, JOIN, SIMPLE (join token or operator) or at least a role.
+    """Declare what a route needs: PUBLIC, SIGNED (its body is), HOST, LEAVE, BEAT, JOIN, SIMPLE (join token or
+    operator), or at least a role.
 
     `is_everywhere`: a role for all projects. An admin of one could otherwise make a token for the others.
     """
@@ -100,6 +102,7 @@ def _simple() -> None:
 
 _CHECKS: dict[str, Callable[[], None]] = {
     PUBLIC: _nobody,
+    SIGNED: _nobody,
     HOST: _host,
     LEAVE: _leave,
     BEAT: _beat,

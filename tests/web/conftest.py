@@ -85,6 +85,9 @@ def routes(app: Flask, web_1: Machine, run: Run) -> list[Route]:
         "token": "abcdefghijkl",
         "user": "grace",
         "name": "db_password",
+        "schedule": "nightly",
+        "webhook": "nothing",
+        "notification": "nothing",
     }
     return [dataclasses.replace(route, arguments=known) for route in walk(app)]
 
@@ -96,6 +99,7 @@ def callers(
     """Who each kind of access is meant for."""
     return {
         "public": Caller(client, None),
+        "signed": Caller(client, None),
         "host": Caller(client, web_1.token),
         "beat": Caller(client, web_1.token),
         "join": Caller(client, join_token),

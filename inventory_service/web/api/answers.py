@@ -382,7 +382,7 @@ class Schedule(Answer):
     cron: str
     timezone: str
     enabled: bool
-    kind: RunKind
+    kind: Kind
     playbook: str | None
     request: dict[str, Any] = Field(description="The run request's fields")
     next_at: dt.datetime | None

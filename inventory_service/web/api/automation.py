@@ -74,7 +74,11 @@ class NotificationBody(Strict):
     description: str = Field("", max_length=200)
 
 
-@api.get("/stages/<project>/<stage>/schedules", summary="A stage's schedules", responses={"200": answers.Page[answers.Schedule]})
+@api.get(
+    "/stages/<project>/<stage>/schedules",
+    summary="A stage's schedules",
+    responses={"200": answers.Page[answers.Schedule]},
+)
 @auth.access(VIEWER)
 def list_schedules(path: StagePath) -> dict[str, Any]:
     """By name, each with when it runs next and what came of the last time."""
@@ -82,7 +86,11 @@ def list_schedules(path: StagePath) -> dict[str, Any]:
     return {"items": [_schedule(row) for row in rows], "next": None}
 
 
-@api.post("/stages/<project>/<stage>/schedules", summary="Add a schedule", responses={"201": answers.Schedule})
+@api.post(
+    "/stages/<project>/<stage>/schedules",
+    summary="Add a schedule",
+    responses={"201": answers.Schedule},
+)
 @auth.access(OPERATOR)
 def create_schedule(path: StagePath, body: ScheduleBody) -> tuple[dict[str, Any], int]:
     """201. Its runs wait for their turn like every other; one that is still at work keeps the next one away."""
@@ -91,7 +99,11 @@ def create_schedule(path: StagePath, body: ScheduleBody) -> tuple[dict[str, Any]
     return _schedule(row), 201
 
 
-@api.patch("/stages/<project>/<stage>/schedules/<schedule>", summary="Pause a schedule, or let it go on", responses={"200": answers.Schedule})
+@api.patch(
+    "/stages/<project>/<stage>/schedules/<schedule>",
+    summary="Pause a schedule, or let it go on",
+    responses={"200": answers.Schedule},
+)
 @auth.access(OPERATOR)
 def patch_schedule(path: SchedulePath, body: ScheduleChange) -> dict[str, Any]:
     """What fell into the pause is not made up for."""
@@ -99,7 +111,11 @@ def patch_schedule(path: SchedulePath, body: ScheduleChange) -> dict[str, Any]:
     return _schedule(schedules.switch(row, is_enabled=body.enabled, actor=auth.caller().actor, at=context.now()))
 
 
-@api.delete("/stages/<project>/<stage>/schedules/<schedule>", summary="Remove a schedule", responses={"204": None})
+@api.delete(
+    "/stages/<project>/<stage>/schedules/<schedule>",
+    summary="Remove a schedule",
+    responses={"204": None},
+)
 @auth.access(OPERATOR)
 def delete_schedule(path: SchedulePath) -> Response:
     """The runs that it started stay."""
@@ -125,7 +141,9 @@ def _schedule(row: Schedule) -> dict[str, Any]:
     }
 
 
-@api.get("/stages/<project>/<stage>/webhooks", summary="A stage's webhooks", responses={"200": answers.Page[answers.Webhook]})
+@api.get(
+    "/stages/<project>/<stage>/webhooks", summary="A stage's webhooks", responses={"200": answers.Page[answers.Webhook]}
+)
 @auth.access(OPERATOR)
 def list_webhooks(path: StagePath) -> dict[str, Any]:
     """Without their secrets."""
@@ -133,7 +151,9 @@ def list_webhooks(path: StagePath) -> dict[str, Any]:
     return {"items": [webhooks.as_shown(row, context.services().settings.url) for row in rows], "next": None}
 
 
-@api.post("/stages/<project>/<stage>/webhooks", summary="Add a webhook: pushes deploy", responses={"201": answers.NewWebhook})
+@api.post(
+    "/stages/<project>/<stage>/webhooks", summary="Add a webhook: pushes deploy", responses={"201": answers.NewWebhook}
+)
 @auth.access(ADMIN)
 def create_webhook(path: StagePath, body: WebhookBody) -> tuple[dict[str, Any], int]:
     """201; the answer's `secret` is shown this once. Enter `url` and `secret` at GitHub or GitLab."""
@@ -150,7 +170,11 @@ def create_webhook(path: StagePath, body: WebhookBody) -> tuple[dict[str, Any], 
     return {**webhooks.as_shown(row, settings.url), "secret": secret}, 201
 
 
-@api.get("/stages/<project>/<stage>/webhooks/<webhook>", summary="A webhook with its deliveries", responses={"200": answers.WebhookWithDeliveries})
+@api.get(
+    "/stages/<project>/<stage>/webhooks/<webhook>",
+    summary="A webhook with its deliveries",
+    responses={"200": answers.WebhookWithDeliveries},
+)
 @auth.access(OPERATOR)
 def get_webhook(path: StageWebhookPath) -> dict[str, Any]:
     """The newest fifty deliveries, each with what came of it."""
@@ -159,7 +183,11 @@ def get_webhook(path: StageWebhookPath) -> dict[str, Any]:
     return {**shown, "deliveries": [_delivery(one) for one in webhooks.deliveries(row)]}
 
 
-@api.delete("/stages/<project>/<stage>/webhooks/<webhook>", summary="Remove a webhook", responses={"204": None})
+@api.delete(
+    "/stages/<project>/<stage>/webhooks/<webhook>",
+    summary="Remove a webhook",
+    responses={"204": None},
+)
 @auth.access(ADMIN)
 def delete_webhook(path: StageWebhookPath) -> Response:
     """The runs that it started stay."""
@@ -180,11 +208,13 @@ def _delivery(row: WebhookDelivery) -> dict[str, Any]:
     }
 
 
-@api.post("/webhooks/<webhook>", summary="What GitHub and GitLab call after a push", responses={"202": answers.Received})
-@auth.access(auth.PUBLIC)
+@api.post(
+    "/webhooks/<webhook>", summary="What GitHub and GitLab call after a push", responses={"202": answers.Received}
+)
+@auth.access(auth.SIGNED)
+@auth.body_limit(_LARGEST_DELIVERY)
 def receive_webhook(path: WebhookPath) -> tuple[dict[str, Any], int]:
     """The signature over the body is the credential. 202 with what came of it; the same body again deploys nothing."""
-    request.max_content_length = _LARGEST_DELIVERY
     answer = webhooks.receive(
         path.webhook,
         {name.lower(): value for name, value in request.headers.items()},
@@ -196,7 +226,11 @@ def receive_webhook(path: WebhookPath) -> tuple[dict[str, Any], int]:
     return {"outcome": answer.outcome, "detail": answer.detail, "run": answer.run_id}, 202
 
 
-@api.get("/stages/<project>/<stage>/notifications", summary="Who hears of a stage's events", responses={"200": answers.Page[answers.Notification]})
+@api.get(
+    "/stages/<project>/<stage>/notifications",
+    summary="Who hears of a stage's events",
+    responses={"200": answers.Page[answers.Notification]},
+)
 @auth.access(OPERATOR)
 def list_notifications(path: StagePath) -> dict[str, Any]:
     """Without their addresses, which hold tokens."""
@@ -204,7 +238,11 @@ def list_notifications(path: StagePath) -> dict[str, Any]:
     return {"items": [_notification(row) for row in rows], "next": None}
 
 
-@api.post("/stages/<project>/<stage>/notifications", summary="Tell somebody of a stage's events", responses={"201": answers.Notification})
+@api.post(
+    "/stages/<project>/<stage>/notifications",
+    summary="Tell somebody of a stage's events",
+    responses={"201": answers.Notification},
+)
 @auth.access(ADMIN)
 def create_notification(path: StagePath, body: NotificationBody) -> tuple[dict[str, Any], int]:
     """201. The address is kept encrypted and not shown again."""
@@ -220,7 +258,11 @@ def create_notification(path: StagePath, body: NotificationBody) -> tuple[dict[s
     return _notification(row), 201
 
 
-@api.post("/stages/<project>/<stage>/notifications/<notification>/test", summary="Send a test message now", responses={"200": answers.Sent})
+@api.post(
+    "/stages/<project>/<stage>/notifications/<notification>/test",
+    summary="Send a test message now",
+    responses={"200": answers.Sent},
+)
 @auth.access(ADMIN)
 def test_notification(path: NotificationPath) -> dict[str, Any]:
     """409 with what the other side said, when it was not taken."""
@@ -231,7 +273,9 @@ def test_notification(path: NotificationPath) -> dict[str, Any]:
     return {"sent": True}
 
 
-@api.delete("/stages/<project>/<stage>/notifications/<notification>", summary="Tell somebody no more", responses={"204": None})
+@api.delete(
+    "/stages/<project>/<stage>/notifications/<notification>", summary="Tell somebody no more", responses={"204": None}
+)
 @auth.access(ADMIN)
 def delete_notification(path: NotificationPath) -> Response:
     """What was not sent yet is not sent."""

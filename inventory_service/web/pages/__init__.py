@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from flask import Flask
 
-from inventory_service.web.pages import automation, dashboard, host, launch, run, run_events, runs, session, stage, timeline, words
+from inventory_service.web.pages import (
+    automation,
+    dashboard,
+    host,
+    launch,
+    run,
+    run_events,
+    runs,
+    session,
+    stage,
+    timeline,
+    words,
+)
 from inventory_service.web.pages.common import pages
 
 __all__ = ["register"]
