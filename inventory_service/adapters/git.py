@@ -7,6 +7,7 @@ revisions resolved to a full SHA before use.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from inventory_service.errors import SourceError
 _SHA = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _FETCH_SECONDS = 300
 _LOCAL_SECONDS = 120
+_LOOK_SECONDS = 20
 
 
 def _environment() -> dict[str, str]:
@@ -132,3 +134,51 @@ def checkout(mirror: Path, sha: str, target: Path) -> None:
 def archive(mirror: Path, sha: str, target: Path) -> None:
     """The commit's tree as a .tar.gz at `target`; honours export-ignore."""
     _git("-C", str(mirror), "archive", "--format=tar.gz", "-o", str(target), sha)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Commit:
+    """One commit that only one of two revisions has; `is_newer`: the second one. Texts are whoever's who committed."""
+
+    sha: str
+    author: str
+    at: str
+    subject: str
+    is_newer: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileChange:
+    """One file that differs between two commits; the numbers of lines are None where they were not counted."""
+
+    path: str
+    added: int | None
+    removed: int | None
+
+
+def log_between(mirror: Path, older: str, newer: str, *, most: int) -> list[Commit]:
+    """The commits that one of two commits (full SHAs) has and the other has not, newest first. Raises SourceError."""
+    words = ("--left-right", f"--max-count={most}", "--format=%m%x00%H%x00%an%x00%aI%x00%s")
+    text = _git("-C", str(mirror), "log", *words, _between(older, newer, dots="..."), "--", seconds=_LOOK_SECONDS)
+    rows = (line.split("\0", 4) for line in text.split("\n") if line.count("\0") >= 4)  # noqa: PLR2004
+    return [Commit(sha, author, at, subject, side == ">") for side, sha, author, at, subject in rows]
+
+
+def changes_between(mirror: Path, older: str, newer: str) -> list[FileChange]:
+    """What `git diff --stat` counts, by path. Raises SourceError."""
+    words = ("--numstat", "-z", "--no-renames", "--no-ext-diff", "--no-textconv")
+    text = _git("-C", str(mirror), "diff", *words, _between(older, newer, dots=".."), "--", seconds=_LOOK_SECONDS)
+    rows = (entry.split("\t", 2) for entry in text.split("\0") if entry.count("\t") >= 2)  # noqa: PLR2004
+    return [FileChange(path, _lines(added), _lines(removed)) for added, removed, path in rows]
+
+
+def _between(older: str, newer: str, *, dots: str) -> str:
+    for sha in (older, newer):
+        if not _SHA.fullmatch(sha):
+            raise SourceError(f"{sha[:60]!r} is no commit.")
+    return f"{older}{dots}{newer}"
+
+
+def _lines(text: str) -> int | None:
+    """Git writes - for files that are not text."""
+    return int(text) if text.isdecimal() else None

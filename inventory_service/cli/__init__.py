@@ -45,6 +45,8 @@ _COMMANDS: dict[str, str] = {
     "logs": "run:logs",
     "cancel": "run:cancel",
     "repeat": "run:repeat",
+    "snapshot": "compare:snapshot",
+    "diff": "compare:diff",
 }
 USAGE_ERROR = 64
 click.UsageError.exit_code = USAGE_ERROR  # click's own 2 would read like a run that failed
@@ -111,6 +113,8 @@ HELP: dict[str, str] = {
     "logs": "Print a run's log; -f follows it.",
     "cancel": "Stop a run.",
     "repeat": "Repeat a run and follow it.",
+    "snapshot": "Print what a run froze: commit, hosts, options, versions, variables.",
+    "diff": "Print what differs between two runs.",
 }
 
 

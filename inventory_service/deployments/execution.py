@@ -176,7 +176,9 @@ def _prepare(run: Run, work: Path, control: Path, *, settings: Settings, clock: 
     original = repeat.exactly_repeated(run)
     chosen = repeat.targets_of(run, original, judge=judge) if original else targets.live(run, judge=judge)
     release = _release(run, source, at=clock.now())
-    revision = release.revision if release else source.resolve(run.revision or stage.default_revision)
+    revision = (
+        release.revision if release else source.resolve(run.source_commit or run.revision or stage.default_revision)
+    )
     source.checkout(revision, work / "source")
     own = _own_extra_vars(run, source, release, revision, work) | rollout.variables(run)
     layers = repeat.group_layers(original) if original else _group_layers(run, release)

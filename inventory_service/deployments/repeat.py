@@ -44,7 +44,8 @@ def request_repeat(
     fields = {
         "kind": run.kind,
         "playbook": run.playbook,
-        "revision": run.revision if run.release_number is not None else run.source_commit,
+        "revision": run.revision,
+        "source_commit": run.source_commit,
         "release_number": run.release_number,
         "limit": run.limit,
         "exclude": _still_there(run),

@@ -21,8 +21,9 @@ from inventory_service.database import database
 from inventory_service.deployments import outcome, variables
 from inventory_service.deployments.targets import Targets
 from inventory_service.errors import NotFoundError
-from inventory_service.models import Host, Release, Run, RunHost, RunInventory
+from inventory_service.models import Host, Release, Run, RunHost, RunInventory, Stage
 from inventory_service.settings import Settings
+from inventory_service.vault import store as secret_store
 
 FORMAT = 1
 
@@ -47,6 +48,7 @@ def take(
         "versions": {**runner.versions(), "callboard": inventory_service.__version__},
         "collections": galaxy.installed(source),
     }
+    secrets = _secrets(run.stage)
     return {
         "format": FORMAT,
         "at": iso(at),
@@ -55,22 +57,34 @@ def take(
         "release": release.number if release else None,
         "hosts": [host.name for host in targets.chosen],
         "missing": [{"host": one.name, "status": one.status, "reason": one.reason} for one in targets.missing],
-        "notes": [*targets.notes, *(_notes_on_tools(original, tools) if original else ())],
+        "notes": [*targets.notes, *(_what_is_other(original, tools, secrets) if original else ())],
         "options": _options(run, settings),
         "variables": list(layers),
         **tools,
+        "secrets": secrets,
         "required_collections": galaxy.required(source),
     }
 
 
-def _notes_on_tools(original: Run, tools: dict[str, dict[str, str]]) -> list[str]:
-    """What an exact repeat has otherwise: the tools on this machine can't be frozen."""
-    then = {**original.snapshot["versions"], **original.snapshot["collections"]}
-    now = {**tools["versions"], **tools["collections"]}
-    return [
+def _secrets(stage: Stage) -> dict[str, dict[str, Any]]:
+    """Which secrets the run gets, and when each was set; never a value."""
+    return {row.name: {"kind": row.kind, "set_at": iso(row.updated_at)} for row in secret_store.list_for_stage(stage)}
+
+
+def _what_is_other(original: Run, tools: dict[str, Any], secrets: dict[str, Any]) -> list[str]:
+    """What an exact repeat has otherwise than the run: tools on this machine and values of secrets are not frozen."""
+    kept = original.snapshot
+    then, now = {**kept["versions"], **kept["collections"]}, {**tools["versions"], **tools["collections"]}
+    notes = [
         f"{name} was {then.get(name, 'not there')} in run {original.id} and is {now.get(name, 'not there')} now."
         for name in sorted(then.keys() | now.keys())
         if then.get(name) != now.get(name)
+    ]
+    known = kept.get("secrets", {})
+    return notes + [
+        f"The secret {name} was {'set' if name in secrets else 'removed'} since run {original.id}."
+        for name in sorted(known.keys() | secrets.keys())
+        if known.get(name) != secrets.get(name)
     ]
 
 

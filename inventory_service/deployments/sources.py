@@ -74,6 +74,32 @@ class Source:
         else:
             git.archive(self._mirror, revision, target)
 
+    def log(self, older: str, newer: str, *, most: int) -> list[git.Commit]:
+        """The commits that only one of two revisions has; a folder has no history. Raises SourceError."""
+        if self.project.source_kind == FOLDER:
+            return []
+        return git.log_between(self._mirror, self.resolve(older), self.resolve(newer), most=most)
+
+    def changes(self, older: str, newer: str) -> list[git.FileChange]:
+        """The files that differ between two revisions, by path. Raises SourceError."""
+        if self.project.source_kind == FOLDER:
+            then, now = (_digests(self._kept_archive(self.resolve(revision))) for revision in (older, newer))
+            names = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+            return [git.FileChange(name, None, None) for name in names]
+        return git.changes_between(self._mirror, self.resolve(older), self.resolve(newer))
+
+
+def _digests(kept: Path) -> dict[str, str]:
+    """What tells each member of an archive from another of that name."""
+    with tarfile.open(kept) as archive:
+        return {member.name: _digest(archive, member) for member in archive if not member.isdir()}
+
+
+def _digest(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    file = archive.extractfile(member) if member.isfile() else None
+    content = file.read() if file is not None else member.linkname.encode()
+    return f"{member.type!r} {member.mode:o} {hashlib.sha256(content).hexdigest()}"
+
 
 @contextlib.contextmanager
 def _alone(mirror: Path) -> Iterator[None]:

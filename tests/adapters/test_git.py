@@ -58,3 +58,24 @@ def test_it_takes_only_a_full_commit_for_present(tmp_path: Path, repository: Rep
     git.fetch(str(repository.folder), tmp_path / "mirror.git")
     assert git.is_present(tmp_path / "mirror.git", sha)
     assert not git.is_present(tmp_path / "mirror.git", revision)
+
+
+def test_it_reads_what_lies_between_two_commits(repository: Repository, tmp_path: Path) -> None:
+    older = repository.commit(a__txt="one\n")
+    (repository.folder / "odd\tname\n.bin").write_bytes(b"\0\1")
+    repository.git("add", "--all")
+    repository.git("commit", "--quiet", "-m", "odd\x0b> \x1b[31mred\n\nbody", "--author", "Eve\t<e@example.org>")
+    newer = repository.git("rev-parse", "HEAD")
+    mirror = tmp_path / "mirror"
+    git.fetch(str(repository.folder), mirror)
+    (commit,) = git.log_between(mirror, older, newer, most=9)
+    assert (commit.sha, commit.subject, commit.is_newer) == (newer, "odd\x0b> \x1b[31mred", True)
+    assert [one.is_newer for one in git.log_between(mirror, newer, older, most=9)] == [False]
+    assert git.changes_between(mirror, older, newer) == [git.FileChange("odd\tname\n.bin", None, None)]
+
+
+@pytest.mark.parametrize("name", ["main", "--output=x", "a" * 39, "HEAD"])
+def test_it_looks_only_between_commits(tmp_path: Path, name: str) -> None:
+    for look in (git.changes_between, lambda *names: git.log_between(*names, most=1)):
+        with pytest.raises(SourceError, match="is no commit"):
+            look(tmp_path, "a" * 40, name)

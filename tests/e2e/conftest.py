@@ -129,7 +129,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str
     shas = sample.make_repository(folder)
     for playbook in PLAYBOOKS.glob("*.yml"):
         (folder / playbook.name).write_text(playbook.read_text())
-    shas["main"] = sample.commit(folder, "Add playbooks")
+    shas["p1"] = sample.commit(folder, "Add playbooks", tag="p1")
+    (folder / "NOTES").write_text("Opens at nine.\n")
+    shas["main"] = sample.commit(folder, "Tell when the shop opens")
     return folder, shas
 
 

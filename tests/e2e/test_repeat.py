@@ -56,14 +56,36 @@ def test_it_repeats_a_run_exactly_or_on_who_is_live_now(site: Site) -> None:
     assert live.returncode == 0, live.stdout + live.stderr
     assert "blue of size 3 on web-1+web-3" in live.stdout
 
+    numbers = [str(row["id"]) for row in site.client.get("/api/v1/runs", stage=site.stage)["items"]]
+    told = site.callboard("diff", str(run["id"]), numbers[0])
+    assert told.returncode == 0, told.stderr
+    lines = [" ".join(line.split()) for line in told.stdout.splitlines()]
+    assert {"colour red (stage) blue (stage)", "web-3 only in the second run", "web-2 only in the first run"} <= set(
+        lines
+    )
+    assert {"web-1 other SSH host keys", "Commit: the same", "Options: no difference"} <= set(lines)
+    assert [line for line in lines if "Say it" in line], told.stdout
 
-def test_it_repeats_a_deploy_with_its_release(site: Site) -> None:
-    machine = site.boot("web-1")
-    deployed = site.ended(site.launch("deploy", revision="v1"))
-    assert deployed["status"] == "successful", site.log(deployed["id"])
-    assert site.ended(site.launch("deploy", revision="v2"))["status"] == "successful"
-    again = site.client.send("POST", f"/api/v1/runs/{deployed['id']}/repeat", {"mode": "exact"})["id"]
+
+def test_it_repeats_a_deploy_with_its_release_and_compares_it(site: Site) -> None:
+    site.boot("web-1")
+    changes = {"deploy_playbook": "show.yml", "variables": {"colour": "red"}, "converge": False}
+    site.client.send("PATCH", site.path, changes)
+    first, second = (site.ended(site.launch("deploy", revision=name)) for name in ("p1", "main"))
+    assert [run["status"] for run in (first, second)] == ["successful"] * 2, site.log(first["id"])
+    assert site.client.get(site.path)["desired_release"]["number"] == 2
+    again = site.client.send("POST", f"/api/v1/runs/{first['id']}/repeat", {"mode": "exact"})["id"]
     run = site.ended(again)
     assert (run["status"], run["release"], run["kind"]) == ("successful", 1, "deploy"), site.log(again)
-    assert machine.deployed_revision() == site.shas["v1"]
     assert site.client.get(site.path)["desired_release"]["number"] == 1
+
+    found = site.client.get(f"/api/v1/runs/{first['id']}/diff/{second['id']}")
+    assert [(one["subject"], one["in"]) for one in found["commits"]["log"]] == [("Tell when the shop opens", "after")]
+    assert (found["commits"]["relation"], found["commits"]["files"]) == (
+        "ahead",
+        [{"path": "NOTES", "added": 1, "removed": 0}],
+    )
+    assert (found["hosts"]["same"], [one["name"] for one in found["options"]]) == (["web-1"], ["release", "revision"])
+    (cell,) = next(one["hosts"] for one in found["tasks"] if one["task"] == "Say it")
+    assert (cell["host"], cell["before"]["status"], cell["after"]["status"]) == ("web-1", "ok", "ok")
+    assert cell["after"]["seconds"] > 0

@@ -231,3 +231,17 @@ def test_it_repeats_a_run(operator: Caller, launch: Launch, settings: Settings) 
     assert (shown["repeat_of"], shown["repeat_mode"], shown["release"], shown["comment"]) == (1, "live", 4, "first")
     assert (shown["extra_vars"], waiting(settings)) == ({"size": 3}, 2)
     assert operator.post(url, {"mode": "roughly"}).status_code == 422
+
+
+def test_it_compares_two_runs(viewer: Caller, launch: Launch) -> None:
+    launch()
+    launch(check=True)
+    found = viewer.get("/api/v1/runs/1/diff/2").json
+    assert ((found["before"]["id"], found["after"]["id"]), found["commits"]["relation"]) == ((1, 2), "unknown")
+    assert found["options"] == [{"name": "check", "before": False, "after": True}]
+    assert (found["tasks"], found["hosts"]) == ([], {"added": [], "removed": [], "same": [], "changed": []})
+
+
+def test_it_compares_with_no_run_that_the_caller_may_not_see(stranger: Caller, viewer: Caller, run: Run) -> None:
+    assert stranger.get(f"/api/v1/runs/{run.id}/diff/{run.id}").status_code == 404
+    assert viewer.get(f"/api/v1/runs/{run.id}/diff/99").status_code == 404

@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from inventory_service.accounts import roles
-from inventory_service.deployments import statuses
+from inventory_service.deployments import run_diff, statuses
 from inventory_service.registry import liveness
 
 State = Literal[liveness.STATES]  # type: ignore[valid-type]
@@ -313,6 +313,91 @@ class RunVariables(Page[Variable]):
 class StageVariables(Page[Variable]):
     stage: str
     changed_since_release: list[VariableChange]
+
+
+class Commit(Answer):
+    commit: str
+    author: str
+    at: dt.datetime
+    subject: str
+    in_: Literal["before", "after"] = Field(alias="in", description="Which of the two runs has it")
+
+
+class FileChange(Answer):
+    path: str
+    added: int | None = Field(description="Lines; null where they were not counted")
+    removed: int | None
+
+
+class CommitDiff(Answer):
+    before: str | None
+    after: str | None
+    relation: Literal[run_diff.RELATIONS]  # type: ignore[valid-type]
+    reason: str | None = Field(description="Why the relation is not known")
+    log: list[Commit]
+    log_cut: bool
+    files: list[FileChange]
+    files_in_all: int
+    added: int
+    removed: int
+
+
+class HostChange(Answer):
+    host: str
+    changes: list[str]
+
+
+class HostDiff(Answer):
+    added: list[str]
+    removed: list[str]
+    same: list[str]
+    changed: list[HostChange]
+
+
+class Pair(Answer):
+    name: str
+    before: Any
+    after: Any
+
+
+class TaskSide(Answer):
+    counts: dict[str, int] = Field(description="On how many hosts it came to what")
+    longest_seconds: float | None = Field(description="On the slowest host")
+
+
+class TaskResult(Answer):
+    status: str
+    seconds: float | None
+
+
+class TaskHost(Answer):
+    host: str
+    before: TaskResult | None
+    after: TaskResult | None
+
+
+class TaskDiff(Answer):
+    play: str
+    task: str
+    number: int = Field(description="Counts the tasks of that name in its play")
+    different: bool
+    before: TaskSide | None
+    after: TaskSide | None
+    hosts: list[TaskHost]
+
+
+class RunDiff(Answer):
+    before: Run
+    after: Run
+    notes: list[str]
+    commits: CommitDiff
+    variables: list[VariableChange]
+    hosts: HostDiff
+    options: list[Pair]
+    versions: list[Pair]
+    secrets: list[Pair] = Field(description="Those that were set at another time")
+    tasks: list[TaskDiff]
+    tasks_cut: bool
 
 
 class Finding(Answer):

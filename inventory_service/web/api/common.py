@@ -89,6 +89,10 @@ class RunPath(BaseModel):
     run: int = Field(description="The run's number")
 
 
+class RunPairPath(RunPath):
+    other: int = Field(description="The number of the run to compare with")
+
+
 class TokenPath(BaseModel):
     token: str = Field(description="The token's id")
 

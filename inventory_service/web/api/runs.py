@@ -8,12 +8,12 @@ from flask import Response, request
 from pydantic import BaseModel, Field
 
 from inventory_service.accounts.roles import OPERATOR, VIEWER
-from inventory_service.deployments import history, logs, repeat, requests, snapshot, statuses, variables
+from inventory_service.deployments import history, logs, repeat, requests, run_diff, snapshot, statuses, variables
 from inventory_service.errors import InvalidError
 from inventory_service.models import Run
-from inventory_service.web import auth, context, log_stream, present
+from inventory_service.web import auth, context, log_stream, present, present_diff
 from inventory_service.web.api import answers
-from inventory_service.web.api.common import Paging, RunPath, Strict, blueprint, page
+from inventory_service.web.api.common import Paging, RunPairPath, RunPath, Strict, blueprint, page
 
 api = blueprint("runs", "Tracked executions of playbooks")
 
@@ -228,3 +228,14 @@ def repeat_run(path: RunPath, body: RepeatBody) -> tuple[dict[str, Any], int]:
     if is_new:
         context.services().run_queue.send(run.id)
     return {"id": run.id, "status": run.status, "url": f"/api/v1/runs/{run.id}"}, 202
+
+
+@api.get("/runs/<int:run>/diff/<int:other>", summary="Two runs side by side", responses={"200": answers.RunDiff})
+@auth.access(VIEWER)
+def diff_runs(path: RunPairPath) -> dict[str, Any]:
+    """What differs from `run` to `other`: commits, files, variables, hosts, options, versions; every task on each host.
+
+    The runs may be of different stages. Secrets are compared by name and by when they were set.
+    """
+    before, after = (auth.reach_run(requests.get(number)) for number in (path.run, path.other))
+    return present_diff.run_diff(run_diff.compare(before, after, context.services().settings))
