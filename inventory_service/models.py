@@ -108,6 +108,10 @@ class Stage(_Table):
     has_auto_rollback = pw.BooleanField(default=False)
     gathering = pw.JSONField(null=True)
     strategy = pw.TextField(default="linear")
+    minimum_healthy = pw.TextField(default="")
+    maximum_unreachable = pw.TextField(default="")
+    run_timeout_seconds = pw.IntegerField(default=0)
+    idle_timeout_seconds = pw.IntegerField(default=0)
     desired_release_number = pw.IntegerField(null=True)
     generation = pw.IntegerField(default=0)
     has_approval = pw.BooleanField(default=False)
@@ -276,7 +280,12 @@ class Release(_Table):
 
 
 class Run(_Table):
-    """One tracked execution of a playbook on a stage. The row is the truth; the queue only transports."""
+    """One tracked execution of a playbook on a stage. The row is the truth; the queue only transports.
+
+    `attempt` rises whenever somebody takes the run over, so that whoever had it before can tell (leases.py).
+    `in_flight` holds {host: task} as of the last written events. `override_lock` is the reason to go past a
+    person's lock that was there when the run was asked for.
+    """
 
     id = pw.AutoField()
     stage_id: int
@@ -303,10 +312,14 @@ class Run(_Table):
     return_code = pw.IntegerField(null=True)
     snapshot = pw.JSONField(null=True)
     executor = pw.JSONField(null=True)
+    attempt = pw.IntegerField(default=0)
+    in_flight = pw.JSONField(null=True)
     lease_at = UtcDateTimeField(null=True)
     cancel_requested_at = UtcDateTimeField(null=True)
     cancel_requested_by = pw.TextField(null=True)
     idempotency_key = pw.TextField(null=True, unique=True)
+    idempotency_hash = pw.TextField(null=True)
+    override_lock = pw.TextField(null=True)
     repeat_of = pw.IntegerField(null=True)
     rolls_back = pw.IntegerField(null=True)
     repeat_mode = pw.TextField(null=True)

@@ -135,6 +135,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("event_days", "90", "Days for which the events and logs of runs that have ended are kept.", _count),
     Setting("event_runs", "1000", "Newest runs of each stage whose events and logs are kept.", _count),
     Setting("run_timeout_seconds", "7200", "A run that takes longer is stopped and marked timeout.", _positive),
+    Setting("idle_timeout_seconds", "3600", "A run without event and output for so long is stopped.", _positive),
     Setting("free_space_mb", "200", "A run does not start with less free disk space than this.", _count),
     Setting("secure_cookies", "false", "Send the session cookie over HTTPS only.", _flag),
     Setting("log_level", "info", "debug, info, warning or error.", _log_level),
@@ -172,6 +173,7 @@ class Settings:
     event_days: int
     event_runs: int
     run_timeout_seconds: float
+    idle_timeout_seconds: float
     free_space_mb: int
     secure_cookies: bool
     log_level: str

@@ -33,6 +33,7 @@ STATE_STYLES = {
     "unreachable": "red",
     "untouched": "dim",
     "conflict": "yellow",
+    "skipped (stale)": "yellow",
 }
 
 

@@ -59,18 +59,29 @@ def _started(pid: int) -> int | None:
     return None if fields is None or fields[0] == "Z" else int(fields[19])
 
 
+def children(pid: int) -> list[int]:
+    """The living processes whose parent is `pid`."""
+    return _families().get(pid, [])
+
+
 def descendants(pid: int) -> list[int]:
     """Every living process below `pid`, children before grandchildren."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (fields := _stat(int(entry.name))) is not None and fields[0] != "Z":
-            children.setdefault(int(fields[1]), []).append(int(entry.name))
-    found, waiting = [], list(children.get(pid, []))
+    families = _families()
+    found, waiting = [], list(families.get(pid, []))
     while waiting:
         child = waiting.pop(0)
         found.append(child)
-        waiting.extend(children.get(child, []))
+        waiting.extend(families.get(child, []))
     return found
+
+
+def _families() -> dict[int, list[int]]:
+    """The living children of every process."""
+    families: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (fields := _stat(int(entry.name))) is not None and fields[0] != "Z":
+            families.setdefault(int(fields[1]), []).append(int(entry.name))
+    return families
 
 
 def marked(variable: str, value: str) -> list[int]:

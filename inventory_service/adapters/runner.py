@@ -26,6 +26,7 @@ from inventory_service.errors import SourceError
 
 _SYNTAX_SECONDS = 60
 _LONGEST_COMPLAINT = 600
+_ATTENDANCE = "CALLBOARD_ATTENDANCE"  # read by plugins/callback/callboard_batches.py
 _GUARD = """#!/bin/sh
 exec {python} -I {guard} {parent} {program} "$@"
 """
@@ -41,6 +42,7 @@ class PlaybookCall:
     inventory: Path
     known_hosts: Path
     control_dir: Path
+    attendance: Path
     ssh_key: Path
     content_dir: Path
     extra_vars: dict[str, Any]
@@ -50,15 +52,13 @@ class PlaybookCall:
     is_check: bool
     is_diff: bool
     forks: int
-    timeout_seconds: float
     marker: tuple[str, str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """ansible-runner's word: `successful`, `failed`, `timeout` or `canceled`, and the return code."""
+    """ansible-playbook's return code; -1 when there is none."""
 
-    status: str
     return_code: int
 
 
@@ -77,13 +77,13 @@ def run_playbook(call: PlaybookCall, on_event: Callable[[dict[str, Any]], None])
         inventory=str(call.inventory),
         cmdline=shlex.join(command_line(call)),
         envvars={**environment(call), "PATH": f"{_write_guard(call)}:{os.environ.get('PATH', os.defpath)}"},
-        settings={"job_timeout": int(call.timeout_seconds), "pexpect_timeout": 1},
+        settings={"pexpect_timeout": 1},
         event_handler=handle,
         suppress_env_files=True,
         suppress_output_file=True,
         quiet=True,
     )
-    return Outcome(runner.status, runner.rc if runner.rc is not None else -1)
+    return Outcome(runner.rc if runner.rc is not None else -1)
 
 
 def command_line(call: PlaybookCall) -> list[str]:
@@ -129,6 +129,8 @@ def environment(call: PlaybookCall) -> dict[str, str]:
         "ANSIBLE_INVENTORY_PLUGINS": str(call.content_dir / "plugins" / "inventory"),
         "ANSIBLE_INVENTORY_ENABLED": "registry",
         **_plugin_paths(call.project_dir, call.content_dir),
+        "ANSIBLE_CALLBACK_PLUGINS": str(call.content_dir / "plugins" / "callback"),
+        _ATTENDANCE: str(call.attendance),
         "ANSIBLE_ROLES_PATH": f"{call.project_dir / 'roles'}:{call.content_dir / 'roles'}",
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "True",
         "ANSIBLE_HOST_PATTERN_MISMATCH": "error",

@@ -26,6 +26,10 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--simple-join/--no-simple-join", default=None, help="Allow the one-line call with a join token."),
     click.option("--converge/--no-converge", default=None, help="Bring hosts to the desired release by itself."),
     click.option("--approval/--no-approval", default=None, help="New hosts wait until they are let in."),
+    click.option("--minimum-healthy", help="A run stops when fewer live hosts are left healthy: 3, 75%."),
+    click.option("--maximum-unreachable", help="Unreachable hosts that a run bears; beyond it stops: 3, 10%."),
+    click.option("--run-timeout-seconds", type=int, help="A run's longest time; 0: as the service is set."),
+    click.option("--idle-timeout-seconds", type=int, help="Its longest silence; 0: as the service is set."),
     click.option("--description"),
     click.option("-e", "--variable", "pairs", multiple=True, help="Variables: name=value, JSON or @file."),
 )

@@ -12,16 +12,17 @@ import logging
 import os
 import shutil
 import tempfile
-import threading
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from inventory_service import audit
-from inventory_service.adapters import processes, runner
+from inventory_service.adapters import line_server, processes, runner
 from inventory_service.clock import Clock
 from inventory_service.content import content_dir
 from inventory_service.database import database
 from inventory_service.deployments import (
+    leases,
     locks,
     outcome,
     releases,
@@ -33,9 +34,11 @@ from inventory_service.deployments import (
     targets,
     variables,
 )
+from inventory_service.deployments.attendance import Attendance
 from inventory_service.deployments.events import EventWriter
 from inventory_service.deployments.gate import Gate
 from inventory_service.deployments.sources import Source, find_playbook
+from inventory_service.deployments.watch import PATIENCE_SECONDS, Watch
 from inventory_service.errors import CallboardError
 from inventory_service.models import Host, Release, Run, RunHost
 from inventory_service.registry import hosts, known_hosts, liveness
@@ -46,19 +49,27 @@ from inventory_service.settings import Settings
 log = logging.getLogger(__name__)
 
 MARKER = "CALLBOARD_RUN"
-_LEASE_SECONDS = 1.0
-_END_PATIENCE_SECONDS = 3.0
 _GATE = "gate"
 _SHIPPED = ("deploy.yml", "rollback.yml")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Prepared:
-    """Everything that was frozen for one run."""
+    """Everything that was frozen for one run. `hosts` are those that it is for, `live` all live ones of the stage."""
 
     call: runner.PlaybookCall
     hosts: tuple[Host, ...]
     release: Release | None
+    live: tuple[Host, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Result:
+    """How a run ended. `prepared` is None where it ended before it had its hosts; `stale` were left out."""
+
+    ending: outcome.Ending
+    prepared: Prepared | None = None
+    stale: frozenset[str] = frozenset()
 
 
 def claim(run_id: int, *, at: dt.datetime) -> Run | None:
@@ -71,9 +82,8 @@ def claim(run_id: int, *, at: dt.datetime) -> Run | None:
         run = requests.get(run_id)
         if run.status != statuses.QUEUED or not is_due(run) or not locks.take_for_run(run, at=at):
             return None
-        Run.update(status=statuses.RUNNING, started_at=at, lease_at=at, executor=identity).where(
-            Run.id == run_id
-        ).execute()
+        mine = {"status": statuses.RUNNING, "executor": identity, "attempt": Run.attempt + 1}
+        Run.update(**mine, started_at=at, lease_at=at).where(Run.id == run_id).execute()
     return requests.get(run_id)
 
 
@@ -88,85 +98,67 @@ def execute(run: Run, *, settings: Settings, clock: Clock) -> str:
     folder = settings.run_dir(run.id)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     writer = EventWriter(run.id, folder / "log", clock, has_copy=settings.has_log_copies)
+    watch = Watch(run, settings, clock)
+    result = Result(outcome.Ending(statuses.FAILED))
     try:
-        ending, prepared = _work(run, writer, folder / "work", settings=settings, clock=clock)
+        result = _work(run, writer, watch, folder / "work", settings=settings, clock=clock)
     except CallboardError as error:
         writer.say(error.detail)
-        ending, prepared = outcome.Ending(statuses.FAILED, error.detail), None
+        result = Result(outcome.Ending(statuses.FAILED, error.detail))
     except Exception as error:
         log.exception("run %s failed inside the service", run.id)
-        ending, prepared = outcome.Ending(statuses.FAILED, f"Callboard itself failed: {error!r}."), None
+        result = Result(outcome.Ending(statuses.FAILED, f"Callboard itself failed: {error!r}."))
     finally:
         writer.close()
-    _finish(run, ending, prepared, writer.counts, at=clock.now())
+    if watch.ending is not None:
+        result = dataclasses.replace(result, ending=watch.ending)
+    status = _finish(run, result, writer.counts, at=clock.now())
     shutil.rmtree(folder / "work", ignore_errors=True)
-    return ending.status
+    return status
 
 
-def _work(
-    run: Run, writer: EventWriter, work: Path, *, settings: Settings, clock: Clock
-) -> tuple[outcome.Ending, Prepared]:
+def _work(run: Run, writer: EventWriter, watch: Watch, work: Path, *, settings: Settings, clock: Clock) -> Result:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(mode=0o700)
-    with tempfile.TemporaryDirectory(prefix="cb-") as control:  # a socket's path must be short
+    with tempfile.TemporaryDirectory(prefix="cb-") as control, watch:  # a socket's path must be short
         prepared = _prepare(run, work, Path(control), settings=settings, clock=clock)
-        watch = _Watch(run.id, settings.run_timeout_seconds, clock)
-        with watch, _open_gate(run, prepared, Path(control), settings=settings, clock=clock):
-            result = runner.run_playbook(prepared.call, writer.handle)
-            processes.end(processes.descendants(os.getpid()), patience_seconds=_END_PATIENCE_SECONDS)
-        writer.close()
+        attendance = Attendance(
+            run, prepared.hosts, prepared.live, clock=clock, gone_after_seconds=settings.gone_after_seconds
+        )
+
+        def on_event(event: dict[str, Any]) -> None:
+            watch.hear()
+            writer.handle(event)
+
+        with (
+            _open_gate(run, prepared, Path(control), settings=settings, clock=clock),
+            line_server.answering(prepared.call.attendance, attendance.answer),
+        ):
+            played = runner.run_playbook(prepared.call, on_event)
+    processes.end(processes.descendants(os.getpid()), patience_seconds=PATIENCE_SECONDS)
+    writer.close()
+    return _result(played, prepared, attendance, writer.counts)
+
+
+def _result(
+    played: runner.Outcome, prepared: Prepared, attendance: Attendance, counts: dict[str, outcome.HostCount]
+) -> Result:
     ending = outcome.judge_run(
-        return_code=result.return_code,
-        is_canceled=watch.is_canceled,
-        is_timeout=watch.is_timeout or result.status == statuses.TIMEOUT,
-        counts=writer.counts,
+        return_code=played.return_code,
+        counts=counts,
         expected=[host.name for host in prepared.hosts],
+        stale=attendance.stale,
+        tolerated=attendance.tolerated,
     )
-    return ending, prepared
+    if attendance.stop is not None:
+        ending = outcome.Ending(statuses.FAILED, f"Stopped: {attendance.stop}")
+    return Result(ending, prepared, frozenset(attendance.stale))
 
 
 def _open_gate(run: Run, prepared: Prepared, control: Path, *, settings: Settings, clock: Clock) -> Gate:
     names = [host.name for host in prepared.hosts]
     after = settings.gone_after_seconds
     return Gate(control / _GATE, run.stage, names, clock=clock, gone_after_seconds=after)
-
-
-class _Watch:
-    """Beside the playbook: renews the run's lease, and ends the playbook when the run is canceled or out of time.
-
-    TERM goes to ansible-playbook itself, which then clears its forks and connections within about two seconds;
-    what is left after that is killed.
-    """
-
-    def __init__(self, run_id: int, timeout_seconds: float, clock: Clock) -> None:
-        self.is_canceled = False
-        self.is_timeout = False
-        self._run_id = run_id
-        self._clock = clock
-        self._deadline = clock.monotonic() + timeout_seconds
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name=f"watch-{run_id}", daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._stop.wait(_LEASE_SECONDS):
-            Run.update(lease_at=self._clock.now()).where(Run.id == self._run_id).execute()
-            wish = Run.select(Run.cancel_requested_at).where(Run.id == self._run_id).scalar()
-            self.is_canceled = self.is_canceled or wish is not None
-            self.is_timeout = self._clock.monotonic() > self._deadline
-            if self.is_canceled or self.is_timeout:
-                self._end_playbook()
-        database.close()
-
-    def _end_playbook(self) -> None:
-        processes.end(processes.descendants(os.getpid())[:1], patience_seconds=_END_PATIENCE_SECONDS)
-        processes.end(processes.descendants(os.getpid()), patience_seconds=0)
 
 
 def _prepare(run: Run, work: Path, control: Path, *, settings: Settings, clock: Clock) -> Prepared:
@@ -205,7 +197,7 @@ def _prepare(run: Run, work: Path, control: Path, *, settings: Settings, clock: 
         chosen=chosen.chosen,
         extra_vars={**run.extra_vars, **own, "callboard_gate": str(control / _GATE)},
     )
-    return Prepared(call, chosen.chosen, release)
+    return Prepared(call, chosen.chosen, release, tuple(hosts.live_hosts(stage, judge=judge)))
 
 
 def _group_layers(run: Run, release: Release | None) -> list[variables.Layer]:
@@ -257,6 +249,7 @@ def _call(
         inventory=inventory,
         known_hosts=_write(work / "known_hosts", known_hosts.render(list(chosen))),
         control_dir=control_dir,
+        attendance=control_dir / "attendance",
         ssh_key=settings.ssh_key_path,
         content_dir=content_dir(),
         extra_vars=extra_vars,
@@ -266,7 +259,6 @@ def _call(
         is_check=run.is_check,
         is_diff=run.is_diff,
         forks=settings.forks,
-        timeout_seconds=settings.run_timeout_seconds,
         marker=(MARKER, f"{settings.data_dir}#{run.id}"),
     )
 
@@ -299,51 +291,46 @@ def _own_extra_vars(run: Run, source: Source, release: Release | None, revision:
     return {**own, **named, "release_archive": str(archive)}
 
 
-def _finish(
-    run: Run,
-    ending: outcome.Ending,
-    prepared: Prepared | None,
-    counts: dict[str, outcome.HostCount],
-    *,
-    at: dt.datetime,
-) -> None:
-    """Record hosts, release and status in one transaction, and free the stage with it."""
+def _finish(run: Run, result: Result, counts: dict[str, outcome.HostCount], *, at: dt.datetime) -> str:
+    """Record status, hosts and release in one transaction, and free the stage with it; returns the run's status.
+
+    An executor that lost its run to somebody else records nothing.
+    """
+    status = result.ending.status
     with database.atomic():
-        if prepared is not None:
-            record_hosts(run.id, counts)
-            if prepared.release is not None and not run.is_check:
-                _record_release(run, ending, prepared, counts, at=at)
-        Run.update(status=ending.status, error=ending.error, ended_at=at).where(
-            (Run.id == run.id) & (Run.status == statuses.RUNNING)
-        ).execute()
+        ended = Run.update(status=status, error=result.ending.error, ended_at=at, in_flight=None)
+        if ended.where(leases.held(run)).execute() != 1:
+            log.error("run %s was given up by others; nothing of it is recorded", run.id)
+            return statuses.LOST
+        record_hosts(run.id, counts, stale=result.stale)
+        if result.prepared is not None and not run.is_check:
+            _record_release(run, result, result.prepared, at=at)
         locks.free_from_run(run.id)
-        audit.record(audit.SERVICE, f"run.{ending.status}", f"run {run.id}", at=at)
+        audit.record(audit.SERVICE, f"run.{status}", f"run {run.id}", at=at)
+    return status
 
 
-def record_hosts(run_id: int, counts: dict[str, outcome.HostCount]) -> None:
+def record_hosts(run_id: int, counts: dict[str, outcome.HostCount], *, stale: Collection[str] = ()) -> None:
     """Write each host's counters and status; hosts that no task reached become `untouched`, missing ones stay so."""
-    for row in RunHost.select().where((RunHost.run == run_id) & RunHost.status.not_in(outcome.MISSING)):
+    rows = list(RunHost.select().where((RunHost.run == run_id) & RunHost.status.not_in(outcome.MISSING)))
+    words = outcome.host_statuses(counts, expected=[row.name for row in rows], stale=stale)
+    for row in rows:
         count = counts.get(row.name, outcome.HostCount())
-        fields = {**dataclasses.asdict(count), "status": count.status}
+        fields = {**dataclasses.asdict(count), "status": words[row.name], "message": count.message or row.message}
         RunHost.update(**fields).where(RunHost.id == row.id).execute()
         if count.message is not None and row.host_id is not None:
             hosts.note_host_key(row.host_id, f"run {run_id} met a machine without a host key of record")
 
 
-def _record_release(
-    run: Run, ending: outcome.Ending, prepared: Prepared, counts: dict[str, outcome.HostCount], *, at: dt.datetime
-) -> None:
+def _record_release(run: Run, result: Result, prepared: Prepared, *, at: dt.datetime) -> None:
     release = prepared.release
     if release is None:
         return
     is_partial = run.kind != statuses.CONVERGE and bool(run.limit or run.exclude or run.tags or run.skip_tags)
-    is_good = ending.status == statuses.SUCCESSFUL
-    reached = [
-        host.id
-        for host in prepared.hosts
-        if counts.get(host.name, outcome.HostCount()).status in (outcome.OK, outcome.CHANGED)
-    ]
+    is_good = result.ending.status == statuses.SUCCESSFUL
+    rows = RunHost.select().where((RunHost.run == run.id) & RunHost.status.in_((outcome.OK, outcome.CHANGED)))
+    reached = [row.host_id for row in rows if row.host_id is not None]
     if is_good and not is_partial and run.kind != statuses.CONVERGE:
         releases.make_desired(run.stage, release, at=at)
-    if is_good or ending.status == statuses.FAILED:
+    if is_good or result.ending.status == statuses.FAILED:
         releases.record_on_hosts(release, reached, is_held=is_partial and is_good)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from inventory_service.deployments import host_keys, statuses
 
 OK, CHANGED, FAILED, UNREACHABLE, UNTOUCHED = "ok", "changed", "failed", "unreachable", "untouched"
-PENDING = "pending"
+PENDING, LOST = "pending", "lost"
+LEFT_OUT = "skipped (stale)"  # hosts that died after the launch
 GONE, STALE, CONFLICT = "gone", "stale", "conflict"  # hosts that a repeated run was to work on and could not
 MISSING = (GONE, STALE, CONFLICT)
 _COUNTERS = {
@@ -65,28 +66,66 @@ class Ending:
     error: str | None = None
 
 
+CANCELED = Ending(statuses.CANCELED, "Canceled; the tasks in flight may have completed on their hosts.")
+
+
+def out_of_time(seconds: float) -> Ending:
+    """The end of a run that took too long."""
+    return Ending(
+        statuses.TIMEOUT, f"Stopped: it took longer than {seconds:.0f} s; the tasks in flight may have completed."
+    )
+
+
+def silent(seconds: float) -> Ending:
+    """The end of a run that showed no sign of life."""
+    return Ending(
+        statuses.TIMEOUT,
+        f"Stopped: it was idle for {seconds:.0f} s, with no event and no output; "
+        "the tasks in flight may have completed.",
+    )
+
+
+def host_statuses(
+    counts: Mapping[str, HostCount], *, expected: Collection[str], stale: Collection[str] = ()
+) -> dict[str, str]:
+    """One word for each expected host. What failed stays failed also where the host fell silent later."""
+    found = {name: counts.get(name, HostCount()) for name in expected}
+    return {name: LEFT_OUT if name in stale and not count.failed else count.status for name, count in found.items()}
+
+
 def judge_run(
-    *, return_code: int, is_canceled: bool, is_timeout: bool, counts: Mapping[str, HostCount], expected: Iterable[str]
+    *,
+    return_code: int,
+    counts: Mapping[str, HostCount],
+    expected: Collection[str],
+    stale: Collection[str] = (),
+    tolerated: Collection[str] = (),
 ) -> Ending:
     """Ansible ends with 0 in many cases that are no success, so success is: code 0, somebody was worked on, and no
-    expected host failed or was unreachable.
+    host of the run failed or was unreachable.
+
+    Hosts that were left out as `stale` spoil nothing, nor do the unreachable ones that the stage's budget `tolerated`.
     """
-    expected = list(expected)
-    bad = [name for name in expected if name in counts and counts[name].status in (FAILED, UNREACHABLE)]
-    touched = [name for name in expected if name in counts and counts[name].status != UNTOUCHED]
-    if is_canceled:
-        return Ending(statuses.CANCELED, "Canceled; the tasks in flight may have completed on their hosts.")
-    if is_timeout:
-        return Ending(statuses.TIMEOUT, "Stopped: the run took longer than its time allows.")
+    words = host_statuses(counts, expected=expected, stale=stale)
+    bad = [name for name, status in words.items() if status in (FAILED, UNREACHABLE) and name not in tolerated]
     if bad:
-        return Ending(
-            statuses.FAILED, f"{len(bad)} of {len(expected)} hosts failed: {_some(bad)}." + _keys(bad, counts)
-        )
+        return Ending(statuses.FAILED, _problems({name: words[name] for name in bad}, len(words)) + _keys(bad, counts))
     if return_code != 0:
         return Ending(statuses.FAILED, f"ansible-playbook ended with code {return_code}; the log says why.")
-    if not touched:
-        return Ending(statuses.FAILED, "No hosts matched: the playbook's plays touched none of the run's hosts.")
-    return Ending(statuses.SUCCESSFUL)
+    if any(status in (OK, CHANGED) for status in words.values()):
+        return Ending(statuses.SUCCESSFUL)
+    left_out = sum(status == LEFT_OUT for status in words.values())
+    if left_out:
+        return Ending(statuses.FAILED, f"No hosts left: {left_out} of {len(words)} fell silent before their turn.")
+    return Ending(statuses.FAILED, "No hosts matched: the playbook's plays touched none of the run's hosts.")
+
+
+def _problems(bad: Mapping[str, str], of: int) -> str:
+    failed = [name for name, status in bad.items() if status == FAILED]
+    lost = [name for name, status in bad.items() if status == UNREACHABLE]
+    verb = "was" if len(lost) == 1 else "were"
+    parts = [f"{len(failed)} of {of} hosts failed: {_some(failed)}."] if failed else []
+    return " ".join(parts + ([f"{len(lost)} of {of} hosts {verb} unreachable: {_some(lost)}."] if lost else []))
 
 
 def _keys(bad: list[str], counts: Mapping[str, HostCount]) -> str:

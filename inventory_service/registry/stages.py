@@ -15,6 +15,7 @@ from inventory_service.database import database
 from inventory_service.errors import ConflictError, InvalidError, NotFoundError
 from inventory_service.models import Project, Stage
 from inventory_service.registry import names
+from inventory_service.registry.amounts import check_amount
 
 GIT, FOLDER = "git", "folder"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -41,6 +42,10 @@ class StageChange:
     rollback_playbook: str | None = None
     batches: list[int | str] | None = None
     has_auto_rollback: bool | None = None
+    minimum_healthy: str | None = None
+    maximum_unreachable: str | None = None
+    run_timeout_seconds: int | None = None
+    idle_timeout_seconds: int | None = None
 
     def given(self) -> dict[str, Any]:
         """Only the fields that were given."""
@@ -156,6 +161,9 @@ def _checked(change: StageChange, *, interval: int, ttl: int) -> dict[str, Any]:
     for key in ("deploy_playbook", "rollback_playbook"):
         if key in fields:
             check_playbook(fields[key], key)
+    for key in ("minimum_healthy", "maximum_unreachable"):
+        if key in fields:
+            fields[key] = check_amount(fields[key], key)
     if "default_revision" in fields:
         check_revision_name(fields["default_revision"], "default_revision")
     if "batches" in fields:

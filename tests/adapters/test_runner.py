@@ -21,6 +21,7 @@ def call(tmp_path: Path) -> runner.PlaybookCall:
         inventory=tmp_path / "registry.yml",
         known_hosts=tmp_path / "known hosts",
         control_dir=tmp_path / "c",
+        attendance=tmp_path / "c" / "attendance",
         ssh_key=tmp_path / "key",
         content_dir=content_dir(),
         extra_vars={"greeting": "{{ lookup('pipe', 'id') }}", "size": 3},
@@ -30,7 +31,6 @@ def call(tmp_path: Path) -> runner.PlaybookCall:
         is_check=False,
         is_diff=False,
         forks=20,
-        timeout_seconds=7200,
         marker=("CALLBOARD_RUN", "/data#1"),
     )
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from inventory_service.deployments import execution, locks, releases
+from inventory_service.deployments import execution, locks, releases, requests
+from inventory_service.deployments.execution import Result
 from inventory_service.deployments.outcome import Ending, HostCount
 from inventory_service.models import AuditEntry, Release, Run, RunHost, Stage
 from inventory_service.registry import stages
@@ -99,7 +100,7 @@ def finish(
             RunHost.create(run=run, host=host, name=host.name, address=host.address, status="pending")
         told = counts or {"web-1": HostCount(ok=1, changed=1), "web-2": HostCount(ok=1)}
         prepared = execution.Prepared(None, chosen, second)
-        execution._finish(run, Ending(status), prepared, told, at=clock.now())
+        assert execution._finish(run, Result(Ending(status), prepared), told, at=clock.now()) == status
         return stages.get_stage("shop", "production")
 
     return end
@@ -152,3 +153,16 @@ def test_it_holds_hosts_that_a_part_of_a_deploy_reached(
 def test_it_marks_hosts_that_no_task_reached(finish: Callable[..., Stage]) -> None:
     finish("failed", counts={"web-1": HostCount(failed=1)})
     assert [row.status for row in RunHost.select().order_by(RunHost.name)] == ["failed", "untouched"]
+
+
+def test_it_records_nothing_of_a_run_that_others_have_given_up(
+    web_1: Machine, queue: Queue, release: Callable[..., Release], clock: FakeClock
+) -> None:
+    run = execution.claim(queue(web_1.stage).id, at=clock.now())
+    assert run is not None
+    RunHost.create(run=run, host=web_1.row, name="web-1", address="10.0.0.1", status="pending")
+    Run.update(attempt=Run.attempt + 1).execute()
+    prepared = execution.Prepared(None, (web_1.row,), release(web_1.stage, is_good=False))
+    status = execution._finish(run, Result(Ending("successful"), prepared), {"web-1": HostCount(ok=1)}, at=clock.now())
+    assert (status, requests.get(run.id).status, RunHost.get().status) == ("lost", "running", "pending")
+    assert (web_1.row.release_number, stages.get_stage("shop", "production").desired_release_number) == (None, None)

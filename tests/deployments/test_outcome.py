@@ -11,13 +11,11 @@ NOTHING = HostCount()
 
 
 def ending(
-    *counts: HostCount, return_code: int = 0, is_canceled: bool = False, is_timeout: bool = False
+    *counts: HostCount, return_code: int = 0, stale: tuple[str, ...] = (), tolerated: tuple[str, ...] = ()
 ) -> outcome.Ending:
     by_name = {f"web-{number}": count for number, count in enumerate(counts)}
     expected = list(by_name) or ["web-0"]
-    return judge_run(
-        return_code=return_code, is_canceled=is_canceled, is_timeout=is_timeout, counts=by_name, expected=expected
-    )
+    return judge_run(return_code=return_code, counts=by_name, expected=expected, stale=stale, tolerated=tolerated)
 
 
 @pytest.mark.parametrize(
@@ -53,28 +51,37 @@ def test_it_calls_a_run_that_touched_nobody_failed_although_ansible_ended_with_0
 def test_it_names_the_hosts_whose_key_was_another_one_and_says_what_to_do() -> None:
     known, other = HostCount(unreachable=1), HostCount(unreachable=1, message="Host key mismatch: …")
     error = ending(OK, known, other).error or ""
-    assert error.startswith("2 of 3 hosts failed: web-1, web-2. Host key mismatch: web-2 did not show")
+    assert error.startswith("2 of 3 hosts were unreachable: web-1, web-2. Host key mismatch: web-2 did not show")
     assert "callboard host keys" in error
 
 
 def test_it_does_not_count_hosts_that_the_run_was_not_for() -> None:
-    result = judge_run(return_code=0, is_canceled=False, is_timeout=False, counts={"localhost": OK}, expected=["web-1"])
-    assert result.status == "failed"
+    assert judge_run(return_code=0, counts={"localhost": OK}, expected=["web-1"]).status == "failed"
 
 
-@pytest.mark.parametrize(
-    ("flags", "status"),
-    [
-        ({"is_canceled": True}, "canceled"),
-        ({"is_timeout": True}, "timeout"),
-        ({"is_canceled": True, "is_timeout": True}, "canceled"),
-    ],
-)
-@pytest.mark.parametrize("counts", [(), (OK,), (FAILED, DARK)])
-def test_it_says_who_stopped_a_run_whatever_its_hosts_did(
-    flags: dict[str, bool], status: str, counts: tuple[HostCount, ...]
-) -> None:
-    assert ending(*counts, return_code=2, **flags).status == status
+def test_it_forgives_hosts_that_were_left_out_as_stale() -> None:
+    assert ending(OK, NOTHING, DARK, stale=("web-1", "web-2")).status == "successful"
+
+
+def test_it_keeps_a_failure_of_a_host_that_fell_silent_later() -> None:
+    assert ending(OK, FAILED, stale=("web-1",)).error == "1 of 2 hosts failed: web-1."
+
+
+def test_it_forgives_unreachable_hosts_within_the_budget_only() -> None:
+    assert ending(OK, DARK, tolerated=("web-1",)).status == "successful"
+    assert ending(OK, DARK, DARK, tolerated=("web-1",)).error == "1 of 3 hosts was unreachable: web-2."
+
+
+def test_it_has_no_success_where_everybody_was_left_out() -> None:
+    assert ending(NOTHING, NOTHING, stale=("web-0", "web-1")).error == (
+        "No hosts left: 2 of 2 fell silent before their turn."
+    )
+
+
+def test_it_keeps_failed_and_unreachable_apart() -> None:
+    assert ending(OK, FAILED, DARK, DARK, return_code=2).error == (
+        "1 of 4 hosts failed: web-1. 2 of 4 hosts were unreachable: web-2, web-3."
+    )
 
 
 def test_it_names_the_hosts_that_failed() -> None:

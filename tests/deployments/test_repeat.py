@@ -74,7 +74,7 @@ def test_it_takes_the_commit_of_then(first: Run, again: Again, source: Any) -> N
 def test_it_names_hosts_that_have_gone(first: Run, again: Again, web_2: Machine, clock: FakeClock) -> None:
     hosts.goodbye(web_2.row, at=clock.now())
     second = again(first)
-    assert rows(second) == [("web-1", "pending"), ("web-2", "gone")]
+    assert rows(second) == [("web-1", "untouched"), ("web-2", "gone")]
     assert second.snapshot["missing"] == [{"host": "web-2", "status": "gone", "reason": "said goodbye"}]
     assert second.snapshot["hosts"] == ["web-1"]
     assert "web-2" in snapshot.inventory(second)["_meta"]["hostvars"], "templates may name it"
@@ -90,7 +90,7 @@ def test_it_takes_no_other_machine_of_the_same_name(
 ) -> None:
     hosts.goodbye(web_2.row, at=clock.now())
     Machine(stage, name="web-2", address="10.0.0.2").enrol(clock.now())
-    assert rows(again(first)) == [("web-1", "pending"), ("web-2", "gone")]
+    assert rows(again(first)) == [("web-1", "untouched"), ("web-2", "gone")]
 
 
 def test_it_leaves_out_who_is_silent_or_in_conflict(first: Run, again: Again, web_1: Machine, clock: FakeClock) -> None:
@@ -109,7 +109,7 @@ def test_it_tries_those_again_that_an_earlier_repeat_had_to_leave_out(
     clock.advance(301)
     web_1.beat(clock.now())
     second = again(first)
-    assert rows(second) == [("web-1", "pending"), ("web-2", "stale")]
+    assert rows(second) == [("web-1", "untouched"), ("web-2", "stale")]
     web_2.beat(clock.now())
     assert again(second).snapshot["hosts"] == ["web-1", "web-2"]
 

@@ -69,6 +69,10 @@ class Stage(Answer):
     rollback_playbook: str
     batches: list[int | str] | None = Field(description="Hosts at a time; null: as the playbook says")
     auto_rollback: bool
+    minimum_healthy: str
+    maximum_unreachable: str
+    run_timeout_seconds: int
+    idle_timeout_seconds: int
     desired_release: DesiredRelease | None
     frozen: Freeze | None = Field(description="Why expiry stands still, when it does")
     approval: bool

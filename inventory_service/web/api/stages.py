@@ -52,6 +52,23 @@ class StageFields(Strict):
         None, description="A rollout that stops is rolled back by itself, and the stage is locked"
     )
 
+    minimum_healthy: str | None = Field(
+        None,
+        max_length=10,
+        description="A run stops when fewer of the hosts that were live at its start are left healthy: 3, 75%; "
+        "empty for no bound",
+    )
+    maximum_unreachable: str | None = Field(
+        None,
+        max_length=10,
+        description="So many live hosts may be unreachable without failing a run; beyond it stops: 3, 10%; "
+        "empty: each one fails the run, none stops it",
+    )
+    run_timeout_seconds: int | None = Field(None, ge=0, le=2**31 - 1, description="0: as the service is set")
+    idle_timeout_seconds: int | None = Field(
+        None, ge=0, le=2**31 - 1, description="Seconds without event and output; 0: as the service is set"
+    )
+
     def change(self) -> stages.StageChange:
         """The fields in the domain's words."""
         given = self.model_dump(exclude={"name", "simple_join", "converge", "approval", "auto_rollback"})

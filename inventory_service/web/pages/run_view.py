@@ -16,7 +16,8 @@ from inventory_service.web.pages.board import natural
 
 _BAD = (outcome.FAILED, outcome.UNREACHABLE)
 _TASK_STARTS = ("playbook_on_task_start", "playbook_on_handler_task_start")
-_ORDER = {outcome.FAILED: 0, outcome.UNREACHABLE: 1, "lost": 2, outcome.CHANGED: 3, outcome.OK: 4}
+_TROUBLE = (outcome.FAILED, outcome.UNREACHABLE, outcome.LOST, outcome.LEFT_OUT)
+_ORDER = {word: place for place, word in enumerate((*_TROUBLE, outcome.CHANGED, outcome.OK))}
 _MOST_FAILURES = 500
 _MOST_NAMED = 12
 
@@ -59,7 +60,8 @@ def results(run: Run, *, is_active: bool) -> list[Result]:
 def _result(row: RunHost, seen: HostCount | None, *, is_active: bool) -> Result:
     names = [field.name for field in dataclasses.fields(HostCount)]
     count = seen if is_active and seen else HostCount(**{name: getattr(row, name) for name in names})
-    status = row.status if not is_active else seen.status if seen else outcome.PENDING
+    status = seen.status if seen and row.status == outcome.PENDING else row.status
+    count.message = count.message or row.message
     return Result(row.name, row.address, row.host_id, status, count)
 
 

@@ -1,0 +1,50 @@
+"""A Unix socket on which ansible-playbook asks its executor one JSON question per connection.
+
+The other end is plugins/callback/callboard_batches.py. The socket lies in a folder of the run's own that only the
+service's user may enter; what passes over it are host names and reasons, no credential.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from inventory_service.database import database
+
+log = logging.getLogger(__name__)
+
+_LARGEST_QUESTION = 1 << 24
+Answer = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@contextlib.contextmanager
+def answering(path: Path, answer: Answer) -> Iterator[None]:
+    """Answer questions on the socket `path` while the context lasts, one at a time.
+
+    An answer that raises is logged, and the one who asked gets a closed line.
+    """
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            try:
+                question = json.loads(self.rfile.readline(_LARGEST_QUESTION))
+                self.wfile.write(json.dumps(answer(question)).encode() + b"\n")
+            except Exception:
+                log.exception("a question of the playbook could not be answered")
+            finally:
+                database.close()
+
+    with socketserver.UnixStreamServer(str(path), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="answers", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
