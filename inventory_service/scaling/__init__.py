@@ -1,0 +1,1 @@
+"""HOW MANY machines: metric windows, policies, the plan, and what carries it out."""

@@ -1,0 +1,236 @@
+"""The plan: from policies, readings, hosts and time to one decision with its reasons. Pure functions.
+
+Rules, in this order:
+1. Each policy proposes a capacity, or says why it can't. The largest proposal wins, as with AWS Auto Scaling.
+2. Scaling in needs every policy's consent: one without a reading keeps the hosts.
+3. Never in: while frozen, during a run, in a cooldown, while hosts warm up or the numbers are doubtful.
+4. Never out onto a release that is being rolled back.
+5. Never outside of the bounds; below the minimum no cooldown counts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import math
+from collections.abc import Mapping, Sequence
+
+from inventory_service.scaling.policies import (
+    EXACT,
+    PERCENT,
+    SUM,
+    Limits,
+    Policy,
+    Scheduled,
+    Signal,
+    StepScaling,
+    TargetTracking,
+)
+
+OUT, IN, HOLD = "out", "in", "hold"
+# A signal must lie this much below its target before hosts go: AWS's own alarm for scaling in, against flapping.
+_SLACK = 0.9
+_ROUNDING = 1e-9
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reading:
+    """A signal's value now. `value` None: there is none, `problem` says why in a sentence's part."""
+
+    value: float | None
+    reporting: int
+    expected: int
+    problem: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Situation:
+    """All that a decision depends on besides policies and readings, taken at one moment.
+
+    `capacity`: machines that there are or that were asked for. `serving`: of these, the live ones on the desired
+    release. `last_out_at`, `last_in_at`: when machines were last added or taken away.
+    """
+
+    at: dt.datetime
+    capacity: int
+    serving: int
+    is_frozen: bool = False
+    run: int | None = None
+    is_rolling_back: bool = False
+    last_out_at: dt.datetime | None = None
+    last_in_at: dt.datetime | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Proposal:
+    """What one policy wants: a capacity, or None with the reason why it can't tell."""
+
+    policy: str
+    capacity: int | None
+    words: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Decision:
+    """OUT, IN or HOLD, the capacity to have, and in `reasons` why, in sentences for people."""
+
+    action: str
+    from_capacity: int
+    to_capacity: int
+    reasons: tuple[str, ...]
+    proposals: tuple[Proposal, ...]
+
+
+def plan(
+    policies: Sequence[Policy], limits: Limits, readings: Mapping[Signal, Reading], situation: Situation
+) -> Decision:
+    """The decision of this moment. `readings` has one for each signal of the policies; a missing one counts as none."""
+    minimum, maximum = bounds(policies, limits, at=situation.at)
+    proposals = tuple(
+        _propose(policy, readings, situation, limits) for policy in policies if not isinstance(policy, Scheduled)
+    ) + tuple(_desired(policies, situation))
+    known = [proposal.capacity for proposal in proposals if proposal.capacity is not None]
+    wanted = max(known, default=situation.capacity)
+    bounded = min(max(wanted, minimum), maximum)
+    reasons = [proposal.words for proposal in proposals]
+    if bounded != wanted:
+        reasons.append(f"Bounded to {bounded}: there are to be {minimum} to {maximum}.")
+    wish = Decision(HOLD, situation.capacity, bounded, tuple(reasons), proposals)
+    return _judge(wish, (minimum, maximum), situation, limits)
+
+
+def bounds(policies: Sequence[Policy], limits: Limits, *, at: dt.datetime) -> tuple[int, int]:
+    """(minimum, maximum) now: the limits', changed by the schedule that last came due."""
+    due = [
+        (moment, policy) for policy in policies if isinstance(policy, Scheduled) and (moment := policy.last_before(at))
+    ]
+    minimum, maximum = limits.minimum, limits.maximum
+    for _, policy in sorted(due, key=lambda pair: pair[0]):
+        minimum = policy.minimum if policy.minimum is not None else minimum
+        maximum = policy.maximum if policy.maximum is not None else maximum
+    return min(minimum, maximum), max(minimum, maximum)
+
+
+def _desired(policies: Sequence[Policy], situation: Situation) -> list[Proposal]:
+    """Schedules that set a capacity do so once, within the minute of their moment, and never take hosts away."""
+    found = []
+    for policy in policies:
+        if isinstance(policy, Scheduled) and policy.desired is not None:
+            moment = policy.last_before(situation.at)
+            if moment is not None and situation.at - moment < dt.timedelta(minutes=5):
+                wanted = max(policy.desired, situation.capacity)
+                found.append(Proposal(policy.name, wanted, f"{policy.name}: at least {policy.desired} by schedule."))
+    return found
+
+
+def _propose(
+    policy: TargetTracking | StepScaling, readings: Mapping[Signal, Reading], situation: Situation, limits: Limits
+) -> Proposal:
+    reading = readings.get(policy.signal) or Reading(None, 0, situation.serving, "nothing was measured")
+    problem = _problem(reading, limits)
+    if problem is not None or reading.value is None:
+        return Proposal(policy.name, None, f"{policy.name}: {problem}.")
+    if isinstance(policy, TargetTracking):
+        return _track(policy, reading.value, situation)
+    return _step(policy, reading.value, situation)
+
+
+def _problem(reading: Reading, limits: Limits) -> str | None:
+    if reading.value is None or not math.isfinite(reading.value):
+        return reading.problem or "there is no value"
+    if reading.expected and reading.reporting < limits.reporting_share * reading.expected:
+        return f"only {reading.reporting} of {reading.expected} hosts report it"
+    return None
+
+
+def _track(policy: TargetTracking, value: float, situation: Situation) -> Proposal:
+    """Load spreads over the serving hosts; `sum` is the load itself, other statistics are load per host."""
+    load = max(value, 0.0) if policy.signal.statistic == SUM else max(value, 0.0) * situation.serving
+    up, down = _ceil(load / policy.target), _ceil(load / (policy.target * _SLACK))
+    told = f"{policy.name}: {policy.signal.words} is {value:.3g}, the target {policy.target:.3g}"
+    if up > situation.capacity:
+        return Proposal(policy.name, up, f"{told}: {up} hosts.")
+    if down < situation.capacity and not policy.is_scale_in_disabled:
+        return Proposal(policy.name, down, f"{told}: {down} hosts are enough.")
+    return Proposal(policy.name, situation.capacity, f"{told}: {situation.capacity} hosts are right.")
+
+
+def _ceil(number: float) -> int:
+    """Rounding up, but not for what only floating point adds."""
+    return math.ceil(number - _ROUNDING)
+
+
+def _step(policy: StepScaling, value: float, situation: Situation) -> Proposal:
+    told = f"{policy.name}: {policy.signal.words} is {value:.3g}, the threshold {policy.threshold:.3g}"
+    step = next((step for step in policy.steps if step.holds(value - policy.threshold)), None)
+    if step is None:
+        return Proposal(policy.name, situation.capacity, f"{told}: no step.")
+    wanted = max(0, _adjusted(situation.capacity, policy.adjustment_type, step.adjustment))
+    return Proposal(policy.name, wanted, f"{told}: {wanted} hosts by its step.")
+
+
+def _adjusted(capacity: int, kind: str, adjustment: int) -> int:
+    """Per cent round away from nothing to at least one host, as AWS does."""
+    if kind == EXACT:
+        return adjustment
+    if kind != PERCENT:
+        return capacity + adjustment
+    change = capacity * adjustment / 100
+    whole = math.floor(abs(change) + _ROUNDING) or (1 if adjustment else 0)
+    return capacity + (whole if change > 0 else -whole)
+
+
+def _judge(wish: Decision, between: tuple[int, int], situation: Situation, limits: Limits) -> Decision:
+    """The wish as it may be carried out, or HOLD with the rule that forbids it."""
+    minimum, maximum = between
+    wanted, capacity = wish.to_capacity, situation.capacity
+    if wanted > capacity:
+        veto = _veto_out(situation, limits, is_below=capacity < minimum)
+        allowed = dataclasses.replace(wish, action=OUT)
+    elif wanted < capacity:
+        veto = _veto_in(wish.proposals, situation, limits, is_above=capacity > maximum)
+        allowed = dataclasses.replace(wish, action=IN, to_capacity=max(wanted, capacity - _most_in(situation, limits)))
+    else:
+        return wish
+    if veto is None:
+        return allowed
+    return dataclasses.replace(wish, to_capacity=capacity, reasons=(*wish.reasons, veto))
+
+
+def _veto_out(situation: Situation, limits: Limits, *, is_below: bool) -> str | None:
+    if situation.is_rolling_back:
+        return "Held: the release is being rolled back; a new host would start with it."
+    left = _left(situation.last_out_at, limits.scale_out_cooldown_seconds, situation.at)
+    if left and not is_below:
+        return f"Held: the cooldown after adding hosts lasts {left:.0f} s more."
+    return None
+
+
+def _veto_in(proposals: Sequence[Proposal], situation: Situation, limits: Limits, *, is_above: bool) -> str | None:
+    if situation.is_frozen:
+        return "Held: the stage is frozen; who is silent may still serve."
+    if situation.run is not None:
+        return f"Held: run {situation.run} works on the hosts."
+    if situation.serving < situation.capacity:
+        return f"Held: {situation.capacity - situation.serving} hosts do not serve yet."
+    unknown = [proposal.policy for proposal in proposals if proposal.capacity is None]
+    if unknown and not is_above:
+        return f"Held: without a reading of {', '.join(unknown)} no host goes."
+    for last, seconds, word in (
+        (situation.last_in_at, limits.scale_in_cooldown_seconds, "removing"),
+        (situation.last_out_at, max(limits.scale_in_cooldown_seconds, limits.warmup_seconds), "adding"),
+    ):
+        if left := _left(last, seconds, situation.at):
+            return f"Held: the cooldown after {word} hosts lasts {left:.0f} s more."
+    return None
+
+
+def _left(last: dt.datetime | None, seconds: float, at: dt.datetime) -> float:
+    """Seconds that are left of a time that began at `last`; a beginning in the future counts as now."""
+    if last is None:
+        return 0.0
+    return max(0.0, seconds - max(0.0, (at - last).total_seconds()))
+
+
+def _most_in(situation: Situation, limits: Limits) -> int:
+    return max(1, math.floor(situation.capacity * limits.scale_in_share))
