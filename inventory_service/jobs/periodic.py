@@ -99,8 +99,8 @@ class Ticker:
         wall, monotonic = self._clock.now(), self._clock.monotonic()
         while not self._stop.wait(_LOOK_SECONDS):
             now, ticked = self._clock.now(), self._clock.monotonic()
-            jump = abs((now - wall).total_seconds() - (ticked - monotonic))
-            if jump > _CLOCK_JUMP_SECONDS and not _give_grace(jump, at=now):
+            jump = (now - wall).total_seconds() - (ticked - monotonic)
+            if abs(jump) > _CLOCK_JUMP_SECONDS and not _give_grace(jump, at=now):
                 continue  # the next look sees the same jump
             wall, monotonic = now, ticked
             self._tick(now)
@@ -141,7 +141,7 @@ def _give_grace(jump: float, *, at: dt.datetime) -> bool:
     """Give every host a fresh lease; False when the database did not take it."""
     log.warning("the wall clock jumped by %.0f s; hosts get a fresh lease", jump)
     try:
-        liveness.begin_grace(at=at)
+        liveness.begin_grace(at=at, jump_seconds=jump)
     except Exception:
         log.exception("the fresh lease could not be written; it is tried again")
         return False

@@ -118,6 +118,7 @@ class _Lease:
     sequence: int | None
     facts_hash: str | None
     last_seen_at: dt.datetime
+    stale_since: dt.datetime | None
     gone_at: dt.datetime | None
 
 
@@ -137,7 +138,7 @@ class _Terms:
 
 _READ_LEASES = """
 SELECT id, stage_id, name, address, port, secret_sha256, previous_secret_sha256, recorded_state, gone_reason, conflict,
-  boot_id, earlier_boots, sequence, facts_hash, last_seen_at, gone_at
+  boot_id, earlier_boots, sequence, facts_hash, last_seen_at, stale_since, gone_at
 FROM host WHERE id IN
 """
 _READ_TERMS = """
@@ -230,7 +231,7 @@ def _read_leases(ids: set[str]) -> dict[str, _Lease]:
     if not ids:
         return {}
     rows = fetch(f"{_READ_LEASES} ({_marks(ids)})", tuple(ids))
-    return {row[0]: _Lease(*row[:-2], *map(from_microseconds, row[-2:])) for row in rows}
+    return {row[0]: _Lease(*row[:-3], *map(from_microseconds, row[-3:])) for row in rows}
 
 
 def _read_terms(ids: set[int]) -> dict[int, _Terms]:

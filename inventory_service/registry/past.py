@@ -40,7 +40,7 @@ def states_at(stage: Stage, moment: dt.datetime, *, judge: liveness.Judge, kept_
 def _unswept(host: Host, state: str, stage: Stage, moment: dt.datetime, judge: liveness.Judge) -> str:
     """A lease that has run out meanwhile counts, though no sweep has recorded it yet."""
     is_open = state == liveness.LIVE and host.recorded_state == liveness.LIVE and host.gone_at is None
-    has_run_out = is_open and judge.state(host, stage) == liveness.STALE and moment >= judge.stale_at(host, stage)
+    has_run_out = is_open and judge.state(host, stage) == liveness.STALE and moment >= judge.expires_at(host, stage)
     return liveness.STALE if has_run_out else state
 
 

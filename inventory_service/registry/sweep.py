@@ -18,12 +18,13 @@ _SILENT = "silent"
 
 def sweep(*, judge: liveness.Judge) -> int:
     """Record the transitions that are due; returns how many. Two sweeps at once record each of them once."""
-    return sum(_sweep_stage(stage, judge=judge) for stage in list_stages())
+    return sum(sweep_stage(stage, judge=judge) for stage in list_stages())
 
 
-def _sweep_stage(stage: Stage, *, judge: liveness.Judge) -> int:
+def sweep_stage(stage: Stage, *, judge: liveness.Judge) -> int:
+    """The same for one stage."""
     silent_before = judge.at - dt.timedelta(seconds=stage.ttl_seconds)
-    if judge.heard_from(stage) > silent_before:
+    if judge.grace_from > silent_before:
         return 0
     present = (Host.stage == stage) & Host.gone_at.is_null()
     suspects = Host.select().where(present & (Host.last_seen_at <= silent_before))
@@ -35,7 +36,7 @@ def record_due(host: liveness.Lease, stage: liveness.Terms, *, judge: liveness.J
     state = judge.state(host, stage)
     if state == host.recorded_state or state not in (liveness.STALE, liveness.GONE):
         return 0
-    moment = judge.gone_at(host, stage) if state == liveness.GONE else judge.stale_at(host, stage)
+    moment = judge.gone_at(host, stage) if state == liveness.GONE else judge.expires_at(host, stage)
     count = expire(host, state, at=moment, reason=_SILENT)
     host.recorded_state = state if count else host.recorded_state
     return count
@@ -44,6 +45,7 @@ def record_due(host: liveness.Lease, stage: liveness.Terms, *, judge: liveness.J
 def expire(host: liveness.Lease, state: str, *, at: dt.datetime, reason: str) -> int:
     """Record that the host became stale or gone at that moment; 0 when a heartbeat or another sweep was first."""
     fields: dict[str, object] = {"recorded_state": state}
+    fields |= {"stale_since": at} if state == liveness.STALE else {}
     fields |= {"expired_at": at} if state == liveness.STALE and reason == _SILENT else {}
     fields |= {"gone_at": at, "gone_reason": reason} if state == liveness.GONE else {}
     unchanged = (Host.last_seen_at == host.last_seen_at) & (Host.recorded_state == host.recorded_state)

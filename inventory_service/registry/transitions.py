@@ -22,6 +22,6 @@ def record_renewal(host: liveness.Lease, stage: liveness.Terms, *, judge: livene
     if judge.state(host, stage) in liveness.LISTED:
         return False
     if host.recorded_state == liveness.LIVE:
-        record(host, liveness.STALE, "silent", at=judge.stale_at(host, stage), from_state=liveness.LIVE)
+        record(host, liveness.STALE, "silent", at=judge.expires_at(host, stage), from_state=liveness.LIVE)
     record(host, liveness.LIVE, reason, at=judge.at, from_state=liveness.STALE)
     return True

@@ -14,6 +14,7 @@ from inventory_service.models import Host, ServiceState, Stage
 from inventory_service.registry import freeze, liveness
 from inventory_service.registry.freeze import Counts
 from inventory_service.registry.stages import list_stages, stage_name
+from inventory_service.registry.sweep import sweep, sweep_stage
 
 log = logging.getLogger(__name__)
 
@@ -25,12 +26,13 @@ _CANARY_PATIENCE = dt.timedelta(seconds=30)
 
 def watch(*, judge: liveness.Judge, bound_seconds: float) -> None:
     """Begin, keep or end freezes. Called before each sweep, so that a sweep never expires a crowd."""
+    liveness.tell_freeze_limit(bound_seconds, judge=judge)
     bound, total = dt.timedelta(seconds=bound_seconds), Counts(0, 0, 0)
     stages = list_stages()
     for stage in stages:
         counts = count(stage, judge=judge)
         total += counts
-        _step_stage(stage, counts, at=judge.at, bound=bound)
+        _step_stage(stage, counts, judge=judge, bound=bound)
     longest = max((stage.ttl_seconds for stage in stages), default=0)
     _step_all(total, judge=judge, bound=bound, pause=dt.timedelta(seconds=2 * longest))
 
@@ -54,12 +56,15 @@ def _count_silent(listed: Any, stage: Stage, judge: liveness.Judge, silence: dt.
     return Host.select().where(listed & (Host.last_seen_at < since)).count()
 
 
-def _step_stage(stage: Stage, counts: Counts, *, at: dt.datetime, bound: dt.timedelta) -> None:
+def _step_stage(stage: Stage, counts: Counts, *, judge: liveness.Judge, bound: dt.timedelta) -> None:
+    at = judge.at
     before = freeze.State(stage.frozen_at, stage.freeze_reason, stage.freeze_calm, stage.freeze_not_before)
     pause = dt.timedelta(seconds=2 * stage.ttl_seconds)
     after = freeze.step(before, alarm=counts.words if counts.is_alarming else None, at=at, bound=bound, pause=pause)
     if after.state == before:
         return
+    if _is_over(before, after):
+        sweep_stage(stage, judge=judge)
     state = after.state
     fields = {
         "frozen_at": state.frozen_at,
@@ -79,11 +84,18 @@ def _step_all(total: Counts, *, judge: liveness.Judge, bound: dt.timedelta, paus
     after = freeze.step(before, alarm=alarm, at=at, bound=bound, pause=pause)
     if after.state == before:
         return
+    if _is_over(before, after):
+        sweep(judge=judge)
     with database.atomic():
         liveness.remember(liveness.FREEZE_KEY, _to_json(after.state))
         if after.gives_grace:
-            liveness.begin_grace(at=at)
+            liveness.begin_thaw(at=at)
         _tell("all stages", before, after.state, at=at)
+
+
+def _is_over(before: freeze.State, after: freeze.Step) -> bool:
+    """Whether the bound ends a freeze. Who left the inventory by that is recorded while it is known when that was."""
+    return before.frozen_at is not None and after.state.frozen_at is None and not after.gives_grace
 
 
 def _tell(what: str, before: freeze.State, after: freeze.State, *, at: dt.datetime) -> None:

@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from inventory_service.models import Stage
+from inventory_service.models import AuditEntry, Stage
 from inventory_service.registry import freeze, liveness, watch
 from inventory_service.registry.freeze import Counts, State
 from inventory_service.registry.sweep import expire_late, sweep
@@ -105,7 +105,19 @@ def test_it_thaws_when_the_crowd_is_back_and_nobody_had_left(fleet: list[Machine
 
 def test_it_lets_the_silent_expire_when_its_bound_is_over(fleet: list[Machine], clock: FakeClock) -> None:
     pass_time(fleet, clock, beating=0, minutes=63)
-    assert (listed(fleet, clock), [len(machine.history()) for machine in fleet]) == (0, [2] * 8)
+    frozen_at = (AuditEntry.get(AuditEntry.action == "freeze.begin").at - START).total_seconds()
+    assert listed(fleet, clock) == 0
+    assert {machine.history()[-1] for machine in fleet} == {("live", "stale", frozen_at + HOUR)}
+
+
+def test_it_lets_the_silent_leave_the_inventory_at_the_bound_without_a_sweep(
+    fleet: list[Machine], clock: FakeClock
+) -> None:
+    pass_time(fleet, clock, beating=0, minutes=10)
+    clock.advance(51 * 60)
+    assert listed(fleet, clock) == 8
+    clock.advance(60)
+    assert (listed(fleet, clock), judge(clock.now()).is_frozen(Stage.get())) == (0, False)
 
 
 def test_it_believes_an_operator_who_says_that_they_are_gone(fleet: list[Machine], clock: FakeClock) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import peewee
 import pytest
@@ -58,6 +59,45 @@ def test_it_tells_the_state_by_the_age_of_the_lease(seconds: float, expected: st
 )
 def test_it_does_not_count_silence_before_the_grace(grace: float, seconds: float, expected: str) -> None:
     assert state(seconds, grace=grace) == expected
+
+
+def judged(seconds: float, **fields: Any) -> liveness.Judge:
+    """A judge so many seconds after the last heartbeat; moments are given in seconds, too."""
+    moments = {name: START + dt.timedelta(seconds=value) for name, value in fields.items()}
+    limit = dt.timedelta(seconds=3600)
+    known = {"grace_from": LONG_AGO, "gone_after": DAY, "freeze_limit": limit, **moments}
+    return liveness.Judge(at=START + dt.timedelta(seconds=seconds), **known)
+
+
+@pytest.mark.parametrize(
+    ("thaw", "seconds", "expected"),
+    [(200, 499, "late"), (200, 500, "stale"), (3600, 3899, "late"), (3700, 3899, "late"), (3700, 3900, "stale")],
+)
+def test_it_gives_a_fresh_lease_after_a_freeze_but_not_beyond_its_bound(
+    thaw: float, seconds: float, expected: str
+) -> None:
+    assert judged(seconds, thaw_from=thaw).state(host(), stage) == expected
+
+
+@pytest.mark.parametrize("reason", ["frozen_at", "deaf_since"])
+@pytest.mark.parametrize(
+    ("began", "seconds", "expected"),
+    [(301, 400, "stale"), (200, 400, "late"), (200, 3799, "late"), (200, 3800, "stale"), (0, 3600, "stale")],
+)
+def test_it_keeps_hosts_through_a_freeze_without_a_sweep_that_ends_it(
+    reason: str, began: float, seconds: float, expected: str
+) -> None:
+    judge = judged(seconds, **{reason: began})
+    assert judge.state(host(), stage) == expected
+    assert judge.is_suspect(host(), stage) is (expected == "late")
+    assert judge.is_frozen(stage) is (seconds < began + 3600)
+
+
+@pytest.mark.parametrize(("grace", "expected"), [(0, "gone"), (86_000, "gone"), (86_200, "stale")])
+def test_it_counts_the_time_of_a_stale_host_through_graces(grace: float, expected: str) -> None:
+    stale = host(recorded_state="stale", stale_since=START + dt.timedelta(seconds=300))
+    assert judged(86_400, grace_from=grace).state(stale, stage) == expected
+    assert judged(86_399, grace_from=grace).state(stale, stage) == "stale"
 
 
 def test_it_keeps_a_stale_host_stale_through_a_grace() -> None:

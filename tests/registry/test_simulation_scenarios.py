@@ -167,6 +167,26 @@ def test_it_believes_the_silence_of_all_when_the_bound_is_over(make_world: MakeW
     assert run(world) == set()
 
 
+def test_it_keeps_no_dead_host_by_one_freeze_after_the_other(make_world: MakeWorld) -> None:
+    world = make_world(minutes=100, timing=Timing(sweep=15, canary=15, freeze_limit=1800))
+    dead, often_late = world.machines[0], world.machines[1:5]
+    world.at(6 * MINUTE, lambda: dead.die(world.t))
+    for minute in range(5, 95, 5):
+        cut(world, often_late, minute * MINUTE, (minute + 3) * MINUTE)
+    assert dead.name not in run(world)
+    assert (expired(), world.invariants.freezes_begun > 5) == (1, True)
+
+
+def test_it_gives_a_stale_host_up_although_the_service_starts_often(make_world: MakeWorld) -> None:
+    world = make_world(minutes=100, timing=Timing(sweep=15, canary=15, gone_after=3600))
+    dead = world.machines[0]
+    world.at(4 * MINUTE, lambda: dead.die(world.t))
+    for minute in range(12, 100, 12):
+        world.during(minute * MINUTE, minute * MINUTE + 30, world.stop, world.start)
+    run(world)
+    assert Host.get_by_id(dead.host_id).gone_reason == "silent"
+
+
 def test_it_believes_an_operator(make_world: MakeWorld) -> None:
     world = make_world(minutes=20)
     cut(world, world.machines[:8], 5 * MINUTE, 1000 * MINUTE)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from inventory_service.models import Stage, Transition
 from inventory_service.registry import hosts, liveness
 from inventory_service.registry.sweep import expire, sweep
@@ -43,6 +45,29 @@ def test_it_gives_a_stale_host_up_a_day_after_its_last_heartbeat(web_1: Machine,
     assert sweep_now(clock) == 1
     assert web_1.history()[-1] == ("stale", "gone", DAY)
     assert (web_1.row.gone_at, web_1.row.gone_reason) == (clock.jump(-303), "silent")
+
+
+def test_it_gives_a_stale_host_up_however_often_the_service_starts(web_1: Machine, clock: FakeClock) -> None:
+    clock.advance(303)
+    sweep_now(clock)
+    for _ in range(25):
+        liveness.begin_grace(at=clock.advance(3300))
+        clock.advance(300)
+        sweep_now(clock)
+    assert web_1.history()[-1][:2] == ("stale", "gone")
+
+
+@pytest.mark.parametrize("jump", [DAY, -DAY])
+def test_it_gives_a_stale_host_up_after_its_time_whatever_the_clock_says(
+    web_1: Machine, clock: FakeClock, jump: float
+) -> None:
+    clock.advance(303)
+    sweep_now(clock)
+    liveness.begin_grace(at=clock.jump(jump), jump_seconds=jump)
+    clock.advance(DAY - 400)
+    assert sweep_now(clock) == 0
+    clock.advance(400)
+    assert sweep_now(clock) == 1
 
 
 def test_it_never_takes_back_a_heartbeat_that_came_in_between(web_1: Machine, clock: FakeClock) -> None:

@@ -28,6 +28,7 @@ NAMES: tuple[str, ...] = (
     "cut_few",
     "cut_crowd",
     "cut_all",
+    "flapping",
     "cut_stage",
     "shut_door",
     "locked_database",
@@ -168,6 +169,16 @@ class Chaos:
         chosen = self._some(share)
         self.world.network.cut.update(chosen)
         self._later(seconds, lambda: self.world.network.cut.difference_update(chosen))
+
+    def _flapping(self, seconds: float) -> None:
+        """A third of the fleet is late again and again, while one host is dead."""
+        self.world.tell("flapping")
+        for machine in self._some(0.01):
+            machine.die(self.world.t)
+        chosen, period = self._some(0.4), 2 * self.world.plan.interval
+        for number in range(math.ceil(seconds / period)):
+            self._later(2 * number * period, lambda: self.world.network.cut.update(chosen))
+            self._later((2 * number + 1) * period, lambda: self.world.network.cut.difference_update(chosen))
 
     def _cut_stage(self, seconds: float) -> None:
         stage = self.world.random.choice(self.world.stages).id

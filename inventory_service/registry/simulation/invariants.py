@@ -27,6 +27,7 @@ _COLUMNS = (
     Host.port,
     Host.last_seen_at,
     Host.recorded_state,
+    Host.stale_since,
     Host.gone_at,
     Host.conflict,
 )
@@ -58,6 +59,7 @@ class Invariants:
         self.holders: dict[tuple[int, str], str] = {}
         self.deaf_since: float | None = None
         self.excused_freeze_until = -math.inf
+        self.freezes_begun = 0
         self._service, self._truth, self._step = service, truth, step
         self._freezes: dict[int, Freeze] = {}
         self._open_until: dict[int, float] = {}
@@ -108,6 +110,7 @@ class Invariants:
             freeze = self._freezes.get(key)
             if is_frozen and freeze is None:
                 self._freezes[key] = Freeze(t)
+                self.freezes_begun += 1
                 yield from self._check_cause(key, t)
             elif freeze is not None and is_frozen:
                 yield from self._check_bound(freeze)
@@ -125,7 +128,7 @@ class Invariants:
         if t - freeze.began >= self._service.timing.freeze_limit - _SLACK:
             self._open_until[key] = t + 2 * ttl
         else:
-            self._truth.excuse(t, key)
+            self._truth.thaw(t, key)
 
     def _check_cause(self, key: int, t: float) -> Iterator[Problem]:
         """A freeze has a reason: more than the floor are silent, or the service is deaf."""
@@ -163,6 +166,7 @@ class Invariants:
             yield Problem("every transition is recorded once", said, lease)
         lease.last_state = row.to_state
         lease.expired_at = t if row.to_state == liveness.STALE and row.reason == "silent" and not is_over else None
+        lease.stale_at = t if row.to_state == liveness.STALE else lease.stale_at
         if row.reason == "silent":
             yield from self._check_silent(row.to_state, lease, t, is_over=is_over)
         elif row.to_state == liveness.GONE and not lease.has_ended:
@@ -170,16 +174,26 @@ class Invariants:
 
     def _check_silent(self, state: str, lease: Lease, t: float, *, is_over: bool) -> Iterator[Problem]:
         """Silence that counts lasted long enough; or readers have seen the host out already, and it is back."""
-        needed = self._service.timing.gone_after if state == liveness.GONE else lease.machine.stage.ttl_seconds
+        if state == liveness.GONE:
+            yield from self._check_given_up(lease, t)
+            return
+        needed = lease.machine.stage.ttl_seconds
         excused = self._truth.excused_until(lease)
         silence = (
             t - max(lease.heard_before, excused if excused < t else 0.0) if is_over else t - max(lease.heard, excused)
         )
-        lease.has_ended |= state == liveness.GONE
         if silence < needed - _SLACK and self._has_heir(lease, t) and t - lease.heard >= needed - _SLACK:
             lease.is_expired_by_word = True  # its address was taken just before the grace of this very tick
         elif silence < needed - _SLACK and lease.was_listed:
             yield Problem("nobody expires early", f"{state} after {silence:.0f} s of silence that counts", lease)
+
+    def _check_given_up(self, lease: Lease, t: float) -> Iterator[Problem]:
+        """It was stale, or pending, for long enough, whatever happened to the service meanwhile; and no longer."""
+        lease.has_ended = True
+        ttl, needed = lease.machine.stage.ttl_seconds, self._service.timing.gone_after
+        since = lease.heard if lease.stale_at is None else max(lease.heard, lease.stale_at - ttl)
+        if t - since < needed - _SLACK - self._step:
+            yield Problem("nobody expires early", f"gone after {t - since:.0f} s", lease)
 
     def _has_heir(self, lease: Lease, t: float) -> bool:
         """Whether another host was heard at its address in this tick."""
@@ -200,7 +214,10 @@ class Invariants:
     def _has_just_expired(self, lease: Lease, stage_id: int, t: float) -> bool:
         ttl = lease.machine.stage.ttl_seconds - self._step
         is_own = lease.machine.stage.id == stage_id and not lease.has_ended
-        return is_own and lease.expired_at is not None and t - lease.expired_at < ttl and not lease.is_in_conflict
+        if not is_own or lease.expired_at is None or lease.is_in_conflict:
+            return False
+        is_beyond_freezes = self._truth.overtime(lease, lease.expired_at) > -_SLACK
+        return t - lease.expired_at < ttl and not is_beyond_freezes
 
     def _check_generations(self, counts: Counter[int]) -> Iterator[Problem]:
         found: Any = Stage.select(Stage.id, Stage.generation).tuples()
@@ -246,10 +263,16 @@ class Invariants:
             return False
         end = lease.kept_from + lease.machine.stage.ttl_seconds - _SLACK
         frozen = self.frozen_since(lease.machine.stage.id)
-        return t < end or (frozen is not None and frozen <= end and lease.was_listed)
+        is_kept = frozen is not None and frozen <= end and lease.was_listed
+        return t < end or (is_kept and self._truth.overtime(lease, t) < -_SLACK)
 
     def _check_deadline(self, lease: Lease, t: float) -> Iterator[Problem]:
-        """Who is silent for longer than ttl + sweep is listed only in a freeze that began before the lease ran out."""
+        """Who is silent for longer than ttl + sweep is listed only in a freeze that began before the lease ran out, and
+        by all freezes together no longer than their limit.
+        """
+        if self._truth.overtime(lease, t) > max(self._service.timing.sweep, _SLACK):
+            words = f"freezes have kept it since it was heard {t - lease.heard:.0f} s ago"
+            yield Problem("no silent host is in", words, lease)
         silence, ttl = self._truth.silence(lease, t), lease.machine.stage.ttl_seconds
         over = silence - ttl - max(self._service.timing.sweep, _SLACK)
         if over <= 0:

@@ -134,7 +134,8 @@ class Service:
         watch.watch(judge=judge, bound_seconds=self.timing.freeze_limit)
         judge = self.judge()
         if self.race is not None:
-            judge = RacingJudge(judge.at, judge.grace_from, judge.gone_after, judge.frozen_at, self._between)
+            known = {field.name: getattr(judge, field.name) for field in dataclasses.fields(judge)}
+            judge = RacingJudge(**known, between=self._between)
         sweep(judge=judge)
         self.has_swept = True
 

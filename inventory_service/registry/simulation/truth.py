@@ -43,14 +43,19 @@ class Lease:
     was_listed: bool = False
     last_state: str | None = None
     expired_at: float | None = None
+    stale_at: float | None = None
 
 
 class Truth:
-    """`leases` by host id. `grace` by stage id or ALL: until when silence was excused the last time."""
+    """`leases` by host id. `grace`: until when the service could not hear. `thaws` by stage id or ALL: when a freeze
+    ended well. `freeze_limit`: how long freezes and thaws together may keep a host beyond its lease, in seconds.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, *, freeze_limit: float) -> None:
         self.leases: dict[str, Lease] = {}
-        self.grace: dict[int, float] = {ALL: 0.0}
+        self.grace = 0.0
+        self.thaws: dict[int, float] = {}
+        self._freeze_limit = freeze_limit
 
     def take(self, message: Message, reply: Reply, t: float) -> None:
         """The service has decided about a message."""
@@ -66,20 +71,32 @@ class Truth:
         if host_id in self.leases:  # else it had ended before
             self.leases[host_id].has_ended = True
 
-    def excuse(self, t: float, stage_id: int = ALL) -> None:
-        """From now on silence counts anew; whoever is listed keeps a whole ttl."""
-        self.grace[stage_id] = t
+    def excuse(self, t: float) -> None:
+        """The service could not hear until now: silence counts anew, and whoever is listed keeps a whole ttl."""
+        self.grace = t
         for lease in self.leases.values():
-            if lease.was_listed and stage_id in (ALL, lease.machine.stage.id):
+            if lease.was_listed:
                 lease.kept_from = t
 
+    def thaw(self, t: float, stage_id: int) -> None:
+        """A freeze ended well: whoever is listed keeps a whole ttl, as far as its limit goes."""
+        self.thaws[stage_id] = t
+        for lease in self.leases.values():
+            if lease.was_listed and stage_id in (ALL, lease.machine.stage.id):
+                lease.kept_from = max(lease.kept_from, self.excused_until(lease))
+
     def excused_until(self, lease: Lease) -> float:
-        """Until when this host's silence was excused."""
-        return max(self.grace[ALL], self.grace.get(lease.machine.stage.id, 0.0))
+        """Until when this host's silence was excused, however long ago it was heard."""
+        thaw = max(self.thaws.get(ALL, 0.0), self.thaws.get(lease.machine.stage.id, 0.0))
+        return max(self.grace, min(thaw, max(lease.heard, self.grace) + self._freeze_limit))
 
     def silence(self, lease: Lease, t: float) -> float:
         """How long it has been silent without an excuse."""
         return t - max(lease.heard, self.excused_until(lease))
+
+    def overtime(self, lease: Lease, t: float) -> float:
+        """How long it has been silent beyond what a lease and all freezes together excuse."""
+        return t - max(lease.heard, self.grace) - lease.machine.stage.ttl_seconds - self._freeze_limit
 
     def forget_ended(self) -> None:
         """Ended leases that nothing refers to any more."""

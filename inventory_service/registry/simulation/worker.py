@@ -26,8 +26,9 @@ def plain_worker(world: World) -> None:
     wall, monotonic = clock.now(), clock.monotonic()
     while not world.wait():
         now, ticked = clock.now(), clock.monotonic()
-        if abs((now - wall).total_seconds() - (ticked - monotonic)) > _JUMP_SECONDS:
-            liveness.begin_grace(at=now)
+        jump = (now - wall).total_seconds() - (ticked - monotonic)
+        if abs(jump) > _JUMP_SECONDS:
+            liveness.begin_grace(at=now, jump_seconds=jump)
         wall, monotonic = now, ticked
         _try("canary", timing.canary, now, world.sing)
         _try("sweep", timing.sweep, now, world.service.watch_and_sweep)

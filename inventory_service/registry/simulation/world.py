@@ -58,7 +58,7 @@ class World:
         self.clock = VirtualClock()
         self.network = Network(self.random)
         self.service = Service(self.clock, plan.timing, self.random, file=file)
-        self.truth = Truth()
+        self.truth = Truth(freeze_limit=plan.timing.freeze_limit)
         self.invariants = Invariants(self.service, self.truth, step=plan.step)
         self.faults: Counter[str] = Counter()
         self.chaos: Callable[[float], None] | None = None
