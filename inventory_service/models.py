@@ -490,6 +490,29 @@ class Notice(_Table):
         indexes = ((("notification", "entry_id"), True),)
 
 
+class MetricFrame(_Table):
+    """One metric of one stage in one span of `seconds`: statistics over its hosts, and their own values packed."""
+
+    id = pw.AutoField()
+    stage_id: int
+    stage = pw.ForeignKeyField(Stage, backref="metric_frames", index=False)
+    metric = pw.TextField()
+    seconds = pw.IntegerField()
+    at = UtcDateTimeField()
+    expected = pw.IntegerField()
+    reporting = pw.IntegerField()
+    avg = pw.DoubleField()
+    p50 = pw.DoubleField()
+    p95 = pw.DoubleField()
+    max = pw.DoubleField()
+    min = pw.DoubleField()
+    sum = pw.DoubleField()
+    packed = pw.BlobField()
+
+    class Meta:
+        indexes = ((("stage", "seconds", "metric", "at"), True), (("seconds", "at"), False))
+
+
 TABLES: tuple[type[pw.Model], ...] = (
     ServiceState,
     JobTick,
@@ -514,4 +537,5 @@ TABLES: tuple[type[pw.Model], ...] = (
     WebhookDelivery,
     Notification,
     Notice,
+    MetricFrame,
 )

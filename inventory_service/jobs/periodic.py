@@ -20,6 +20,7 @@ from inventory_service.registry import liveness
 from inventory_service.registry.retention import prune
 from inventory_service.registry.sweep import sweep
 from inventory_service.registry.watch import watch
+from inventory_service.scaling import windows
 from inventory_service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ def jobs(settings: Settings, run_queue: RunQueue) -> tuple[Job, ...]:
     def forget(at: dt.datetime) -> None:
         with database.atomic():
             prune(at=at, transition_days=settings.transition_days, gone_days=settings.gone_days)
+            windows.prune(at=at)
             notifications.prune(at=at, days=settings.transition_days)
             webhooks.prune(at=at, days=settings.transition_days)
 
@@ -66,6 +68,7 @@ def jobs(settings: Settings, run_queue: RunQueue) -> tuple[Job, ...]:
         Job("canary", settings.canary_seconds, Canary(settings.own_url).sing),
         Job("dispatch", 1.0, lambda at: send(dispatch.due_runs(at=at))),
         Job("converge", settings.converge_seconds, lambda at: send(convergence.converge_all(judge=judge(at)))),
+        Job("metrics", 60.0, lambda at: windows.sample(judge=judge(at))),
         Job("schedule", 5.0, lambda at: send(schedules.run_due(at=at))),
         Job("notify", 2.0, lambda at: notifications.tell(settings=settings, at=at), is_slow=True),
         Job("prune", 60.0, forget),
