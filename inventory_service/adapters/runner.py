@@ -57,9 +57,10 @@ class PlaybookCall:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """ansible-playbook's return code; -1 when there is none."""
+    """ansible-playbook's return code, -1 when there is none; and what hindered the runner, when something did."""
 
     return_code: int
+    problem: str | None = None
 
 
 def run_playbook(call: PlaybookCall, on_event: Callable[[dict[str, Any]], None]) -> Outcome:

@@ -10,6 +10,7 @@ import datetime as dt
 import logging
 import queue
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -51,31 +52,38 @@ _KEPT = frozenset(
         "warning",
     }
 )
+_MOST_WAITING = 2000
+_MOST_UNSTORED = 20_000
+_LAST_TRIES = 5
 _CUT = "\n[Callboard: the log ends here; it has reached its largest size. The run goes on.]\n"
 
 
 class EventWriter:
     """Takes one run's events. `close` writes what is left; `counts` and `in_flight` are then complete.
 
+    `in_flight` holds each host's task that has begun and not ended; it is written with the events, so that others can
+    name these hosts when this process is killed. `problem` says why log or events are incomplete, when they are.
+
     `has_copy`: the log goes into the database too, for web processes that do not see this machine's files.
     """
 
     def __init__(self, run_id: int, log_path: Path, clock: Clock, *, has_copy: bool = False) -> None:
         self.counts: dict[str, HostCount] = {}
-        self.in_flight: set[str] = set()
+        self.in_flight: dict[str, str] = {}
+        self.problem: str | None = None
         self._run_id = run_id
         self._clock = clock
-        self._log = log_path.open("ab")
+        self._log = log_path.open("ab", buffering=0)
         self._size = self._log.tell()
         self._uncopied: bytearray | None = bytearray() if has_copy else None
         self._is_cut = False
         self._has_stats = False
-        self._waiting: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(_MOST_WAITING)
         self._thread = threading.Thread(target=self._write_all, name=f"events-{run_id}", daemon=True)
         self._thread.start()
 
     def handle(self, event: dict[str, Any]) -> None:
-        """Hand one event of ansible-runner over; returns at once."""
+        """Hand one event of ansible-runner over; returns at once, unless very many wait already: then Ansible waits."""
         self._waiting.put(event)
 
     def say(self, text: str) -> None:
@@ -95,7 +103,11 @@ class EventWriter:
         while is_open:
             batch, is_open = self._take_batch()
             rows += [row for event in batch if (row := self._take_in(event)) is not None]
-            self._log.flush()
+            rows = self._store(rows)
+        for _ in range(_LAST_TRIES):
+            if not rows:
+                break
+            time.sleep(_FLUSH_SECONDS)
             rows = self._store(rows)
         database.close()
 
@@ -128,11 +140,21 @@ class EventWriter:
             data = (_capped(text, _LONGEST_TEXT) + "\n").encode("utf-8", "replace")
             self._is_cut = self._size + len(data) > _LARGEST_LOG
             data = _CUT.encode() if self._is_cut else data
-            self._log.write(data)
-            self._size += len(data)
+            written = self._write(data)
+            self._size += written
             if self._uncopied is not None:
-                self._uncopied += data
+                self._uncopied += data[:written]
         return start, self._size
+
+    def _write(self, data: bytes) -> int:
+        """Put the bytes into the log; returns how many it took. A full disk ends the log, not the run."""
+        try:
+            written = self._log.write(data) or 0
+        except OSError as error:
+            log.exception("the log of run %s ends here", self._run_id)
+            written, self.problem = 0, f"the log could not be written ({error.strerror})"
+        self._is_cut = self._is_cut or written < len(data)
+        return written
 
     def _count(self, event: dict[str, Any]) -> None:
         """Keep per-host counters of our own: Ansible's final ones are missing when it is stopped."""
@@ -142,10 +164,10 @@ class EventWriter:
             return
         host, status = data.get("host"), _STATUS.get(event["event"])
         if event["event"] == "runner_on_start" and host:
-            self.in_flight.add(host)
+            self.in_flight[host] = _text(data.get("task")) or ""
         if status is None or host is None or self._has_stats:
             return
-        self.in_flight.discard(host)
+        self.in_flight.pop(host, None)
         count = self.counts.setdefault(host, HostCount())
         _add(count, status, data)
         if host_keys.is_mismatch(event):
@@ -159,10 +181,13 @@ class EventWriter:
                     RunEvent.insert_many(batch).on_conflict_ignore().execute()
                 if self._uncopied:
                     copy_log(self._run_id, self._size - len(self._uncopied), bytes(self._uncopied))
-                Run.update(log_bytes=self._size, is_log_cut=self._is_cut).where(Run.id == self._run_id).execute()
-        except pw.OperationalError:
+                mine = Run.update(log_bytes=self._size, is_log_cut=self._is_cut, in_flight=self.in_flight)
+                mine.where(Run.id == self._run_id).execute()
+        except pw.OperationalError as error:
             log.exception("%s events of run %s could not be stored yet", len(rows), self._run_id)
-            return rows
+            if len(rows) > _MOST_UNSTORED:
+                self.problem = f"events could not be stored ({error})"
+            return rows[-_MOST_UNSTORED:]
         if self._uncopied:
             self._uncopied.clear()
         return []

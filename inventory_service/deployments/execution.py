@@ -12,9 +12,12 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
+
+import peewee as pw
 
 from inventory_service import audit
 from inventory_service.adapters import line_server, processes, runner
@@ -50,6 +53,8 @@ log = logging.getLogger(__name__)
 
 MARKER = "CALLBOARD_RUN"
 _GATE = "gate"
+_RESERVE_BYTES = 4 * 2**20
+_FINISH_TRIES = 60
 _SHIPPED = ("deploy.yml", "rollback.yml")
 
 
@@ -65,11 +70,14 @@ class Prepared:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Result:
-    """How a run ended. `prepared` is None where it ended before it had its hosts; `stale` were left out."""
+    """How a run ended. `prepared` is None where it ended before it had its hosts; `stale` were left out;
+    `in_flight` are the hosts with a task that never ended, and the task.
+    """
 
     ending: outcome.Ending
     prepared: Prepared | None = None
     stale: frozenset[str] = frozenset()
+    in_flight: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def claim(run_id: int, *, at: dt.datetime) -> Run | None:
@@ -97,6 +105,7 @@ def execute(run: Run, *, settings: Settings, clock: Clock) -> str:
     """Carry a claimed run to its end and return its status. Never raises: what goes wrong is recorded."""
     folder = settings.run_dir(run.id)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    reserve = _make_reserve(folder / "reserve")
     writer = EventWriter(run.id, folder / "log", clock, has_copy=settings.has_log_copies)
     watch = Watch(run, settings, clock)
     result = Result(outcome.Ending(statuses.FAILED))
@@ -110,11 +119,37 @@ def execute(run: Run, *, settings: Settings, clock: Clock) -> str:
         result = Result(outcome.Ending(statuses.FAILED, f"Callboard itself failed: {error!r}."))
     finally:
         writer.close()
+    result = dataclasses.replace(result, in_flight=writer.in_flight)
     if watch.ending is not None:
         result = dataclasses.replace(result, ending=watch.ending)
-    status = _finish(run, result, writer.counts, at=clock.now())
+    if writer.problem is not None:
+        result = dataclasses.replace(result, ending=result.ending.with_note(f"Incomplete: {writer.problem}."))
+    reserve.unlink(missing_ok=True)
+    status = _insist(lambda: _finish(run, result, writer.counts, at=clock.now()), folder / "work")
     shutil.rmtree(folder / "work", ignore_errors=True)
     return status
+
+
+def _make_reserve(path: Path) -> Path:
+    """Some disk space to give back for the outcome, should the run fill the disk. Without room there is none."""
+    try:
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, _RESERVE_BYTES)
+    except OSError:
+        path.unlink(missing_ok=True)
+    return path
+
+
+def _insist(write: Callable[[], str], work: Path) -> str:
+    """Write the outcome; where the database does not take it, make room and try again for a while."""
+    for _ in range(_FINISH_TRIES):
+        try:
+            return write()
+        except pw.OperationalError:
+            log.exception("the outcome could not be written yet")
+            shutil.rmtree(work, ignore_errors=True)
+            time.sleep(1)
+    return write()
 
 
 def _work(run: Run, writer: EventWriter, watch: Watch, work: Path, *, settings: Settings, clock: Clock) -> Result:
@@ -134,10 +169,19 @@ def _work(run: Run, writer: EventWriter, watch: Watch, work: Path, *, settings: 
             _open_gate(run, prepared, Path(control), settings=settings, clock=clock),
             line_server.answering(prepared.call.attendance, attendance.answer),
         ):
-            played = runner.run_playbook(prepared.call, on_event)
+            played = _play(prepared.call, on_event)
     processes.end(processes.descendants(os.getpid()), patience_seconds=PATIENCE_SECONDS)
     writer.close()
     return _result(played, prepared, attendance, writer.counts)
+
+
+def _play(call: runner.PlaybookCall, on_event: Callable[[dict[str, Any]], None]) -> runner.Outcome:
+    """Run the playbook. ansible-runner may fail to note the end on a full disk, when all is done already."""
+    try:
+        return runner.run_playbook(call, on_event)
+    except OSError as error:
+        log.exception("ansible-runner could not write")
+        return runner.Outcome(-1, f"The run's files could not be written ({error.strerror}); free some space.")
 
 
 def _result(
@@ -150,6 +194,8 @@ def _result(
         stale=attendance.stale,
         tolerated=attendance.tolerated,
     )
+    if played.problem is not None and ending.status == statuses.FAILED:
+        ending = ending.with_note(played.problem)
     if attendance.stop is not None:
         ending = outcome.Ending(statuses.FAILED, f"Stopped: {attendance.stop}")
     return Result(ending, prepared, frozenset(attendance.stale))
@@ -302,7 +348,7 @@ def _finish(run: Run, result: Result, counts: dict[str, outcome.HostCount], *, a
         if ended.where(leases.held(run)).execute() != 1:
             log.error("run %s was given up by others; nothing of it is recorded", run.id)
             return statuses.LOST
-        record_hosts(run.id, counts, stale=result.stale)
+        record_hosts(run.id, counts, stale=result.stale, in_flight=result.in_flight)
         if result.prepared is not None and not run.is_check:
             _record_release(run, result, result.prepared, at=at)
         locks.free_from_run(run.id)
@@ -310,13 +356,23 @@ def _finish(run: Run, result: Result, counts: dict[str, outcome.HostCount], *, a
     return status
 
 
-def record_hosts(run_id: int, counts: dict[str, outcome.HostCount], *, stale: Collection[str] = ()) -> None:
+def record_hosts(
+    run_id: int,
+    counts: dict[str, outcome.HostCount],
+    *,
+    stale: Collection[str] = (),
+    in_flight: Mapping[str, str] | None = None,
+) -> None:
     """Write each host's counters and status; hosts that no task reached become `untouched`, missing ones stay so."""
+    under_way = in_flight or {}
     rows = list(RunHost.select().where((RunHost.run == run_id) & RunHost.status.not_in(outcome.MISSING)))
-    words = outcome.host_statuses(counts, expected=[row.name for row in rows], stale=stale)
+    names = [row.name for row in rows]
+    words = outcome.host_statuses(counts, expected=names, stale=stale, in_flight=under_way)
     for row in rows:
         count = counts.get(row.name, outcome.HostCount())
         fields = {**dataclasses.asdict(count), "status": words[row.name], "message": count.message or row.message}
+        if words[row.name] == outcome.LOST:
+            fields["message"] = outcome.under_way(under_way[row.name])
         RunHost.update(**fields).where(RunHost.id == row.id).execute()
         if count.message is not None and row.host_id is not None:
             hosts.note_host_key(row.host_id, f"run {run_id} met a machine without a host key of record")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import peewee as pw
+
 from inventory_service.clock import iso
 from inventory_service.deployments.logs import RunLog
+from inventory_service.deployments.outcome import CHANGED, HostCount
 from inventory_service.models import Host, Run, RunEvent, RunHost, Stage
 from inventory_service.text import harmless
 
@@ -41,6 +44,25 @@ _ANY_EVENT = EventFilter()
 def hosts_of_run(run: Run) -> list[RunHost]:
     """The run's hosts by name; also those that have left since."""
     return list(RunHost.select().where(RunHost.run == run).order_by(RunHost.name))
+
+
+def count_results(run: Run) -> dict[str, HostCount]:
+    """Counters by host, from the events so far; a changed task is also ok, as Ansible counts."""
+    number = pw.fn.COUNT(pw.SQL("*"))
+    query = (
+        RunEvent.select(RunEvent.host, RunEvent.status, number)
+        .where((RunEvent.run == run) & RunEvent.host.is_null(False) & RunEvent.status.is_null(False))
+        .group_by(RunEvent.host, RunEvent.status)
+    )
+    rows: Any = query.tuples()
+    found: dict[str, HostCount] = {}
+    for host, status, times in rows:
+        count = found.setdefault(host, HostCount())
+        if hasattr(count, status):
+            setattr(count, status, getattr(count, status) + times)
+        if status == CHANGED:
+            count.ok += times
+    return found
 
 
 def runs_of_host(host: Host, *, limit: int = 50) -> list[dict[str, Any]]:

@@ -65,6 +65,10 @@ class Ending:
     status: str
     error: str | None = None
 
+    def with_note(self, note: str) -> Ending:
+        """The same ending with one more sentence."""
+        return dataclasses.replace(self, error=f"{self.error} {note}" if self.error else note)
+
 
 CANCELED = Ending(statuses.CANCELED, "Canceled; the tasks in flight may have completed on their hosts.")
 
@@ -86,11 +90,30 @@ def silent(seconds: float) -> Ending:
 
 
 def host_statuses(
-    counts: Mapping[str, HostCount], *, expected: Collection[str], stale: Collection[str] = ()
+    counts: Mapping[str, HostCount],
+    *,
+    expected: Collection[str],
+    stale: Collection[str] = (),
+    in_flight: Collection[str] = (),
 ) -> dict[str, str]:
-    """One word for each expected host. What failed stays failed also where the host fell silent later."""
-    found = {name: counts.get(name, HostCount()) for name in expected}
-    return {name: LEFT_OUT if name in stale and not count.failed else count.status for name, count in found.items()}
+    """One word for each expected host. What failed stays failed also where the host fell silent later; a host whose
+    task never ended is lost.
+    """
+
+    def word(name: str) -> str:
+        count = counts.get(name, HostCount())
+        if count.failed:
+            return count.status
+        if name in stale:
+            return LEFT_OUT
+        return LOST if name in in_flight else count.status
+
+    return {name: word(name) for name in expected}
+
+
+def under_way(task: str) -> str:
+    """What is said of a lost host."""
+    return f"The task {(task or '?')!r} was under way when the run ended; it may have completed."
 
 
 def judge_run(

@@ -13,7 +13,7 @@ from inventory_service.adapters.queue import RunQueue
 from inventory_service.automation import notifications, schedules, webhooks
 from inventory_service.clock import Clock
 from inventory_service.database import database
-from inventory_service.deployments import convergence, dispatch, retention
+from inventory_service.deployments import convergence, dispatch, recovery, retention
 from inventory_service.jobs.canary import Canary
 from inventory_service.models import JobTick
 from inventory_service.registry import liveness
@@ -75,7 +75,8 @@ def jobs(settings: Settings, run_queue: RunQueue) -> tuple[Job, ...]:
         Job("prune runs", 60.0, lambda at: retention.prune_runs(settings, at=at)),
         # Logs lie on the machine that executed their run, so each machine has a tick of its own.
         Job(f"prune folders on {platform.node()}", 300.0, lambda _: retention.clear_folders(settings)),
-        Job("recover", 5.0, lambda at: dispatch.recover_lost(settings, at=at)),
+        # Only its own machine can tell at once that an executor died, and end what it left behind.
+        Job(f"recover on {platform.node()}", 5.0, lambda at: recovery.recover_lost(settings, at=at)),
     )
 
 

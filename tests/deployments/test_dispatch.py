@@ -1,17 +1,13 @@
 from __future__ import annotations
 
-import datetime as dt
 import os
-import socket
-import subprocess
 from collections.abc import Callable
 
 import pytest
 
 from inventory_service.adapters import processes
 from inventory_service.deployments import dispatch, execution, locks, requests
-from inventory_service.models import AuditEntry, Run, RunHost, Stage
-from inventory_service.settings import Settings
+from inventory_service.models import Run, Stage
 from tests.support import ADA, FakeClock, at_once
 
 Queue = Callable[..., Run]
@@ -102,84 +98,3 @@ def test_it_gives_no_run_away_while_a_person_holds_the_stage(stage: Stage, queue
     run = queue(stage)
     locks.lock(stage, reason="wait", actor=ADA, at=clock.now())
     assert claim(run, clock) is None
-
-
-# losing
-
-
-def identity_of_the_dead() -> processes.Identity:
-    child = subprocess.Popen(["sleep", "60"])
-    identity = processes.identity_of(child.pid)
-    child.kill()
-    child.wait()
-    assert identity is not None
-    return identity
-
-
-@pytest.fixture
-def orphan(stage: Stage, queue: Queue, clock: FakeClock) -> Run:
-    """A running run whose executor has died."""
-    run = claim(queue(stage), clock)
-    assert run is not None
-    RunHost.create(run=run, name="web-1", address="10.0.0.1", status="pending")
-    RunHost.create(run=run, name="web-2", address="10.0.0.2", status="ok")
-    Run.update(executor=identity_of_the_dead()).execute()
-    return requests.get(run.id)
-
-
-def test_it_marks_a_run_lost_and_frees_its_stage(
-    orphan: Run, settings: Settings, clock: FakeClock, queue: Queue
-) -> None:
-    assert dispatch.recover_lost(settings, at=clock.advance(16)) == [orphan.id]
-    run = requests.get(orphan.id)
-    assert (run.status, run.ended_at, "executor died" in run.error) == ("lost", clock.now(), True)
-    assert [row.status for row in RunHost.select().order_by(RunHost.name)] == ["lost", "ok"]
-    assert claim(queue(orphan.stage), clock) is not None
-    assert AuditEntry.select().where(AuditEntry.action == "run.lost").count() == 1
-
-
-def test_it_waits_for_the_lease_to_run_out(orphan: Run, settings: Settings, clock: FakeClock) -> None:
-    assert dispatch.recover_lost(settings, at=clock.advance(15)) == []
-
-
-def test_it_loses_no_run_whose_executor_lives(stage: Stage, queue: Queue, settings: Settings, clock: FakeClock) -> None:
-    claim(queue(stage), clock)
-    assert dispatch.recover_lost(settings, at=clock.advance(10_000)) == []
-
-
-@pytest.mark.parametrize("field", ["started", "boot_id"])
-def test_it_is_not_deceived_by_a_pid_that_is_used_again(
-    orphan: Run, settings: Settings, clock: FakeClock, field: str
-) -> None:
-    own = dict(processes.identity_of(os.getpid()) or {})
-    Run.update(executor={**own, field: 1}).execute()
-    assert dispatch.recover_lost(settings, at=clock.advance(16)) == [orphan.id]
-
-
-def test_it_waits_longer_for_an_executor_on_another_machine(orphan: Run, settings: Settings, clock: FakeClock) -> None:
-    Run.update(executor={**orphan.executor, "machine": f"not-{socket.gethostname()}"}).execute()
-    assert dispatch.recover_lost(settings, at=clock.advance(119)) == []
-    assert dispatch.recover_lost(settings, at=clock.advance(2)) == [orphan.id]
-
-
-def test_it_loses_a_run_once(orphan: Run, settings: Settings, clock: FakeClock) -> None:
-    clock.advance(16)
-    results = at_once(lambda _: dispatch.recover_lost(settings, at=clock.now()), 4)
-    assert sorted(results) == [[], [], [], [orphan.id]]
-    assert AuditEntry.select().where(AuditEntry.action == "run.lost").count() == 1
-
-
-def test_it_ends_what_the_dead_executor_left_behind(orphan: Run, settings: Settings, clock: FakeClock) -> None:
-    marked = {**os.environ, execution.MARKER: f"{settings.data_dir}#{orphan.id}"}
-    other = {**os.environ, execution.MARKER: f"{settings.data_dir}#{orphan.id}0"}
-    left, foreign = (subprocess.Popen(["sleep", "60"], env=environment) for environment in (marked, other))
-    dispatch.recover_lost(settings, at=clock.advance(16))
-    assert [processes.identity_of(child.pid) is None for child in (left, foreign)] == [True, False]
-    foreign.kill()
-    foreign.wait()
-
-
-def test_it_keeps_a_lease_that_was_renewed_in_between(orphan: Run, settings: Settings, clock: FakeClock) -> None:
-    Run.update(lease_at=clock.now() + dt.timedelta(seconds=1)).execute()
-    assert not dispatch._lose(orphan, settings, at=clock.advance(16))
-    assert requests.get(orphan.id).status == "running"

@@ -194,7 +194,7 @@ def test_it_knows_who_was_being_worked_on(write: Callable[..., EventWriter]) -> 
     writer = write(
         event("runner_on_start", 1), event("runner_on_start", 2, host="web-2"), event("runner_on_ok", 3, host="web-2")
     )
-    assert writer.in_flight == {"web-1"}
+    assert writer.in_flight == {"web-1": "Say"}
 
 
 def test_it_keeps_an_event_that_comes_twice_once(write: Callable[..., EventWriter]) -> None:
@@ -302,3 +302,20 @@ def test_it_finds_events(
     wanted = EventFilter(**{name: value for name, value in fields.items() if name not in page})
     found = history.list_events(run, log=RunLog(run.id, tmp_path / "log"), wanted=wanted, **page)
     assert [item.counter for item in found] == counters
+
+
+def test_it_ends_the_log_and_not_the_run_where_the_disk_is_full(run: Run, tmp_path: Path, clock: FakeClock) -> None:
+    """/dev/full answers every write as a full disk does."""
+    (tmp_path / "full").symlink_to("/dev/full")
+    writer = EventWriter(run.id, tmp_path / "full", clock)
+    writer.handle(event("runner_on_ok", 1, "said"))
+    writer.handle(event("runner_on_failed", 2, "said"))
+    writer.close()
+    assert writer.problem == "the log could not be written (No space left on device)"
+    assert writer.counts["web-1"] == HostCount(ok=1, failed=1)
+    assert (Run.get().is_log_cut, RunEvent.select().count()) == (True, 2)
+
+
+def test_it_writes_down_who_is_being_worked_on(write: Callable[..., EventWriter]) -> None:
+    write(event("runner_on_start", 1))
+    assert Run.get().in_flight == {"web-1": "Say"}

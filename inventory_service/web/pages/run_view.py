@@ -5,9 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
-
-import peewee as pw
 
 from inventory_service.deployments import history, outcome
 from inventory_service.deployments.outcome import HostCount
@@ -52,7 +49,7 @@ class Failure:
 def results(run: Run, *, is_active: bool) -> list[Result]:
     """Each host of the run, those in trouble first."""
     rows = history.hosts_of_run(run)
-    seen = _counts(run) if is_active else {}
+    seen = history.count_results(run) if is_active else {}
     found = [_result(row, seen.get(row.name) if is_active else None, is_active=is_active) for row in rows]
     return sorted(found, key=lambda one: (_ORDER.get(one.status, len(_ORDER)), natural(one.name)))
 
@@ -63,25 +60,6 @@ def _result(row: RunHost, seen: HostCount | None, *, is_active: bool) -> Result:
     status = seen.status if seen and row.status == outcome.PENDING else row.status
     count.message = count.message or row.message
     return Result(row.name, row.address, row.host_id, status, count)
-
-
-def _counts(run: Run) -> dict[str, HostCount]:
-    """Counters by host, from the events so far; a changed task is also ok, as Ansible counts."""
-    number = pw.fn.COUNT(pw.SQL("*"))
-    query = (
-        RunEvent.select(RunEvent.host, RunEvent.status, number)
-        .where((RunEvent.run == run) & RunEvent.host.is_null(False) & RunEvent.status.is_null(False))
-        .group_by(RunEvent.host, RunEvent.status)
-    )
-    rows: Any = query.tuples()
-    found: dict[str, HostCount] = {}
-    for host, status, times in rows:
-        count = found.setdefault(host, HostCount())
-        if hasattr(count, status):
-            setattr(count, status, getattr(count, status) + times)
-        if status == outcome.CHANGED:
-            count.ok += times
-    return found
 
 
 def progress(rows: Sequence[Result]) -> Counter[str]:
