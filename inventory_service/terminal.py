@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from inventory_service.text import harmless
+from inventory_service.text import harmless, shown_value
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
@@ -84,15 +84,6 @@ def print_variables(items: list[dict[str, Any]]) -> None:
     print_table(
         rows, {"name": "VARIABLE", "value": "VALUE", "from": "FROM", "overridden": "OVERRIDES"}, empty="No variables."
     )
-
-
-def shown_value(value: Any) -> str:
-    """A variable's value in one line: text as it is, a secret by its name, everything else as JSON."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict) and list(value) == ["$secret"]:
-        return f"secret {value['$secret']}"
-    return json.dumps(value)
 
 
 def print_fields(row: dict[str, Any]) -> None:

@@ -1,8 +1,10 @@
-"""Other machines' text, made harmless."""
+"""Text for people: other machines' words made harmless, values in one line."""
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 # All escape sequences but colours (SGR): others move the cursor, set titles, or make links of javascript:.
 _ESCAPES = re.compile(r"\x1b\[[0-9;:]*m|(\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b\[[0-?]*[ -/]*[@-~]|\x1b.?)")
@@ -15,3 +17,16 @@ def harmless(text: str, *, colours: bool) -> str:
     kept = _ESCAPES.sub(lambda match: "" if match[1] is not None else match[0], text)
     kept = _CONTROLS.sub("", kept)
     return kept if colours else _COLOURS.sub("", kept)
+
+
+def secret_named(value: Any) -> str | None:
+    """The name of the secret that a variable's value stands for; None for every other value."""
+    return str(value["$secret"]) if isinstance(value, dict) and list(value) == ["$secret"] else None
+
+
+def shown_value(value: Any) -> str:
+    """A variable's value in one line: text as it is, a secret by its name, everything else as JSON."""
+    if isinstance(value, str):
+        return value
+    name = secret_named(value)
+    return json.dumps(value, ensure_ascii=False) if name is None else f"secret {name}"

@@ -13,9 +13,8 @@ from inventory_service.terminal import (
     print_json,
     print_table,
     print_variables,
-    shown_value,
 )
-from inventory_service.text import harmless
+from inventory_service.text import harmless, shown_value
 
 _MOST_NAMED = 6
 _PAIR = {"name": "NAME", "before": "BEFORE", "after": "AFTER"}
@@ -157,11 +156,7 @@ def _outcome(side: dict[str, Any] | None) -> str:
 
 
 def _different(hosts: list[dict[str, Any]]) -> str:
-    named = [
-        f"{one['host']}: {_status(one['before'])} → {_status(one['after'])}"
-        for one in hosts
-        if _status(one["before"]) != _status(one["after"])
-    ]
+    named = [f"{one['host']}: {_status(one['before'])} → {_status(one['after'])}" for one in hosts if one["different"]]
     more = f", {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
     return ", ".join(named[:_MOST_NAMED]) + more
 

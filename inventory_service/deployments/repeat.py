@@ -111,7 +111,9 @@ def targets_of(run: Run, original: Run, *, judge: liveness.Judge) -> Targets:
         host = known.get(row.host_id or "")
         why = _why_missing(host, run.stage, judge)
         if host is None or why is not None:
-            missing.append(Missing(row.name, row.host_id, row.address, *(why or (outcome.GONE, "no longer known"))))
+            missing.append(
+                Missing(row.name, row.host_id, row.address, row.port, *(why or (outcome.GONE, "no longer known")))
+            )
             continue
         chosen.append(host)
         if row.keys_sha256 not in (None, snapshot.keys_digest(host)):

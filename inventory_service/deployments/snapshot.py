@@ -113,7 +113,13 @@ def store(run: Run, snapshot: dict[str, Any], targets: Targets) -> None:
             RunHost.create(run=run, host=host, status=outcome.PENDING, **_place(host))
         for one in targets.missing:
             RunHost.create(
-                run=run, host=one.host_id, name=one.name, address=one.address, status=one.status, message=one.reason
+                run=run,
+                host=one.host_id,
+                name=one.name,
+                address=one.address,
+                port=one.port,
+                status=one.status,
+                message=one.reason,
             )
 
 

@@ -22,6 +22,7 @@ class Missing:
     name: str
     host_id: str | None
     address: str
+    port: int | None
     status: str
     reason: str
 

@@ -24,16 +24,15 @@ class Result:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HostResults:
-    """One host's results of a task in both runs; None where it had none."""
+    """One host's results of a task in both runs; None where it had none.
+
+    `is_other`: both runs worked on the host, and the outcome is another one; `ok` and `changed` are two.
+    """
 
     host: str
     before: Result | None
     after: Result | None
-
-    @property
-    def is_other(self) -> bool:
-        """Whether the outcome is another one; `ok` and `changed` are two."""
-        return (self.before and self.before.status) != (self.after and self.after.status)
+    is_other: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,8 +74,9 @@ def compare(before: Run, after: Run, *, most: int = MOST_RESULTS) -> Tasks:
     `most`: how many results of each run are compared.
     """
     (old, is_old_cut), (new, is_new_cut) = _results(before, most), _results(after, most)
-    keys = _in_order(list(old), list(new))
-    return Tasks(tuple(_task(key, old.get(key), new.get(key)) for key in keys), is_old_cut or is_new_cut)
+    both = {host for one in old.values() for host in one} & {host for one in new.values() for host in one}
+    items = [_task(key, old.get(key), new.get(key), both) for key in _in_order(list(old), list(new))]
+    return Tasks(tuple(items), is_old_cut or is_new_cut)
 
 
 def _results(run: Run, most: int) -> tuple[dict[Key, dict[str, Result]], bool]:
@@ -105,10 +105,15 @@ def _in_order(old: list[Key], new: list[Key]) -> list[Key]:
     return following.get(None, []) + [one for key in new for one in (key, *following.get(key, []))]
 
 
-def _task(key: Key, old: dict[str, Result] | None, new: dict[str, Result] | None) -> TaskDiff:
+def _task(key: Key, old: dict[str, Result] | None, new: dict[str, Result] | None, both: set[str]) -> TaskDiff:
     names = sorted({*(old or {}), *(new or {})})
-    hosts = tuple(HostResults(name, (old or {}).get(name), (new or {}).get(name)) for name in names)
-    return TaskDiff(*key, _side(old), _side(new), hosts)
+    hosts = (_host(name, (old or {}).get(name), (new or {}).get(name), is_in_both=name in both) for name in names)
+    return TaskDiff(*key, _side(old), _side(new), tuple(hosts))
+
+
+def _host(name: str, old: Result | None, new: Result | None, *, is_in_both: bool) -> HostResults:
+    is_other = is_in_both and (old and old.status) != (new and new.status)
+    return HostResults(name, old, new, is_other)
 
 
 def _side(results: dict[str, Result] | None) -> Side | None:

@@ -75,8 +75,9 @@ def effective(layers: Iterable[Layer]) -> list[Variable]:
 
 
 def _variable(name: str, found: list[tuple[str, Any]]) -> Variable:
+    """The service says some values twice, in the group and as extra vars: that beats nothing."""
     (source, value), *overridden = found
-    return Variable(name, value, source, tuple(overridden))
+    return Variable(name, value, source, tuple(one for one in overridden if one != (source, value)))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -83,4 +83,4 @@ def _task(found: TaskDiff) -> dict[str, Any]:
 
 def _results(found: HostResults) -> dict[str, Any]:
     before, after = (side and dataclasses.asdict(side) for side in (found.before, found.after))
-    return {"host": found.host, "before": before, "after": after}
+    return {"host": found.host, "different": found.is_other, "before": before, "after": after}

@@ -10,6 +10,9 @@ PAGES = (
     "/stages/shop/production?release=1",
     "/runs/1",
     "/runs/1/events?q=words",
+    "/runs/1/snapshot",
+    "/runs/1/diff/2",
+    "/stages/shop/production/variables",
     "/sign-in",
     "/nowhere",
 )
@@ -27,6 +30,8 @@ TROUBLE = """() => {
 
 @pytest.fixture
 def paths(service):
+    for run in (service.first, service.first + 1):
+        service.wait_for_run(run, "successful", seconds=60)
     host = service.call("GET", "/stages/shop/fleet/hosts?limit=1")["items"][0]["id"]
     return [*PAGES, f"/hosts/{host}"]
 

@@ -46,6 +46,13 @@ def test_it_compares_outcome_and_time_on_each_host(record: Record) -> None:
     assert [(one.host, one.is_other) for one in task.hosts] == [("web-1", False), ("web-2", True)]
 
 
+def test_it_takes_no_host_for_other_that_only_one_run_worked_on(record: Record) -> None:
+    before = record(("Copy", "web-1", "ok", 1), ("Copy", "web-2", "ok", 1))
+    after = record(("Copy", "web-1", "ok", 1), ("Link", "web-1", "ok", 1))
+    copy, link = task_diff.compare(before, after).items
+    assert ([host.host for host in copy.hosts], copy.is_other, link.is_other) == (["web-1", "web-2"], False, True)
+
+
 def test_it_tells_tasks_of_one_name_apart(record: Record) -> None:
     before = record(("Link", "web-1", "ok", 1), ("Link", "web-1", "changed", 1), ("Link", "web-2", "ok", 1))
     items = task_diff.compare(before, record(("Link", "web-1", "ok", 1))).items

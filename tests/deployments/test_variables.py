@@ -28,6 +28,10 @@ def test_it_lets_a_release_stand_in_the_place_of_project_and_stage() -> None:
     assert found == {"a": (0, "release", ("stage", 2), ("project", 1)), "s": (1, "server")}
 
 
+def test_it_passes_over_what_one_source_says_twice() -> None:
+    assert seen(layer("server", a=1), layer("server", a=1)) == {"a": (1, "server")}
+
+
 def test_it_merges_into_the_values_alone() -> None:
     assert variables.merged([layer("project", a=1, b=2), layer("stage", a={"$secret": "key"})]) == {
         "a": {"$secret": "key"},

@@ -376,6 +376,7 @@ class TaskResult(Answer):
 
 class TaskHost(Answer):
     host: str
+    different: bool = Field(description="Both runs worked on the host, with another outcome")
     before: TaskResult | None
     after: TaskResult | None
 

@@ -6,6 +6,7 @@ from flask import Flask
 
 from inventory_service.web.pages import (
     automation,
+    compare,
     dashboard,
     host,
     launch,
@@ -22,7 +23,7 @@ from inventory_service.web.pages.common import pages
 __all__ = ["register"]
 
 # Importing a module of pages adds its routes to the blueprint.
-_MODULES = (dashboard, stage, automation, timeline, launch, host, runs, run, run_events)
+_MODULES = (dashboard, stage, automation, timeline, launch, host, runs, run, run_events, compare)
 
 
 def register(app: Flask) -> None:

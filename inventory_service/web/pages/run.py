@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 from flask import Response, make_response, redirect, render_template, url_for
@@ -9,7 +10,7 @@ from flask import Response, make_response, redirect, render_template, url_for
 from inventory_service.deployments import locks, requests, statuses
 from inventory_service.models import Run
 from inventory_service.web import auth, context
-from inventory_service.web.pages import run_view
+from inventory_service.web.pages import compare, run_view
 from inventory_service.web.pages.common import pages, require_operator
 
 _LOG_TAIL_BYTES = 2 * 1024 * 1024
@@ -45,6 +46,8 @@ def _facts(row: Run) -> dict[str, Any]:
         "run": row,
         "stage": row.stage,
         "is_active": is_active,
+        "comparable": compare.comparable(row),
+        "repeat_key": secrets.token_urlsafe(12),
         "results": results,
         "progress": run_view.progress(results),
         "failures": run_view.failures(row),

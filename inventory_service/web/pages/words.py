@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from inventory_service.accounts.roles import OPERATOR, Principal
 from inventory_service.clock import iso
 from inventory_service.models import Run, Stage
 from inventory_service.registry.stages import stage_name
+from inventory_service.text import secret_named, shown_value
 from inventory_service.web import context
 
 _STATIC = Path(__file__).parents[1] / "static"
 _COMMIT = re.compile(r"[0-9a-f]{12,64}")
+_LONGEST_LINE = 60
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
@@ -29,7 +32,7 @@ def install(app: Flask) -> None:
     """Add filters and globals to the application's templates."""
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.add_template_filter(iso, "iso")
-    for word in (ago, moment, duration, took, short, stage_name):
+    for word in (ago, moment, duration, took, short, stage_name, shown, seconds, secret_named):
         app.add_template_filter(word, word.__name__)
     app.context_processor(_for_every_page)
 
@@ -105,3 +108,17 @@ def short(revision: str | None) -> str:
     if revision is None:
         return ""
     return revision[:8] if _COMMIT.fullmatch(revision) else revision
+
+
+def shown(value: Any) -> str:
+    """A variable's value: text as it is, JSON in one line where that is short, else indented."""
+    line = shown_value(value)
+    is_long = isinstance(value, dict | list) and len(line) > _LONGEST_LINE and secret_named(value) is None
+    return json.dumps(value, ensure_ascii=False, indent=2) if is_long else line
+
+
+def seconds(value: float | None) -> str:
+    """`0.42 s`, `12.5 s`, `4 min 05 s`: what one task took."""
+    if value is None:
+        return ""
+    return duration(value) if value >= _MINUTE else f"{value:.2f} s" if value < 10 else f"{value:.1f} s"  # noqa: PLR2004
