@@ -1,7 +1,8 @@
 """A Unix socket on which ansible-playbook asks its executor one JSON question per connection.
 
-The other end is plugins/callback/callboard_batches.py. The socket lies in a folder of the run's own that only the
-service's user may enter; what passes over it are host names and reasons, no credential.
+The other ends are plugins/callback/callboard_batches.py and plugins/action/wait_for_heartbeat.py. The socket lies in a
+folder of the run's own that only the service's user may enter; what passes over it are host names, their last words
+and reasons, no credential.
 """
 
 from __future__ import annotations
@@ -20,17 +21,25 @@ from inventory_service.database import database
 log = logging.getLogger(__name__)
 
 _LARGEST_QUESTION = 1 << 24
+_PATIENCE_SECONDS = 10.0  # for somebody who connects and then does not ask
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    request_queue_size = 128
 
 
 @contextlib.contextmanager
 def answering(path: Path, answer: Answer) -> Iterator[None]:
-    """Answer questions on the socket `path` while the context lasts, one at a time.
+    """Answer questions on the socket `path` while the context lasts, each in a thread of its own.
 
     An answer that raises is logged, and the one who asked gets a closed line.
     """
 
     class Handler(socketserver.StreamRequestHandler):
+        timeout = _PATIENCE_SECONDS
+
         def handle(self) -> None:
             try:
                 question = json.loads(self.rfile.readline(_LARGEST_QUESTION))
@@ -40,7 +49,7 @@ def answering(path: Path, answer: Answer) -> Iterator[None]:
             finally:
                 database.close()
 
-    with socketserver.UnixStreamServer(str(path), Handler) as server:
+    with _Server(str(path), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="answers", daemon=True)
         thread.start()
         try:

@@ -35,6 +35,9 @@ def _mark_sent(run: Run, *, at: dt.datetime) -> bool:
 
 
 def next_run(stage: Stage) -> int | None:
-    """The stage's oldest queued run: the one to send when another has just ended."""
-    run = Run.select().where((Run.stage == stage) & (Run.status == statuses.QUEUED)).order_by(Run.id).first()
+    """The stage's queued run whose turn is next, to be sent when another has just ended: the oldest, or a rollback that
+    undoes a stopped rollout.
+    """
+    queued = Run.select().where((Run.stage == stage) & (Run.status == statuses.QUEUED))
+    run = queued.order_by(Run.rolls_back.is_null(), Run.id).first()
     return run.id if run else None

@@ -83,7 +83,8 @@ class Result:
 def claim(run_id: int, *, at: dt.datetime) -> Run | None:
     """Make this process the run's executor and hold its stage. None: not due, or somebody else has it.
 
-    A run is due when no older run of its stage is queued or running and no person has locked the stage.
+    A run is due when no older run of its stage is queued or running and no person has locked the stage. The rollback
+    of a rollout that stopped is due at once.
     """
     identity = processes.identity_of(os.getpid())
     with database.atomic():
@@ -96,7 +97,9 @@ def claim(run_id: int, *, at: dt.datetime) -> Run | None:
 
 
 def is_due(run: Run) -> bool:
-    """Whether nothing stands before this queued run."""
+    """Whether nothing stands before this queued run; who works on the stage is not asked for."""
+    if rollout.before_all_others(run):
+        return True
     older = Run.select().where((Run.stage == run.stage_id) & Run.status.in_(statuses.ACTIVE) & (Run.id < run.id))
     return not older.exists() and locks.find(run.stage, locks.BY_PERSON) is None
 
@@ -157,16 +160,17 @@ def _work(run: Run, writer: EventWriter, watch: Watch, work: Path, *, settings: 
     work.mkdir(mode=0o700)
     with tempfile.TemporaryDirectory(prefix="cb-") as control, watch:  # a socket's path must be short
         prepared = _prepare(run, work, Path(control), settings=settings, clock=clock)
-        attendance = Attendance(
-            run, prepared.hosts, prepared.live, clock=clock, gone_after_seconds=settings.gone_after_seconds
-        )
+        after = settings.gone_after_seconds
+        attendance = Attendance(run, prepared.hosts, prepared.live, clock=clock, gone_after_seconds=after)
+        names = [host.name for host in prepared.hosts]
+        gate = Gate(run.stage, names, clock=clock, gone_after_seconds=after)
 
         def on_event(event: dict[str, Any]) -> None:
             watch.hear()
             writer.handle(event)
 
         with (
-            _open_gate(run, prepared, Path(control), settings=settings, clock=clock),
+            line_server.answering(Path(control) / _GATE, gate.answer),
             line_server.answering(prepared.call.attendance, attendance.answer),
         ):
             played = _play(prepared.call, on_event)
@@ -199,12 +203,6 @@ def _result(
     if attendance.stop is not None:
         ending = outcome.Ending(statuses.FAILED, f"Stopped: {attendance.stop}")
     return Result(ending, prepared, frozenset(attendance.stale))
-
-
-def _open_gate(run: Run, prepared: Prepared, control: Path, *, settings: Settings, clock: Clock) -> Gate:
-    names = [host.name for host in prepared.hosts]
-    after = settings.gone_after_seconds
-    return Gate(control / _GATE, run.stage, names, clock=clock, gone_after_seconds=after)
 
 
 def _prepare(run: Run, work: Path, control: Path, *, settings: Settings, clock: Clock) -> Prepared:
@@ -351,6 +349,7 @@ def _finish(run: Run, result: Result, counts: dict[str, outcome.HostCount], *, a
         record_hosts(run.id, counts, stale=result.stale, in_flight=result.in_flight)
         if result.prepared is not None and not run.is_check:
             _record_release(run, result, result.prepared, at=at)
+        Run.update(error=rollout.conclude(run, result.ending, at=at)).where(Run.id == run.id).execute()
         locks.free_from_run(run.id)
         audit.record(audit.SERVICE, f"run.{status}", f"run {run.id}", at=at)
     return status
@@ -388,5 +387,9 @@ def _record_release(run: Run, result: Result, prepared: Prepared, *, at: dt.date
     reached = [row.host_id for row in rows if row.host_id is not None]
     if is_good and not is_partial and run.kind != statuses.CONVERGE:
         releases.make_desired(run.stage, release, at=at)
+    is_kept = is_partial and is_good and release.number != run.stage.desired_release_number
+    is_stopped = rollout.stays_held(run, result.ending.status)
     if is_good or result.ending.status == statuses.FAILED:
-        releases.record_on_hosts(release, reached, is_held=is_partial and is_good)
+        releases.record_on_hosts(release, reached, is_held=is_kept or is_stopped)
+    if is_stopped:
+        releases.record_on_hosts(release, rollout.got_release(run, release), is_held=True)

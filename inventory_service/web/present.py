@@ -220,6 +220,7 @@ def run(row: Run) -> dict[str, Any]:
         "ended_at": iso(row.ended_at),
         "duration_seconds": _seconds(row),
         "error": row.error,
+        "rolls_back": row.rolls_back,
         "cancel_requested_by": row.cancel_requested_by,
         "url": f"/api/v1/runs/{row.id}",
     }

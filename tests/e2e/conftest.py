@@ -161,10 +161,11 @@ def make_site(service: RunningService, repository: tuple[Path, dict[str, str]], 
         "release_health_url": f"http://{{{{ ansible_host }}}}:{APP_PORT}/healthz",
         "release_health_contains": "{{ release_revision }}",
         "release_health_delay_seconds": 1,
-        "release_serial": ["100%"],
+        "release_heartbeat_timeout_seconds": 60,
     }
     service.client.send("POST", "/api/v1/projects", {"name": project, "source": str(source)})
     stage = {"name": "test", "interval_seconds": 1, "ttl_seconds": 3, "ansible_user": USER, "variables": variables}
+    stage |= {"batches": ["100%"]}
     service.client.send("POST", f"/api/v1/projects/{project}/stages", {**stage, "default_revision": "main"})
     wanted = {"groups": ["web"], "networks": ["127.0.0.0/8"]}
     site.join_token = service.client.send("POST", f"{site.path}/join-tokens", wanted)["token"]

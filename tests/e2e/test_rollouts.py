@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
-from tests.e2e.conftest import Site
+from typing import Any
 
-# The health check of v3 passes the role's own question and fails the agent's.
-IMPATIENT = {"release_heartbeat_timeout_seconds": 4}
-
-
-def settle(site: Site, **fields: object) -> None:
-    """Change the stage; variables are added to its own."""
-    variables = {**site.client.get(site.path)["variables"], **IMPATIENT}
-    del variables["release_serial"]
-    site.client.send("PATCH", site.path, {"variables": variables, **fields})
+from tests.e2e.conftest import Site, wait_for
 
 
 def test_it_takes_the_stages_batches_and_waits_after_each(site: Site) -> None:
     for name in ("web-1", "web-2", "web-3"):
         site.boot(name)
-    settle(site, batches=[1, "100%"])
+    site.client.send("PATCH", site.path, {"batches": [1, "100%"]})
     run = site.ended(site.launch("deploy", revision="v1"), seconds=120)
     log = site.log(run["id"])
     assert run["status"] == "successful", log
     assert log.count("TASK [release : Switch current to the release]") == 2, log
     assert log.count("TASK [release : Wait for the heartbeat]") == 2, log
     assert {name: row["healthy"] for name, row in site.hosts().items()} == dict.fromkeys(site.hosts(), True)
+
+
+def test_it_stops_at_an_unhealthy_canary_rolls_back_and_locks(site: Site) -> None:
+    """v3 passes the role's check (the process answers its revision) and fails the agent's (its page answers 500)."""
+    canary, other = site.boot("web-1"), site.boot("web-2")
+    assert site.ended(site.launch("deploy", revision="v1"), seconds=120)["status"] == "successful"
+    variables = {**site.client.get(site.path)["variables"], "release_heartbeat_timeout_seconds": 3}
+    site.client.send("PATCH", site.path, {"batches": [1, "100%"], "auto_rollback": True, "variables": variables})
+    run = site.ended(site.launch("deploy", revision="v3"), seconds=120)
+    assert run["status"] == "failed", site.log(run["id"])
+    assert f"web-1: it is not healthy: http://{canary.address}" in run["error"]
+    assert "it answered 500" in run["error"]
+    assert {row["host"]: row["status"] for row in run["hosts"]} == {"web-1": "failed", "web-2": "untouched"}
+    back = site.ended(run["rolled_back_by"], seconds=120)
+    assert (back["status"], back["release"], back["rolls_back"]) == ("successful", 1, run["id"]), site.log(back["id"])
+    assert [row["host"] for row in back["hosts"]] == ["web-1"]
+    assert {canary.deployed_revision(), other.deployed_revision()} == {site.shas["v1"]}
+    stage = site.client.get(site.path)
+    assert (stage["desired_release"]["number"], stage["lock"]["locked_by"]) == (1, "callboard")
+    assert f"The rollout of release 2 stopped (run {run['id']})" in stage["lock"]["reason"]
+    _newcomer_waits_for_the_lock(site)
+
+
+def _newcomer_waits_for_the_lock(site: Site) -> None:
+    """A host that joins while the stage is locked gets nothing; once unlocked, the release that was rolled back to."""
+    newcomer = site.boot("web-3")
+    wait_for("web-3 in the inventory", lambda: "web-3" in site.listed())
+    runs: list[dict[str, Any]] = site.client.get("/api/v1/runs", stage=site.stage)["items"]
+    assert [run["kind"] for run in runs] == ["rollback", "deploy", "deploy"]
+    site.client.send("DELETE", f"{site.path}/lock")
+    wait_for("web-3 on release 1", lambda: site.hosts()["web-3"]["release"] == 1, seconds=120)
+    wait_for("a free stage", lambda: not site.client.get(site.path)["held_by_run"], seconds=60)
+    assert newcomer.deployed_revision() == site.shas["v1"]

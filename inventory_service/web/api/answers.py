@@ -266,6 +266,7 @@ class Run(Answer):
     ended_at: dt.datetime | None
     duration_seconds: float | None
     error: str | None
+    rolls_back: int | None = Field(description="The stopped run that the service undoes by this one")
     cancel_requested_by: str | None
     repeat_of: int | None
     repeat_mode: Literal["exact", "live"] | None
@@ -289,6 +290,7 @@ class RunHost(Answer):
 class RunWithHosts(Run):
     snapshot: dict[str, Any] | None
     hosts: list[RunHost]
+    rolled_back_by: int | None = Field(description="The run by which the service undoes this one, which stopped")
     log_bytes: int
     log_cut: bool
 

@@ -8,7 +8,17 @@ from flask import Response, request
 from pydantic import BaseModel, Field
 
 from inventory_service.accounts.roles import OPERATOR, VIEWER
-from inventory_service.deployments import history, logs, repeat, requests, run_diff, snapshot, statuses, variables
+from inventory_service.deployments import (
+    history,
+    logs,
+    repeat,
+    requests,
+    rollout,
+    run_diff,
+    snapshot,
+    statuses,
+    variables,
+)
 from inventory_service.errors import InvalidError
 from inventory_service.models import Run
 from inventory_service.web import auth, context, log_stream, present, present_diff
@@ -137,6 +147,7 @@ def get_run(path: RunPath) -> dict[str, Any]:
         **present.run(row),
         "snapshot": frozen or None,
         "hosts": [present.run_host(item) for item in history.hosts_of_run(row)],
+        "rolled_back_by": rollout.rolled_back_by(row),
         "log_bytes": row.log_bytes,
         "log_cut": row.is_log_cut,
     }

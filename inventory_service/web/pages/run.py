@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Response, make_response, redirect, render_template, url_for
 
-from inventory_service.deployments import locks, requests, statuses
+from inventory_service.deployments import locks, requests, rollout, statuses
 from inventory_service.models import Run
 from inventory_service.web import auth, context
 from inventory_service.web.pages import compare, run_view
@@ -50,6 +50,7 @@ def _facts(row: Run) -> dict[str, Any]:
         "repeat_key": secrets.token_urlsafe(12),
         "results": results,
         "progress": run_view.progress(results),
+        "rolled_back_by": None if is_active else rollout.rolled_back_by(row),
         "failures": run_view.failures(row),
         "now_at": run_view.current_task(row) if row.status == statuses.RUNNING else None,
         "waits_for": _waits_for(row) if row.status == statuses.QUEUED else None,
@@ -58,6 +59,7 @@ def _facts(row: Run) -> dict[str, Any]:
 
 def _waits_for(row: Run) -> dict[str, Any]:
     """What stands before a queued run: a person's lock, older runs of its stage, or only a free worker."""
-    active = Run.status.in_(statuses.ACTIVE)
+    is_first = rollout.before_all_others(row)
+    active = Run.status == statuses.RUNNING if is_first else Run.status.in_(statuses.ACTIVE)
     older = Run.select(Run.id, Run.kind, Run.status).where((Run.stage == row.stage_id) & active & (Run.id < row.id))
-    return {"lock": locks.find(row.stage, locks.BY_PERSON), "runs": list(older.order_by(Run.id))}
+    return {"lock": None if is_first else locks.find(row.stage, locks.BY_PERSON), "runs": list(older.order_by(Run.id))}
