@@ -8,10 +8,11 @@ import http.client
 import json
 import os
 import re
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from inventory_service.errors import CallboardError
@@ -69,6 +70,11 @@ class Client:
         with self._open("GET", path, timeout=None) as response, _reading():
             while chunk := response.read1(65536):
                 yield decoder.decode(chunk)
+
+    def download(self, path: str, file: IO[bytes]) -> None:
+        """Write the bytes that a GET answers into the file."""
+        with self._open("GET", path) as response, _reading():
+            shutil.copyfileobj(response, file)
 
     def send(self, method: str, path: str, body: dict[str, Any] | None = None, **headers: str) -> Any:
         """The JSON that a changing call answers; None for 204."""

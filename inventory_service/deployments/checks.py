@@ -11,10 +11,10 @@ from pathlib import Path
 
 from inventory_service.adapters import runner
 from inventory_service.content import content_dir
-from inventory_service.deployments import locks, statuses
+from inventory_service.deployments import locks
 from inventory_service.deployments.sources import Source, find_playbook
 from inventory_service.errors import SourceError
-from inventory_service.models import Host, JobTick, Run, Stage
+from inventory_service.models import Host, JobTick, Stage
 from inventory_service.registry import hosts, liveness
 from inventory_service.settings import Settings
 
@@ -98,7 +98,7 @@ def _about_turns(stage: Stage, *, judge: liveness.Judge) -> Iterator[Finding]:
         yield Finding(
             IMPOSSIBLE, "locked", f"Locked by {lock.locked_by}: {lock.reason}", "Ask them, or unlock the stage."
         )
-    waiting = Run.select().where((Run.stage == stage) & Run.status.in_(statuses.ACTIVE)).count()
+    waiting = locks.runs_before(stage.id).count()
     if waiting:
         yield Finding(UNWISE, "busy", f"{waiting} runs are at work or waiting here.", "A new run waits for its turn.")
     tick = JobTick.get_or_none(JobTick.name == "dispatch")

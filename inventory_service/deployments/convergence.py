@@ -39,8 +39,7 @@ def _converge(stage: Stage, *, judge: liveness.Judge) -> Run | None:
 
 def is_held(stage: Stage) -> bool:
     """Whether a person's lock, or a run that waits or works, keeps convergence away."""
-    active = Run.select().where((Run.stage == stage) & Run.status.in_(statuses.ACTIVE))
-    return locks.find(stage, locks.BY_PERSON) is not None or active.exists()
+    return locks.find(stage, locks.BY_PERSON) is not None or locks.runs_before(stage.id).exists()
 
 
 def hosts_behind(stage: Stage, *, judge: liveness.Judge) -> list[Host]:

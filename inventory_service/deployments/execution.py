@@ -100,8 +100,7 @@ def is_due(run: Run) -> bool:
     """Whether nothing stands before this queued run; who works on the stage is not asked for."""
     if rollout.before_all_others(run):
         return True
-    older = Run.select().where((Run.stage == run.stage_id) & Run.status.in_(statuses.ACTIVE) & (Run.id < run.id))
-    return not older.exists() and locks.find(run.stage, locks.BY_PERSON) is None
+    return not locks.runs_before(run.stage_id, run.id).exists() and locks.find(run.stage, locks.BY_PERSON) is None
 
 
 def execute(run: Run, *, settings: Settings, clock: Clock) -> str:

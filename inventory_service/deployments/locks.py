@@ -8,6 +8,7 @@ import peewee as pw
 
 from inventory_service import audit
 from inventory_service.database import database
+from inventory_service.deployments import statuses
 from inventory_service.errors import ConflictError, InvalidError
 from inventory_service.models import Run, Stage, StageLock
 from inventory_service.registry.stages import stage_name
@@ -58,6 +59,15 @@ def unlock(stage: Stage, *, actor: audit.Actor, at: dt.datetime) -> None:
         held = StageLock.delete().where((StageLock.stage == stage) & (StageLock.holder == BY_PERSON)).execute()
         if held:
             audit.record(actor, "stage.unlock", stage_name(stage), at=at)
+
+
+def runs_before(stage_id: int, run_id: int | None = None) -> pw.ModelSelect[Run]:
+    """The service's runs that wait for the stage or work on it, older than run `run_id` where one is given.
+
+    Runs recorded from laptops hold nothing: the service could not end them.
+    """
+    query = Run.select().where((Run.stage == stage_id) & Run.status.in_(statuses.ACTIVE) & (Run.origin == "service"))
+    return query.where(Run.id < run_id) if run_id is not None else query
 
 
 def find(stage: Stage, holder: str) -> StageLock | None:

@@ -66,6 +66,8 @@ def _check(run: Run, mode: str) -> None:
     if mode not in MODES:
         raise InvalidError.at("mode", f"{mode[:40]!r} is no way to repeat a run; say {EXACT} or {LIVE}.")
     name = stage_name(run.stage)
+    if run.origin != "service":
+        raise ConflictError(f"Run {run.id} was recorded from a laptop: nothing was frozen. Repeat it there.")
     if run.stage.archived_at is not None or run.stage.project.archived_at is not None:
         raise ConflictError(f"The stage {name} is archived; nothing runs there any more.")
     if run.source_commit is None or run.kind not in statuses.KINDS:

@@ -89,7 +89,7 @@ def _refuse_if_held(stage: Stage) -> None:
     held = locks.find(stage, locks.BY_PERSON)
     if held is not None:
         raise LockedError(f"{stage_name(stage)} is locked by {held.locked_by}: {held.reason}.")
-    active = Run.get_or_none((Run.stage == stage) & Run.status.in_(statuses.ACTIVE))
+    active = locks.runs_before(stage.id).first()
     if active is not None:
         raise LockedError(f"{stage_name(stage)} is busy: run {active.id} ({active.kind}) is {active.status}.")
 
@@ -188,6 +188,8 @@ def cancel(run: Run, *, actor: audit.Actor, at: dt.datetime) -> Run:
     """Ask a run to end. A queued one ends at once; a running one is stopped by its executor within seconds."""
     if run.status in statuses.ENDED:
         raise ConflictError(f"Run {run.id} has ended already: it was {run.status}.")
+    if run.origin != "service":
+        raise ConflictError(f"Run {run.id} was started on a laptop and is only recorded here; stop it there.")
     wish = {"cancel_requested_at": at, "cancel_requested_by": actor.name}
     with database.atomic():
         ended = {"status": statuses.CANCELED, "ended_at": at, "error": "Canceled before it started.", **wish}

@@ -13,7 +13,7 @@ from inventory_service.adapters.queue import RunQueue
 from inventory_service.automation import notifications, schedules, webhooks
 from inventory_service.clock import Clock
 from inventory_service.database import database
-from inventory_service.deployments import convergence, dispatch, recovery, retention
+from inventory_service.deployments import convergence, dispatch, recorded, recovery, retention
 from inventory_service.jobs.canary import Canary
 from inventory_service.models import JobTick
 from inventory_service.registry import liveness
@@ -72,6 +72,7 @@ def jobs(settings: Settings, run_queue: RunQueue) -> tuple[Job, ...]:
         Job("schedule", 5.0, lambda at: send(schedules.run_due(at=at))),
         Job("notify", 2.0, lambda at: notifications.tell(settings=settings, at=at), is_slow=True),
         Job("prune", 60.0, forget),
+        Job("laptops", 30.0, lambda at: recorded.lose_silent(at=at)),
         Job("prune runs", 60.0, lambda at: retention.prune_runs(settings, at=at)),
         # Logs lie on the machine that executed their run, so each machine has a tick of its own.
         Job(f"prune folders on {platform.node()}", 300.0, lambda _: retention.clear_folders(settings)),

@@ -1,5 +1,6 @@
 import re
 import sqlite3
+from pathlib import Path
 
 from playwright.sync_api import expect
 
@@ -22,6 +23,9 @@ def test_a_deploy_goes_from_the_form_to_its_end(browse, service):
     expect(page.locator("#run-results tbody tr")).to_contain_text("web-1")
     expect(page.get_by_text("SHOP-1 first")).to_be_visible()
     expect(page.locator("#run-said")).to_contain_text("The run has ended: successful.")
+    with page.expect_download() as exported:
+        page.get_by_role("link", name="JUnit").click()
+    assert f"callboard run {run}" in Path(exported.value.path()).read_text()
     assert service.call("GET", f"/runs/{run}")["exclude"] == ["web-2"]
     assert service.call("GET", f"/runs/{run}")["created_by"] == "ada"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -191,3 +192,16 @@ def test_it_writes_no_secret_into_its_log(service: RunningService, call: Call, s
     call("runs", token=token)
     assert token.split(".")[1] not in service.log.read_text()
     assert not [path for path in Path(service.data_dir).rglob("*.log") if token.split(".")[1] in path.read_text()]
+
+
+def test_it_writes_a_run_into_a_file(call: Call, shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = call("deploy", shop, "--detach").stdout.strip()
+    call("logs", "-f", run)
+    assert call("export", run).stdout == f"Run {run} is in run-{run}.tar.gz.\n"
+    with tarfile.open(tmp_path / f"run-{run}.tar.gz") as archive:
+        assert f"run-{run}/log" in archive.getnames()
+    assert "No hosts matched" in call("export", run, "--format", "junit", "-o", "-").stdout
+    assert "There is no run 999" in call("export", "999", "-o", "other.xml").output
+    assert "can't be written" in call("export", run, "-o", "nowhere/run.tar.gz").output
+    assert [file.name for file in tmp_path.iterdir()] == [f"run-{run}.tar.gz"]

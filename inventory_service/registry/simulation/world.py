@@ -129,7 +129,6 @@ class World:
     def start(self) -> None:
         """The service starts."""
         self.tell("service up")
-        self.truth.deaf_since = None
         self.service.start()
         if not self.service.is_broken:
             self.truth.excuse(self.t)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask_openapi import OpenAPI
 
-from inventory_service.web.api import accounts, automation, hosts, inventory, projects, runs, scaling, secrets, stages
+from inventory_service.web.api import accounts, automation, hosts, inventory, projects, recorded, runs, secrets, stages
 
 
 def register(app: OpenAPI) -> None:
     """Add every blueprint of the API."""
-    for module in (hosts, inventory, projects, stages, secrets, runs, automation, scaling, accounts):
+    for module in (hosts, inventory, projects, stages, secrets, runs, recorded, automation, accounts):
         app.register_api(module.api)

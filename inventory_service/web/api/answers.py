@@ -270,6 +270,10 @@ class Run(Answer):
     cancel_requested_by: str | None
     repeat_of: int | None
     repeat_mode: Literal["exact", "live"] | None
+    origin: Literal["service", "laptop"] = Field(
+        description="Who executed it: the service, or a person's ansible-playbook"
+    )
+    events_removed_at: dt.datetime | None = Field(description="Since when its events and log are no more")
     url: str
 
 
@@ -425,6 +429,14 @@ class Launched(Answer):
     url: str
 
 
+class Recorded(Launched):
+    kind: Kind
+    page: str = Field(description="Where people look at it")
+    log_bytes: int = Field(description="How much of its log is known: where the next batch's log begins")
+    desired_release: DesiredRelease | None
+    converge: bool = Field(description="Whether the service brings hosts back to the desired release by itself")
+
+
 class Event(Answer):
     counter: int
     at: dt.datetime
@@ -529,50 +541,6 @@ class Notification(Answer):
 
 class Sent(Answer):
     sent: bool
-
-
-class MetricNames(Answer):
-    items: list[str]
-
-
-class MetricPoint(Answer):
-    at: dt.datetime
-    value: float
-    reporting: int = Field(description="How many hosts the value is made of")
-
-
-class Series(Answer):
-    seconds: int = Field(description="What one point stands for")
-    items: list[MetricPoint]
-
-
-class Scaling(Answer):
-    limits: dict[str, Any]
-    policies: list[dict[str, Any]]
-    actuator: dict[str, Any] | None = Field(description="Null: decisions are only recorded")
-    enabled: bool
-    dry_run: bool
-    last_out_at: dt.datetime | None
-    last_in_at: dt.datetime | None
-    problem: str | None
-    problem_at: dt.datetime | None
-    updated_by: str
-    updated_at: dt.datetime
-
-
-class ScalingDecision(Answer):
-    id: int
-    at: dt.datetime
-    action: Literal["out", "in", "hold"]
-    from_capacity: int
-    to_capacity: int
-    serving: int
-    reasons: list[str]
-    readings: dict[str, Any]
-    status: str
-    instances: list[str]
-    error: str | None
-    ended_at: dt.datetime | None
 
 
 _TEXT_SCHEMA: dict[str, Any] = {"schema": {"type": "string"}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from flask import Response, request
+from flask import Response, request, send_file
 from pydantic import BaseModel, Field
 
 from inventory_service.accounts.roles import OPERATOR, VIEWER
@@ -21,7 +21,7 @@ from inventory_service.deployments import (
 )
 from inventory_service.errors import InvalidError
 from inventory_service.models import Run
-from inventory_service.web import auth, context, log_stream, present, present_diff
+from inventory_service.web import auth, context, export, log_stream, present, present_diff
 from inventory_service.web.api import answers
 from inventory_service.web.api.common import Paging, RunPairPath, RunPath, Strict, blueprint, page
 
@@ -78,6 +78,10 @@ class LogQuery(BaseModel):
     follow: bool = False
     start: int = Field(0, ge=0, le=2**62, description="Byte offset to begin at")
     end: int | None = Field(None, ge=0, le=2**62, description="Byte offset to end before; an event's log_end")
+
+
+class ExportQuery(BaseModel):
+    format: Literal["tar", "junit"] = Field("tar", description="Everything as .tar.gz, or the results as JUnit XML")
 
 
 @api.post("/runs", summary="Launch a run", responses={"202": answers.Launched})
@@ -208,6 +212,26 @@ def get_log(path: RunPath, query: LogQuery) -> Response:
 def _ended_as(run_id: int) -> str | None:
     status = requests.get(run_id).status
     return status if status in statuses.ENDED else None
+
+
+@api.get("/runs/<int:run>/export", summary="A run to take away")
+@auth.access(VIEWER)
+def export_run(path: RunPath, query: ExportQuery) -> Response:
+    """tar: run, snapshot, inventory, results, events as JSON lines, log and JUnit XML in one folder. Of a run whose
+    events were removed it holds the rest; JUnit is then answered 410. A run that has not ended: 409.
+    """
+    row = _run(path)
+    export.check_ended(row)
+    settings = context.services().settings
+    if query.format == "junit":
+        logs.open_log(row, settings)
+        response = Response(export.junit(row), mimetype="application/xml")
+    else:
+        log = None if row.events_removed_at else logs.open_log(row, settings)
+        response = send_file(export.tar(row, log), mimetype="application/gzip")
+    name = f"run-{row.id}.{'xml' if query.format == 'junit' else 'tar.gz'}"
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
 
 
 @api.post("/runs/<int:run>/cancel", summary="Stop a run", responses={"202": answers.Launched})

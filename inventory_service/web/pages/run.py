@@ -60,6 +60,6 @@ def _facts(row: Run) -> dict[str, Any]:
 def _waits_for(row: Run) -> dict[str, Any]:
     """What stands before a queued run: a person's lock, older runs of its stage, or only a free worker."""
     is_first = rollout.before_all_others(row)
-    active = Run.status == statuses.RUNNING if is_first else Run.status.in_(statuses.ACTIVE)
-    older = Run.select(Run.id, Run.kind, Run.status).where((Run.stage == row.stage_id) & active & (Run.id < row.id))
+    older = locks.runs_before(row.stage_id, row.id)
+    older = older.where(Run.status == statuses.RUNNING) if is_first else older
     return {"lock": None if is_first else locks.find(row.stage, locks.BY_PERSON), "runs": list(older.order_by(Run.id))}
