@@ -215,7 +215,8 @@ def _prepare(run: Run, work: Path, control: Path, *, settings: Settings, clock: 
         release.revision if release else source.resolve(run.source_commit or run.revision or stage.default_revision)
     )
     source.checkout(revision, work / "source")
-    own = _own_extra_vars(run, source, release, revision, work) | rollout.variables(run)
+    batches = repeat.batches_of(original) if original else rollout.variables(run)
+    own = _own_extra_vars(run, source, release, revision, work) | batches
     layers = repeat.group_layers(original) if original else _group_layers(run, release)
     chosen.listing[rendering.own_group(stage)]["vars"] = variables.merged(layers)
     frozen = snapshot.take(

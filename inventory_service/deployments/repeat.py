@@ -14,6 +14,8 @@ from inventory_service.models import Host, Run, RunHost, Stage
 from inventory_service.registry import hosts, liveness
 from inventory_service.registry.stages import stage_name
 
+_BATCHES = ("callboard_batches", "callboard_max_fail_percentage")  # of rollout.variables
+
 EXACT, LIVE = "exact", "live"
 MODES = (EXACT, LIVE)
 
@@ -156,3 +158,9 @@ def group_layers(original: Run) -> list[variables.Layer]:
     layers: list[variables.Layer] = original.snapshot["variables"]
     end = next(number for number, layer in enumerate(layers) if layer["from"] == variables.RUN)
     return layers[:end]
+
+
+def batches_of(original: Run) -> dict[str, Any]:
+    """The extra vars about batches, as the run froze them; its other ones of the service's own are made anew."""
+    own: dict[str, Any] = original.snapshot["variables"][-1]["values"]
+    return {name: own[name] for name in _BATCHES if name in own}

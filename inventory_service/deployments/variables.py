@@ -17,6 +17,7 @@ from inventory_service.registry import hosts
 from inventory_service.registry import inventory as rendering
 
 PROJECT, STAGE, RELEASE, SERVER, RUN = "project", "stage", "release", "server", "run"
+ABOUT_THE_RUN = ("run", "kind", "project", "stage", "release", "revision")  # with callboard_ in front
 
 # {"from": one of the words above, "values": {name: value}}, as a snapshot keeps it.
 Layer = dict[str, Any]

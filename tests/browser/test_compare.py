@@ -30,6 +30,14 @@ def test_a_run_is_repeated_from_its_page(browse, service, two_runs, choice, word
     assert (run["comment"], run["release"], run["created_by"]) == ("once more", 1, "ada")
 
 
+def test_a_refused_repeat_says_why(browse, service, two_runs):
+    page = browse(f"/runs/{two_runs[0]}")
+    page.locator("#repeat-menu summary").click()
+    page.locator("#repeat-menu [name=mode][value=exact]").evaluate("field => field.value = 'roughly'")
+    page.get_by_role("button", name="Repeat on shop/production").click()
+    expect(page.get_by_role("alert")).to_contain_text("'roughly' is no way to repeat a run")
+
+
 def test_two_runs_stand_side_by_side(browse, two_runs):
     first, second = two_runs
     page = browse(f"/runs/{second}")

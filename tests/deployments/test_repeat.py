@@ -144,6 +144,17 @@ def test_it_repeats_a_deploy_with_its_release(
     assert Release.select().count() == 2
 
 
+def test_it_keeps_the_batches_of_then(first: Run, again: Again) -> None:
+    Stage.update(batches=["1", "50%"]).execute()
+    second = again(first, "live")
+    Stage.update(batches=["100%"]).execute()
+    seen = [
+        {one.name: one.value for one in snapshot.effective_variables(again(run))}.get("callboard_batches")
+        for run in (first, second)
+    ]
+    assert seen == [None, ["1", "50%"]]
+
+
 # on who is live now
 
 

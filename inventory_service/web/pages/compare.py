@@ -6,11 +6,11 @@ from typing import Any
 
 from flask import Response, make_response, redirect, render_template, request, url_for
 
-from inventory_service.deployments import history, repeat, requests, run_diff, snapshot, task_diff, variables
+from inventory_service.deployments import history, requests, run_diff, snapshot, task_diff, variables
 from inventory_service.errors import InvalidError, NotFoundError
 from inventory_service.models import Run
 from inventory_service.web import auth, context
-from inventory_service.web.pages.common import pages, require_operator
+from inventory_service.web.pages.common import pages
 
 _MOST_HOSTS = 200  # of one task, listed on the page
 
@@ -33,26 +33,6 @@ def run_snapshot(run: int) -> str:
     found = snapshot.effective_variables(row) if snapshot.is_full(row) else None
     hosts = history.hosts_of_run(row)
     return render_template("run_snapshot.html", run=row, stage=row.stage, variables=found, hosts=hosts)
-
-
-@pages.post("/runs/<int:run>/repeat")
-def repeat_run(run: int) -> Response:
-    """Queue the repeat and go to its page; refused, an error page says why."""
-    row = auth.reach_run(requests.get(run))
-    require_operator()
-    form = request.form
-    again, is_new = repeat.request_repeat(
-        row,
-        form.get("mode", ""),
-        actor=auth.caller().actor,
-        at=context.now(),
-        comment=form.get("comment", "")[:2000],
-        allow_frozen=bool(form.get("allow_frozen")),
-        idempotency_key=f"{auth.caller().actor.name}:page:{form.get('key', '')[:40]}" if form.get("key") else None,
-    )
-    if is_new:
-        context.services().run_queue.send(again.id)
-    return make_response(redirect(url_for("pages.run", run=again.id), 303))
 
 
 @pages.get("/runs/<int:run>/compare")

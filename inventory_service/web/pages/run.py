@@ -5,11 +5,12 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from flask import Response, make_response, redirect, render_template, url_for
+from flask import Response, make_response, redirect, render_template, request, url_for
 
-from inventory_service.deployments import locks, requests, rollout, statuses
+from inventory_service.deployments import locks, repeat, requests, rollout, snapshot, statuses
+from inventory_service.errors import CallboardError
 from inventory_service.models import Run
-from inventory_service.web import auth, context
+from inventory_service.web import auth, context, problems
 from inventory_service.web.pages import compare, run_view
 from inventory_service.web.pages.common import pages, require_operator
 
@@ -19,9 +20,12 @@ _LOG_TAIL_BYTES = 2 * 1024 * 1024
 @pages.get("/runs/<int:run>")
 def run(run: int) -> str:
     """The whole page. A very long log is shown from its last two megabytes on."""
-    row = auth.reach_run(requests.get(run))
+    return _show(auth.reach_run(requests.get(run)))
+
+
+def _show(row: Run, **more: Any) -> str:
     start = max(0, row.log_bytes - _LOG_TAIL_BYTES)
-    return render_template("run.html", **_facts(row), log_start=start)
+    return render_template("run.html", **_facts(row), log_start=start, **more)
 
 
 @pages.get("/runs/<int:run>/live")
@@ -39,6 +43,34 @@ def cancel_run(run: int) -> Response:
     return make_response(redirect(url_for("pages.run", run=row.id), 303))
 
 
+@pages.post("/runs/<int:run>/repeat")
+def repeat_run(run: int) -> Response:
+    """Queue the repeat and go to its page; refused, this page comes back with the reason."""
+    row = auth.reach_run(requests.get(run))
+    require_operator()
+    try:
+        again = _repeat(row)
+    except CallboardError as error:
+        return make_response(_show(row, repeat_error=error.detail), problems.status_of(error))
+    return make_response(redirect(url_for("pages.run", run=again.id), 303))
+
+
+def _repeat(row: Run) -> Run:
+    form, actor = request.form, auth.caller().actor
+    again, is_new = repeat.request_repeat(
+        row,
+        form.get("mode", ""),
+        actor=actor,
+        at=context.now(),
+        comment=form.get("comment", "")[:2000],
+        allow_frozen=bool(form.get("allow_frozen")),
+        idempotency_key=f"{actor.name}:page:{form['key'][:40]}" if form.get("key") else None,
+    )
+    if is_new:
+        context.services().run_queue.send(again.id)
+    return again
+
+
 def _facts(row: Run) -> dict[str, Any]:
     is_active = row.status in statuses.ACTIVE
     results = run_view.results(row, is_active=is_active)
@@ -46,6 +78,7 @@ def _facts(row: Run) -> dict[str, Any]:
         "run": row,
         "stage": row.stage,
         "is_active": is_active,
+        "is_repeatable": snapshot.is_full(row),
         "comparable": compare.comparable(row),
         "repeat_key": secrets.token_urlsafe(12),
         "results": results,
