@@ -513,6 +513,48 @@ class MetricFrame(_Table):
         indexes = ((("stage", "seconds", "metric", "at"), True), (("seconds", "at"), False))
 
 
+class StageScaling(_Table):
+    """How a stage scales (scaling/settings.py), and what came of it last. `problem` is shown on the stage."""
+
+    id = pw.AutoField()
+    stage_id: int
+    stage = pw.ForeignKeyField(Stage, unique=True, backref="scaling")
+    limits = pw.JSONField()
+    policies = pw.JSONField()
+    actuator = pw.JSONField(null=True)
+    is_enabled = pw.BooleanField(default=False)
+    is_dry_run = pw.BooleanField(default=False)
+    updated_by = pw.TextField()
+    updated_at = UtcDateTimeField()
+    last_out_at = UtcDateTimeField(null=True)
+    last_in_at = UtcDateTimeField(null=True)
+    problem = pw.TextField(null=True)
+    problem_at = UtcDateTimeField(null=True)
+
+
+class ScalingDecision(_Table):
+    """One decision with the numbers it saw. `status`: held, planned, acting, done, failed or dry_run."""
+
+    id = pw.AutoField()
+    stage_id: int
+    stage = pw.ForeignKeyField(Stage, backref="scaling_decisions", index=False)
+    at = UtcDateTimeField()
+    action = pw.TextField()
+    from_capacity = pw.IntegerField()
+    to_capacity = pw.IntegerField()
+    serving = pw.IntegerField()
+    reasons = pw.JSONField()
+    readings = pw.JSONField()
+    status = pw.TextField()
+    token = pw.TextField(null=True)
+    instances = pw.JSONField(default=list)
+    error = pw.TextField(null=True)
+    ended_at = UtcDateTimeField(null=True)
+
+    class Meta:
+        indexes = ((("stage", "at"), False),)
+
+
 TABLES: tuple[type[pw.Model], ...] = (
     ServiceState,
     JobTick,
@@ -538,4 +580,6 @@ TABLES: tuple[type[pw.Model], ...] = (
     Notification,
     Notice,
     MetricFrame,
+    StageScaling,
+    ScalingDecision,
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -16,11 +17,12 @@ from inventory_service.errors import BusyError
 
 log = logging.getLogger(__name__)
 
+_BUSY = "The database did not answer in time. Try again in a moment."
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _LARGEST_BATCH = 500
-_PATIENCE_SECONDS = 10.0
+_PATIENCE_SECONDS = 4.0  # a client that waits for five gets an answer
 
 
 class _Slot(Generic[Item, Result]):
@@ -47,15 +49,20 @@ class GroupCommit(Generic[Item, Result]):
         self._waiting: queue.SimpleQueue[_Slot[Item, Result]] = queue.SimpleQueue()
         self._starting = threading.Lock()
         self._is_started = False
+        self._begun: float | None = None
 
     def submit(self, item: Item) -> Result:
-        """The item's result. Raises what its write raised, or BusyError when the database does not answer in time."""
+        """The item's result. Raises what its write raised, or BusyError when the database does not answer in time; at
+        once, when it has not for that long already: else a stuck database would hold a thread for each caller.
+        """
         if not self._is_started:
             self._start()
+        if self._begun is not None and time.monotonic() - self._begun > _PATIENCE_SECONDS:
+            raise BusyError(_BUSY)
         slot: _Slot[Item, Result] = _Slot(item)
         self._waiting.put(slot)
         if not slot.done.acquire(timeout=_PATIENCE_SECONDS):
-            raise BusyError("The database did not answer in time. Try again in a moment.")
+            raise BusyError(_BUSY)
         if isinstance(slot.result, Exception):
             raise slot.result
         return slot.result  # type: ignore[return-value]
@@ -70,11 +77,13 @@ class GroupCommit(Generic[Item, Result]):
     def _run(self) -> None:
         while True:
             batch = self._take()
+            self._begun = time.monotonic()
             try:
                 results: Sequence[Result | Exception] = self._write([slot.item for slot in batch])
             except Exception as error:  # noqa: BLE001 - each of the waiting gets it
                 log.warning("%s: a batch of %d was not written: %s", self._name, len(batch), error)
                 results = [error] * len(batch)
+            self._begun = None
             for slot, result in zip(batch, results, strict=True):
                 slot.result = result
                 slot.done.release()

@@ -7,7 +7,6 @@ import gc
 import hashlib
 import logging
 import mimetypes
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,9 @@ from inventory_service.adapters.queue import RunQueue
 from inventory_service.clock import Clock, SystemClock
 from inventory_service.content import agent_path
 from inventory_service.database import database, open_database
-from inventory_service.errors import CallboardError
-from inventory_service.registry import instance_identity, liveness
+from inventory_service.registry import instance_identity
 from inventory_service.registry.enrolment import IdentityRules
-from inventory_service.registry.heartbeats import Heartbeat, Renewal, renew_many
+from inventory_service.registry.hearing import Hearing
 from inventory_service.settings import Settings
 from inventory_service.web import api, metrics, pages, problems, reference
 from inventory_service.web.api.common import Problem
@@ -76,12 +74,11 @@ def create_app(settings: Settings, clock: Clock | None = None) -> OpenAPI:
 
 
 def _services(settings: Settings, clock: Clock) -> Services:
-    def renew(beats: Sequence[tuple[str, Heartbeat]]) -> list[Renewal | CallboardError]:
-        return renew_many(beats, judge=liveness.judge(at=clock.now(), gone_after_seconds=settings.gone_after_seconds))
-
+    hearing = Hearing(clock, gone_after_seconds=settings.gone_after_seconds)
+    heartbeats = GroupCommit(hearing.renew, name="heartbeats")
     rules = _identity_rules(settings, at=clock.now())
     streams = Streams(settings.most_log_streams)
-    return Services(settings, clock, RunQueue(settings), GroupCommit(renew, name="heartbeats"), rules, streams)
+    return Services(settings, clock, RunQueue(settings), hearing, heartbeats, rules, streams)
 
 
 def _identity_rules(settings: Settings, *, at: dt.datetime) -> IdentityRules | None:

@@ -14,6 +14,7 @@ from inventory_service.clock import Clock
 from inventory_service.models import Host, Stage
 from inventory_service.registry import liveness, past
 from inventory_service.registry.enrolment import IdentityRules
+from inventory_service.registry.hearing import Hearing
 from inventory_service.registry.heartbeats import Heartbeat, Renewal
 from inventory_service.settings import Settings
 from inventory_service.web.log_stream import Streams
@@ -26,6 +27,7 @@ class Services:
     settings: Settings
     clock: Clock
     run_queue: RunQueue
+    hearing: Hearing
     heartbeats: GroupCommit[tuple[str, Heartbeat], Renewal]
     identity_rules: IdentityRules | None
     streams: Streams
@@ -47,7 +49,9 @@ def now() -> dt.datetime:
 
 def judge(at: dt.datetime | None = None) -> liveness.Judge:
     """Who is live, judged at this moment."""
-    return liveness.judge(at=at or now(), gone_after_seconds=services().settings.gone_after_seconds)
+    known = services()
+    gone_after_seconds, deaf_since = known.settings.gone_after_seconds, known.hearing.deaf_since()
+    return liveness.judge(at=at or now(), gone_after_seconds=gone_after_seconds, deaf_since=deaf_since)
 
 
 def states_at(stage: Stage, moment: dt.datetime) -> dict[Host, str]:

@@ -23,6 +23,9 @@ from inventory_service.models import (
 )
 from inventory_service.registry import hosts, liveness, watch
 from inventory_service.registry.stages import shown_source, stage_name
+from inventory_service.web import context
+
+_DEAF = "heartbeats can't be written: the database is locked or full"
 
 
 def project(row: Project) -> dict[str, Any]:
@@ -74,7 +77,10 @@ def freeze_of(row: Stage) -> dict[str, Any] | None:
     if row.frozen_at is not None:
         return {"since": iso(row.frozen_at), "reason": row.freeze_reason, "scope": "stage"}
     state = watch.read_global()
-    return None if state.frozen_at is None else {"since": iso(state.frozen_at), "reason": state.reason, "scope": "all"}
+    if state.frozen_at is not None:
+        return {"since": iso(state.frozen_at), "reason": state.reason, "scope": "all"}
+    deaf_since = context.services().hearing.deaf_since()
+    return None if deaf_since is None else {"since": iso(deaf_since), "reason": _DEAF, "scope": "all"}
 
 
 def lock(row: StageLock | None) -> dict[str, Any] | None:

@@ -44,6 +44,14 @@ def conflicts() -> list[str]:
     return [row.name for row in Host.select().where(Host.conflict.is_null(False) & Host.gone_at.is_null())]
 
 
+def look(world: World, *minutes: float) -> list[set[str]]:
+    """The names of the listed hosts of the first stage at these times, once the world has run."""
+    looks: list[set[str]] = []
+    for minute in minutes:
+        world.at(minute * MINUTE, lambda: looks.append(set(world.invariants.listed[world.stages[0].id])))
+    return looks
+
+
 def cut(world: World, machines: list[Machine], begin: float, end: float) -> None:
     network = world.network
     world.during(begin, end, lambda: network.cut.update(machines), lambda: network.cut.difference_update(machines))
@@ -226,7 +234,28 @@ def test_it_survives_a_database_that_can_not_be_written(make_world: MakeWorld, f
 def test_it_expires_nobody_for_a_database_that_was_locked_for_longer_than_the_ttl(make_world: MakeWorld) -> None:
     world = make_world(minutes=20)
     world.during(4 * MINUTE, 14 * MINUTE, world.service.lock, world.service.mend)
-    assert len(run(world)) == 12
+    looks = look(world, 10, 13.9)
+    assert (len(run(world)), expired(), [len(names) for names in looks]) == (12, 0, [12, 12])
+
+
+def test_it_keeps_hosts_while_nothing_can_be_written_although_no_worker_runs(make_world: MakeWorld) -> None:
+    world = make_world(minutes=21, timing=Timing(sweep=15, canary=15, freeze_limit=600))
+    dead = world.machines[0]
+    world.at(3 * MINUTE, lambda: setattr(world.service, "is_sweeping", False))
+    world.at(3 * MINUTE, lambda: dead.die(world.t))
+    world.during(4 * MINUTE, 14 * MINUTE, world.service.lock, world.service.mend)
+    looks = look(world, 13.9, 16, 20)
+    run(world)
+    assert [(len(names), dead.name in names) for names in looks] == [(12, True), (12, True), (11, False)]
+
+
+def test_it_believes_the_silence_in_a_database_that_stays_locked_beyond_the_bound(make_world: MakeWorld) -> None:
+    world = make_world(minutes=30, timing=Timing(sweep=15, canary=15, freeze_limit=600))
+    world.at(4 * MINUTE, world.service.lock)
+    looks = look(world, 14, 21)
+    world.at(29 * MINUTE, world.service.mend)
+    run(world)
+    assert [len(names) for names in looks] == [12, 0]
 
 
 def test_it_takes_a_thousand_hosts_that_boot_within_five_seconds(make_world: MakeWorld) -> None:
@@ -293,10 +322,8 @@ def test_it_records_once_what_two_sweeps_see(make_world: MakeWorld) -> None:
 
 def test_it_takes_a_host_out_between_two_looks_of_a_run(make_world: MakeWorld) -> None:
     world = make_world(minutes=15)
-    looks: list[set[str]] = []
     world.at(5 * MINUTE, lambda: world.machines[0].die(world.t))
-    for minute in (6, 12):
-        world.at(minute * MINUTE, lambda: looks.append(set(world.invariants.listed[world.stages[0].id])))
+    looks = look(world, 6, 12)
     run(world)
     assert looks[0] - looks[1] == {world.machines[0].name}
 

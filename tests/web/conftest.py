@@ -88,6 +88,7 @@ def routes(app: Flask, web_1: Machine, run: Run) -> list[Route]:
         "schedule": "nightly",
         "webhook": "nothing",
         "notification": "nothing",
+        "metric": "load1_per_cpu",
     }
     return [dataclasses.replace(route, arguments=known) for route in walk(app)]
 

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import sqlite3
 
+import peewee
 import pytest
 
 from inventory_service.models import Run, Stage
@@ -37,6 +39,28 @@ def test_it_compresses_for_who_takes_it(viewer: Caller, web_1: Machine, clock: F
     assert ("Content-Encoding" in plain.headers, packed.headers["Content-Encoding"]) == (False, "gzip")
     assert json.loads(gzip.decompress(packed.data)) == plain.json
     assert plain.headers["ETag"] == packed.headers["ETag"]
+
+
+def test_it_keeps_hosts_listed_while_heartbeats_can_not_be_written(
+    *, viewer: Caller, web_1: Machine, clock: FakeClock, database: peewee.Database
+) -> None:
+    database.pragma("busy_timeout", 0, permanent=True)
+    with sqlite3.connect(str(database.database), isolation_level=None) as locker:
+        locker.execute("BEGIN IMMEDIATE")
+        for _ in range(7):
+            answer = Caller(viewer.client, web_1.token).post("/api/v1/heartbeat", {"boot_id": "b007", "seq": 5000})
+            assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
+            clock.advance(60)
+        shown = viewer.get(INVENTORY).json["_meta"]
+        stage = viewer.get("/api/v1/stages/shop/production").json
+        locker.execute("ROLLBACK")
+    assert (shown["callboard"]["frozen"], shown["hostvars"]["web-1"]["callboard_suspect"]) == (True, True)
+    assert "heartbeats can't be written" in stage["frozen"]["reason"]
+    assert (
+        Caller(viewer.client, web_1.token).post("/api/v1/heartbeat", {"boot_id": "b007", "seq": 5000}).status_code
+        == 200
+    )
+    assert viewer.get(INVENTORY).json["_meta"]["callboard"]["frozen"] is False
 
 
 @pytest.mark.parametrize(

@@ -88,9 +88,9 @@ class Invariants:
             self._open_until[key] = max(until, self._open_until.get(key, 0.0))
 
     def frozen_since(self, stage_id: int) -> float | None:
-        """When the freeze of this stage, or of all, began; None when there is none."""
+        """When the freeze of this stage, or of all, began; None when there is none. Deafness is one for all."""
         began = [self._freezes[key].began for key in (ALL, stage_id) if key in self._freezes]
-        return min(began, default=None)
+        return min([*began, *([] if self._truth.deaf_since is None else [self._truth.deaf_since])], default=None)
 
     def _notice_stall(self) -> None:
         """Between two claims of the sweep lay more than its interval and the patience: silence counts anew."""
@@ -264,7 +264,8 @@ class Invariants:
         end = lease.kept_from + lease.machine.stage.ttl_seconds - _SLACK
         frozen = self.frozen_since(lease.machine.stage.id)
         is_kept = frozen is not None and frozen <= end and lease.was_listed
-        return t < end or (is_kept and self._truth.overtime(lease, t) < -_SLACK)
+        is_over = frozen is None or t - frozen >= self._service.timing.freeze_limit - _SLACK
+        return t < end or (is_kept and not is_over and self._truth.overtime(lease, t) < -_SLACK)
 
     def _check_deadline(self, lease: Lease, t: float) -> Iterator[Problem]:
         """Who is silent for longer than ttl + sweep is listed only in a freeze that began before the lease ran out, and

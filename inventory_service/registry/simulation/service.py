@@ -13,7 +13,8 @@ import peewee
 
 from inventory_service.database import database
 from inventory_service.errors import CallboardError
-from inventory_service.registry import enrolment, heartbeats, hosts, liveness, watch
+from inventory_service.registry import enrolment, hosts, liveness, watch
+from inventory_service.registry.hearing import Hearing
 from inventory_service.registry.heartbeats import Heartbeat
 from inventory_service.registry.simulation.clock import VirtualClock
 from inventory_service.registry.simulation.machines import BEAT, ENROL, Admission, Farewell, Machine, Message, Reply
@@ -57,6 +58,7 @@ class Service:
         self.race: Callable[[liveness.Lease], None] | None = None
         self._locker = sqlite3.connect(file, isolation_level=None)
         self._canary = ""
+        self.hearing = self._make_hearing()
         database.pragma("busy_timeout", 0, permanent=True)
 
     @property
@@ -66,11 +68,16 @@ class Service:
 
     def judge(self) -> liveness.Judge:
         """Who is live, at the service's wall time."""
-        return liveness.judge(at=self.clock.now(), gone_after_seconds=self.timing.gone_after)
+        deaf_since = self.hearing.deaf_since()
+        return liveness.judge(at=self.clock.now(), gone_after_seconds=self.timing.gone_after, deaf_since=deaf_since)
+
+    def _make_hearing(self) -> Hearing:
+        return Hearing(self.clock, gone_after_seconds=self.timing.gone_after)
 
     def start(self) -> None:
         """What `serve` does before it listens."""
         self.is_up = True
+        self.hearing = self._make_hearing()
         if not self.is_broken:
             liveness.begin_grace(at=self.clock.now())
             watch.forget_canary()
@@ -105,7 +112,7 @@ class Service:
     def _renew(self, batch: list[Message]) -> Iterator[tuple[Message, Reply]]:
         beats = [(message.token, _heartbeat(message)) for message in batch]
         try:
-            yield from zip(batch, heartbeats.renew_many(beats, judge=self.judge()), strict=True)
+            yield from zip(batch, self.hearing.renew(beats), strict=True)
         except peewee.OperationalError:
             yield from ((message, None) for message in batch)
 
@@ -153,6 +160,7 @@ class Service:
         """The canary's job, when its heartbeat gets through."""
         self._canary = self._canary or watch.make_canary()
         watch.hear_canary(self._canary, at=at)
+        self.hearing.confirm()
 
 
 def _heartbeat(message: Message) -> Heartbeat:

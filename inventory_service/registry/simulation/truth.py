@@ -21,6 +21,7 @@ from inventory_service.registry.simulation.machines import (
 )
 
 ALL = 0  # no stage has this id
+LONG_DEAFNESS = 15.0  # after which the first heartbeat that is taken in excuses everybody
 
 
 @dataclasses.dataclass(eq=False)
@@ -48,23 +49,35 @@ class Lease:
 
 class Truth:
     """`leases` by host id. `grace`: until when the service could not hear. `thaws` by stage id or ALL: when a freeze
-    ended well. `freeze_limit`: how long freezes and thaws together may keep a host beyond its lease, in seconds.
+    ended well. `deaf_since`: since when heartbeats come and can't be written. `freeze_limit`: how long freezes, thaws
+    and deafness together may keep a host beyond its lease, in seconds.
     """
 
     def __init__(self, *, freeze_limit: float) -> None:
         self.leases: dict[str, Lease] = {}
         self.grace = 0.0
         self.thaws: dict[int, float] = {}
+        self.deaf_since: float | None = None
         self._freeze_limit = freeze_limit
 
     def take(self, message: Message, reply: Reply, t: float) -> None:
         """The service has decided about a message."""
+        if message.kind == BEAT:
+            self._notice_deafness(reply, t)
         if message.kind == ENROL and isinstance(reply, Admission):
             self._admit(message, reply, t)
         elif message.kind == BEAT and isinstance(reply, Renewal | ConflictError):
             self._renew(self.leases[_id(message.token)], message, reply, t)
         elif message.kind == GOODBYE and isinstance(reply, Farewell):
             self.end(_id(message.token))
+
+    def _notice_deafness(self, reply: Reply, t: float) -> None:
+        if reply is None:
+            self.deaf_since = t if self.deaf_since is None else self.deaf_since
+        elif self.deaf_since is not None:
+            if t - self.deaf_since >= LONG_DEAFNESS:
+                self.excuse(t)
+            self.deaf_since = None
 
     def end(self, host_id: str) -> None:
         """The host has left, by its own or somebody else's word."""

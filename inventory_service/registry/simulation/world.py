@@ -129,6 +129,7 @@ class World:
     def start(self) -> None:
         """The service starts."""
         self.tell("service up")
+        self.truth.deaf_since = None
         self.service.start()
         if not self.service.is_broken:
             self.truth.excuse(self.t)

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from flask_openapi import OpenAPI
 
-from inventory_service.web.api import accounts, automation, hosts, inventory, projects, recorded, runs, secrets, stages
+from inventory_service.web.api import (
+    accounts,
+    automation,
+    hosts,
+    inventory,
+    projects,
+    recorded,
+    runs,
+    scaling,
+    secrets,
+    stages,
+)
 
 
 def register(app: OpenAPI) -> None:
     """Add every blueprint of the API."""
-    for module in (hosts, inventory, projects, stages, secrets, runs, recorded, automation, accounts):
+    for module in (hosts, inventory, projects, stages, secrets, runs, recorded, automation, scaling, accounts):
         app.register_api(module.api)

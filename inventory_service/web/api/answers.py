@@ -543,6 +543,50 @@ class Sent(Answer):
     sent: bool
 
 
+class MetricNames(Answer):
+    items: list[str]
+
+
+class MetricPoint(Answer):
+    at: dt.datetime
+    value: float
+    reporting: int = Field(description="How many hosts the value is made of")
+
+
+class Series(Answer):
+    seconds: int = Field(description="What one point stands for")
+    items: list[MetricPoint]
+
+
+class Scaling(Answer):
+    limits: dict[str, Any]
+    policies: list[dict[str, Any]]
+    actuator: dict[str, Any] | None = Field(description="Null: decisions are only recorded")
+    enabled: bool
+    dry_run: bool
+    last_out_at: dt.datetime | None
+    last_in_at: dt.datetime | None
+    problem: str | None
+    problem_at: dt.datetime | None
+    updated_by: str
+    updated_at: dt.datetime
+
+
+class ScalingDecision(Answer):
+    id: int
+    at: dt.datetime
+    action: Literal["out", "in", "hold"]
+    from_capacity: int
+    to_capacity: int
+    serving: int
+    reasons: list[str]
+    readings: dict[str, Any]
+    status: str
+    instances: list[str]
+    error: str | None
+    ended_at: dt.datetime | None
+
+
 _TEXT_SCHEMA: dict[str, Any] = {"schema": {"type": "string"}}
 _INVENTORY_SCHEMA = {"schema": {"type": "object", "required": ["_meta"], "additionalProperties": {"type": "object"}}}
 

@@ -173,6 +173,7 @@ def rotate() -> dict[str, Any]:
 def heartbeat(body: HeartbeatBody) -> tuple[dict[str, Any], int]:
     """Level-triggered: the answer says what should be, so that a lost one does no harm. 202 while approval waits."""
     if watch.hear_canary(g.host_token, at=context.now()):
+        context.services().hearing.confirm()
         return {"server_time": iso(context.now()), "state": liveness.LIVE}, 200
     renewal = context.services().heartbeats.submit((g.host_token, body.checked()))
     return answer(renewal), 202 if renewal.state == liveness.PENDING else 200

@@ -1,0 +1,152 @@
+"""How a stage scales: its limits, its policies, and what carries decisions out. Set by people, read by the loop."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from inventory_service import audit
+from inventory_service.database import database
+from inventory_service.errors import InvalidError, NotFoundError
+from inventory_service.models import ScalingDecision, Stage, StageScaling
+from inventory_service.registry.stages import stage_name
+from inventory_service.scaling import policies
+from inventory_service.scaling.policies import Limits, Policy
+
+GROUP, TEMPLATE = "auto_scaling_group", "launch_template"
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]{1,2}")
+_GROUP_NAME = re.compile(r"[A-Za-z0-9_.:/#= @+-]{1,255}")
+_TEMPLATE_ID = re.compile(r"lt-[0-9a-f]{8,17}")
+_VERSION = re.compile(r"[0-9]{1,9}|\$Latest|\$Default")
+_SUBNET = re.compile(r"subnet-[0-9a-f]{8,17}")
+_MOST_SUBNETS = 16
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Actuator:
+    """What makes and ends machines: an Auto Scaling group by name, or EC2 itself by a launch template."""
+
+    kind: str
+    region: str
+    group: str = ""
+    template: str = ""
+    version: str = "$Default"
+    subnets: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scaling:
+    """A stage's scaling as the loop uses it. `actuator` None: nothing is carried out, decisions are only recorded."""
+
+    limits: Limits
+    policies: tuple[Policy, ...]
+    actuator: Actuator | None
+    is_enabled: bool
+    is_dry_run: bool
+
+
+def configure(
+    stage: Stage,
+    *,
+    limits: Mapping[str, Any],
+    policy_texts: list[Mapping[str, Any]],
+    actuator: Mapping[str, Any] | None,
+    is_enabled: bool,
+    is_dry_run: bool,
+    actor: audit.Actor,
+    at: dt.datetime,
+) -> StageScaling:
+    """Set how the stage scales, as a whole. Raises InvalidError; nothing is changed then."""
+    policies.parse_limits(limits)
+    policies.parse_all(policy_texts)
+    if actuator is not None:
+        parse_actuator(actuator)
+    fields = {
+        "limits": dict(limits),
+        "policies": [dict(text) for text in policy_texts],
+        "actuator": None if actuator is None else dict(actuator),
+        "is_enabled": is_enabled,
+        "is_dry_run": is_dry_run,
+        "updated_by": actor.name,
+        "updated_at": at,
+    }
+    with database.atomic():
+        if StageScaling.update(**fields).where(StageScaling.stage == stage).execute() == 0:
+            StageScaling.create(stage=stage, **fields)
+        audit.record(actor, "scaling.configure", stage_name(stage), at=at, enabled=is_enabled, dry_run=is_dry_run)
+    return StageScaling.get(StageScaling.stage == stage)
+
+
+def find(stage: Stage) -> StageScaling | None:
+    """The stage's row; None where nobody has set it."""
+    return StageScaling.get_or_none(StageScaling.stage == stage)
+
+
+def get(stage: Stage) -> StageScaling:
+    """The stage's row. Raises NotFoundError."""
+    row = find(stage)
+    if row is None:
+        raise NotFoundError(f"{stage_name(stage)} has no scaling yet; set it first.")
+    return row
+
+
+def remove(stage: Stage, *, actor: audit.Actor, at: dt.datetime) -> None:
+    """The stage scales no more; its decisions stay."""
+    with database.atomic():
+        StageScaling.delete().where(StageScaling.stage == stage).execute()
+        audit.record(actor, "scaling.remove", stage_name(stage), at=at)
+
+
+def parse(row: StageScaling) -> Scaling:
+    """The row in the loop's words. Raises InvalidError where a newer version left something that is not understood."""
+    return Scaling(
+        limits=policies.parse_limits(row.limits),
+        policies=policies.parse_all(row.policies),
+        actuator=None if row.actuator is None else parse_actuator(row.actuator),
+        is_enabled=row.is_enabled,
+        is_dry_run=row.is_dry_run,
+    )
+
+
+def parse_actuator(text: Mapping[str, Any]) -> Actuator:
+    """An actuator from its JSON object. Raises InvalidError that names the field."""
+    kind = text.get("type")
+    known = {GROUP: {"name"}, TEMPLATE: {"id", "version", "subnets"}}
+    if kind not in known:
+        raise InvalidError.at("actuator", f"An actuator's type is {GROUP} or {TEMPLATE}.")
+    extra = set(text) - known[kind] - {"type", "region"}
+    if extra:
+        raise InvalidError.at("actuator", f"The actuator has no field {str(min(extra))[:60]!r}.")
+    region = _match(text.get("region"), _REGION, "region", "an AWS region such as eu-central-1")
+    if kind == GROUP:
+        return Actuator(GROUP, region, group=_match(text.get("name"), _GROUP_NAME, "name", "the group's name"))
+    return _template(text, region)
+
+
+def _template(text: Mapping[str, Any], region: str) -> Actuator:
+    subnets = text.get("subnets", [])
+    if not isinstance(subnets, list) or len(subnets) > _MOST_SUBNETS:
+        raise InvalidError.at("actuator", f"An actuator has at most {_MOST_SUBNETS} subnets.")
+    return Actuator(
+        TEMPLATE,
+        region,
+        template=_match(text.get("id"), _TEMPLATE_ID, "id", "the launch template's id, lt-…"),
+        version=_match(text.get("version", "$Default"), _VERSION, "version", "a number, $Latest or $Default"),
+        subnets=tuple(_match(subnet, _SUBNET, "subnets", "ids like subnet-…") for subnet in subnets),
+    )
+
+
+def _match(value: Any, pattern: re.Pattern[str], name: str, words: str) -> str:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise InvalidError.at("actuator", f"The actuator needs {name!r}: {words}.")
+    return value
+
+
+def decisions(stage: Stage, *, limit: int = 100, is_change: bool = False) -> list[ScalingDecision]:
+    """The newest decisions first; `is_change`: without those that held."""
+    query = ScalingDecision.select().where(ScalingDecision.stage == stage)
+    query = query.where(ScalingDecision.action != "hold") if is_change else query
+    return list(query.order_by(ScalingDecision.id.desc()).limit(limit))

@@ -1,0 +1,180 @@
+"""How many machines: a stage's metrics, its scaling and the decisions."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from typing import Any, Literal
+
+from flask import Response
+from pydantic import BaseModel, Field
+
+from inventory_service.accounts.roles import ADMIN, VIEWER
+from inventory_service.clock import iso
+from inventory_service.errors import InvalidError
+from inventory_service.models import ScalingDecision, StageScaling
+from inventory_service.registry.hosts import get_host
+from inventory_service.scaling import settings, windows
+from inventory_service.scaling.policies import STATISTICS, Limits
+from inventory_service.web import auth, context
+from inventory_service.web.api import answers
+from inventory_service.web.api.common import HostPath, Moment, StagePath, Strict, blueprint
+
+api = blueprint("scaling", "Metrics of a stage, and how many machines it has")
+
+_USUAL_SPAN = dt.timedelta(hours=3)
+_LONGEST_SPAN = dt.timedelta(days=92)
+
+
+class MetricPath(StagePath):
+    metric: str = Field(description="The metric's name")
+
+
+class HostMetricPath(HostPath):
+    metric: str = Field(description="The metric's name")
+
+
+class SpanQuery(BaseModel):
+    since: Moment | None = Field(None, description="Three hours before `until` when left out")
+    until: Moment | None = Field(None, description="Now when left out")
+    statistic: Literal[STATISTICS] = "avg"  # type: ignore[valid-type]
+
+    def span(self) -> tuple[dt.datetime, dt.datetime]:
+        """(since, until). Raises InvalidError."""
+        until = self.until or context.now()
+        since = self.since or until - _USUAL_SPAN
+        if not dt.timedelta(0) < until - since <= _LONGEST_SPAN:
+            raise InvalidError.at("since", "The span ends after it begins, and within 92 days.")
+        return since, until
+
+
+class ScalingBody(Strict):
+    limits: dict[str, Any] = {}
+    policies: list[dict[str, Any]] = Field(default=[], max_length=20)
+    actuator: dict[str, Any] | None = None
+    enabled: bool = False
+    dry_run: bool = False
+
+
+class DecisionQuery(BaseModel):
+    limit: int = Field(100, ge=1, le=1000)
+    changes: bool = Field(default=False, description="Without the decisions that held")
+
+
+@api.get(
+    "/stages/<project>/<stage>/metrics",
+    summary="The metrics that a stage's hosts report",
+    responses={"200": answers.MetricNames},
+)
+@auth.access(VIEWER)
+def list_metrics(path: StagePath) -> dict[str, Any]:
+    """Of the last day."""
+    return {"items": windows.names(auth.reach_stage(path.project, path.stage), at=context.now())}
+
+
+@api.get(
+    "/stages/<project>/<stage>/metrics/<metric>",
+    summary="One metric of a stage over time",
+    responses={"200": answers.Series},
+)
+@auth.access(VIEWER)
+def get_metric(path: MetricPath, query: SpanQuery) -> dict[str, Any]:
+    """A point a minute for the last 24 hours, one in five minutes for 14 days, one an hour for 90 days."""
+    since, until = query.span()
+    stage = auth.reach_stage(path.project, path.stage)
+    points = windows.series(stage, path.metric, since=since, until=until, statistic=query.statistic)
+    return _series(points, windows.resolution(since, at=until))
+
+
+@api.get("/hosts/<host>/metrics/<metric>", summary="One metric of a host over time", responses={"200": answers.Series})
+@auth.access(VIEWER)
+def get_host_metric(path: HostMetricPath, query: SpanQuery) -> dict[str, Any]:
+    """The same for one host's own values."""
+    since, until = query.span()
+    host = auth.reach_host(get_host(path.host))
+    points = windows.series_of_host(host, path.metric, since=since, until=until)
+    return _series(points, windows.resolution(since, at=until))
+
+
+def _series(points: list[windows.Point], seconds: int) -> dict[str, Any]:
+    rows = [{"at": iso(point.at), "value": point.value, "reporting": point.reporting} for point in points]
+    return {"seconds": seconds, "items": rows}
+
+
+@api.get("/stages/<project>/<stage>/scaling", summary="How a stage scales", responses={"200": answers.Scaling})
+@auth.access(VIEWER)
+def get_scaling(path: StagePath) -> dict[str, Any]:
+    """404 where nobody has set it."""
+    return _scaling(settings.get(auth.reach_stage(path.project, path.stage)))
+
+
+@api.put("/stages/<project>/<stage>/scaling", summary="Set how a stage scales", responses={"200": answers.Scaling})
+@auth.access(ADMIN)
+def put_scaling(path: StagePath, body: ScalingBody) -> dict[str, Any]:
+    """As a whole: limits, policies and what carries decisions out."""
+    stage = auth.reach_stage(path.project, path.stage)
+    row = settings.configure(
+        stage,
+        limits=body.limits,
+        policy_texts=list(body.policies),
+        actuator=body.actuator,
+        is_enabled=body.enabled,
+        is_dry_run=body.dry_run,
+        actor=auth.caller().actor,
+        at=context.now(),
+    )
+    return _scaling(row)
+
+
+@api.delete("/stages/<project>/<stage>/scaling", summary="Scale a stage no more", responses={"204": None})
+@auth.access(ADMIN)
+def delete_scaling(path: StagePath) -> Response:
+    """Machines stay as they are, and decisions in the history."""
+    settings.remove(auth.reach_stage(path.project, path.stage), actor=auth.caller().actor, at=context.now())
+    return Response(status=204)
+
+
+def _scaling(row: StageScaling) -> dict[str, Any]:
+    return {
+        "limits": {**dataclasses.asdict(Limits()), **row.limits},
+        "policies": row.policies,
+        "actuator": row.actuator,
+        "enabled": row.is_enabled,
+        "dry_run": row.is_dry_run,
+        "last_out_at": iso(row.last_out_at),
+        "last_in_at": iso(row.last_in_at),
+        "problem": row.problem,
+        "problem_at": iso(row.problem_at),
+        "updated_by": row.updated_by,
+        "updated_at": iso(row.updated_at),
+    }
+
+
+@api.get(
+    "/stages/<project>/<stage>/scaling/decisions",
+    summary="A stage's decisions, newest first",
+    responses={"200": answers.Page[answers.ScalingDecision]},
+)
+@auth.access(VIEWER)
+def list_decisions(path: StagePath, query: DecisionQuery) -> dict[str, Any]:
+    """Each with the numbers it saw, its reasons, and what came of it."""
+    stage = auth.reach_stage(path.project, path.stage)
+    rows = settings.decisions(stage, limit=query.limit, is_change=query.changes)
+    return {"items": [_decision(row) for row in rows], "next": None}
+
+
+def _decision(row: ScalingDecision) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "at": iso(row.at),
+        "action": row.action,
+        "from_capacity": row.from_capacity,
+        "to_capacity": row.to_capacity,
+        "serving": row.serving,
+        "reasons": row.reasons,
+        "readings": row.readings,
+        "status": row.status,
+        "instances": row.instances,
+        "error": row.error,
+        "ended_at": iso(row.ended_at),
+    }

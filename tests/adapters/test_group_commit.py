@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from inventory_service.adapters import group_commit
+from inventory_service.adapters.group_commit import GroupCommit
+from inventory_service.errors import BusyError
+from tests.support import at_once, wait_for
+
+
+def test_it_hands_each_its_own_result() -> None:
+    commit: GroupCommit[int, int] = GroupCommit(lambda items: [item * 2 for item in items], name="twice")
+    assert at_once(commit.submit, 8) == [0, 2, 4, 6, 8, 10, 12, 14]
+
+
+def test_it_refuses_at_once_while_a_write_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "_PATIENCE_SECONDS", 0.2)
+    gate, written = threading.Event(), []
+
+    def write(items: list[int]) -> list[int]:
+        gate.wait()
+        written.extend(items)
+        return items
+
+    commit: GroupCommit[int, int] = GroupCommit(write, name="stuck")
+    for _ in range(20):
+        with pytest.raises(BusyError, match="did not answer in time"):
+            commit.submit(1)
+    gate.set()
+    wait_for(lambda: bool(written))
+    assert written == [1]
+    assert commit.submit(2) == 2
