@@ -122,6 +122,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("sweep_seconds", "5", "Seconds between two looks for silent hosts.", _positive),
     Setting("converge_seconds", "10", "Seconds between two looks for hosts behind their stage.", _positive),
     Setting("gone_after_seconds", "86400", "Silence after which a stale host is gone for good.", _positive),
+    Setting("host_token_days", "30", "Days after which a host's agent is told to get a new token.", _count),
     Setting("freeze_limit_seconds", "3600", "The longest that a freeze of expiry lasts by itself.", _positive),
     Setting("canary_seconds", "10", "Seconds between the service's heartbeats to itself.", _positive),
     Setting("ec2_region", "", "Region whose instances may enrol with their identity document."),
@@ -162,6 +163,7 @@ class Settings:
     sweep_seconds: float
     converge_seconds: float
     gone_after_seconds: float
+    host_token_days: int
     freeze_limit_seconds: float
     canary_seconds: float
     ec2_region: str

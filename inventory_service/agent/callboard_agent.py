@@ -334,6 +334,14 @@ class Store:
         """The join token that `enrol --keep-join-token` kept, or None."""
         return first_line(self.path("join-token"), follow=False)
 
+    def nonce(self) -> str:
+        """Tells the service that an enrolment is the same one again; kept until its answer is. Raises AgentError."""
+        kept = first_line(self.path("nonce"), follow=False)
+        if kept is None or not re.match(r"[0-9a-f]{32}\Z", kept):
+            kept = os.urandom(16).hex()
+            self.write("nonce", kept + "\n")
+        return kept
+
     @contextlib.contextmanager
     def lock(self, wait_seconds: float) -> Iterator[bool]:
         """Holds the folder's lock; yields False when another process kept it for all of `wait_seconds`."""
@@ -942,6 +950,7 @@ def enrolment(store: Store, options: Options) -> Dict[str, Any]:
         "host_keys": host_keys(options.host_key_glob),
         "agent_version": __version__,
         "facts": gather_facts(store, options),
+        "nonce": store.nonce(),
     }
     identity = instance_identity() if is_ec2(options) else None
     return {**body, "instance_identity": identity} if identity else body
@@ -955,6 +964,7 @@ def enrol(store: Store, options: Options, join_token: str, seconds: float) -> Tu
     status, answer = client.post("/api/v1/enrol", enrolment(store, options), min(ENROL_SECONDS, max(seconds, 1.0)))
     state = accepted(answer, options)
     store.save(state)
+    store.remove("nonce")
     return state, status == http.HTTPStatus.ACCEPTED
 
 
@@ -1013,7 +1023,25 @@ def renew(store: Store, seconds: float) -> Dict[str, Any]:
         raise
     last = renewed(state, status, answer)
     store.note(last)
+    if answer.get("rotate") is True:
+        rotate(store, state, max(seconds - (time.monotonic() - begun), 1.0))
     return last
+
+
+def rotate(store: Store, state: State, seconds: float) -> None:
+    """Gets the new token that the service wants this host to have. The old one holds until the new one is used.
+
+    So a failure is only a warning: the next answer asks for it again.
+    """
+    client = Client(state.options, state.token, HOST_ADVICE)
+    try:
+        _, answer = client.post("/api/v1/rotate", {}, min(REQUEST_SECONDS, seconds))
+        token = checked_token(str(answer.get("token")), "cbh_", "the new token in the service's answer")
+        store.save(dataclasses.replace(state, token=token))
+    except AgentError as error:
+        warn(f"the token stays as it is: {error}")
+        return
+    say(f"{state.name} has a new token.")
 
 
 def renewed(state: State, status: int, answer: Dict[str, Any]) -> Dict[str, Any]:

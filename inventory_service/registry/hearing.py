@@ -22,8 +22,9 @@ _LONG_SECONDS = 15.0  # at the begin of an attempt, which may take as long again
 class Hearing:
     """Made once by each process that takes heartbeats. One thread at a time calls `renew`."""
 
-    def __init__(self, clock: Clock, *, gone_after_seconds: float) -> None:
+    def __init__(self, clock: Clock, *, gone_after_seconds: float, rotate_after: dt.timedelta | None = None) -> None:
         self._clock = clock
+        self._rotate_after = rotate_after
         self._gone_after_seconds = gone_after_seconds
         self._since: float | None = None
 
@@ -34,11 +35,11 @@ class Hearing:
         """
         seconds = self._begin()
         if seconds < _LONG_SECONDS:
-            results = renew_many(beats, judge=self._judge())
+            results = self._renew(beats)
         else:
             with database.atomic():
                 liveness.begin_grace(at=self._clock.now())
-                results = renew_many(beats, judge=self._judge())
+                results = self._renew(beats)
         self._since = None
         return results
 
@@ -58,5 +59,6 @@ class Hearing:
         self._since = now if self._since is None else self._since
         return now - self._since
 
-    def _judge(self) -> liveness.Judge:
-        return liveness.judge(at=self._clock.now(), gone_after_seconds=self._gone_after_seconds)
+    def _renew(self, beats: Sequence[tuple[str, Heartbeat]]) -> list[Renewal | CallboardError]:
+        judge = liveness.judge(at=self._clock.now(), gone_after_seconds=self._gone_after_seconds)
+        return renew_many(beats, judge=judge, rotate_after=self._rotate_after)

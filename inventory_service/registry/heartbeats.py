@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import random
+import zlib
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -54,7 +55,9 @@ class Heartbeat:
 
 @dataclasses.dataclass(slots=True)
 class Renewal:
-    """What the service answers to a heartbeat. `server_time` is the moment of receipt, ISO 8601."""
+    """What the service answers to a heartbeat. `server_time` is the moment of receipt, ISO 8601. `wants_rotation`: the
+    token is old, or a newer one that nobody has used yet stands beside it.
+    """
 
     server_time: str | None
     state: str
@@ -64,6 +67,8 @@ class Renewal:
     next_in_seconds: float
     desired_release: dict[str, Any] | None
     wants_facts: bool
+    token_age_seconds: int | None = None
+    wants_rotation: bool = False
 
 
 def check(beat: Heartbeat) -> Heartbeat:
@@ -77,23 +82,26 @@ def check(beat: Heartbeat) -> Heartbeat:
     return beat
 
 
-def renew(token: str, beat: Heartbeat, *, judge: liveness.Judge) -> Renewal:
+def renew(token: str, beat: Heartbeat, *, judge: liveness.Judge, rotate_after: dt.timedelta | None = None) -> Renewal:
     """One heartbeat. Raises InvalidError, UnauthorizedError, GoneError or ConflictError."""
-    result = renew_many([(token, check(beat))], judge=judge)[0]
+    result = renew_many([(token, check(beat))], judge=judge, rotate_after=rotate_after)[0]
     if isinstance(result, Exception):
         raise result
     return result
 
 
-def renew_many(beats: Sequence[tuple[str, Heartbeat]], *, judge: liveness.Judge) -> list[Renewal | CallboardError]:
+def renew_many(
+    beats: Sequence[tuple[str, Heartbeat]], *, judge: liveness.Judge, rotate_after: dt.timedelta | None = None
+) -> list[Renewal | CallboardError]:
     """Renew the leases of checked heartbeats, (host token, heartbeat) each, in one transaction.
 
+    `rotate_after`: age at which a host is told to get a new token; None for never.
     Returns in order either what to answer or the error to raise.
     """
     tokens = [credentials.split(token) for token, _ in beats]
     ids = {parts[1] for parts in tokens if parts is not None and parts[0] == hosts.PREFIX}
     with database.atomic():
-        batch = _Batch(ids, judge)
+        batch = _Batch(ids, judge, rotate_after)
         results = [batch.take(parts, beat) for parts, (_, beat) in zip(tokens, beats, strict=True)]
         batch.write()
     return results
@@ -120,6 +128,7 @@ class _Lease:
     last_seen_at: dt.datetime
     stale_since: dt.datetime | None
     gone_at: dt.datetime | None
+    secret_made_at: dt.datetime | None
 
 
 @dataclasses.dataclass(slots=True)
@@ -138,7 +147,7 @@ class _Terms:
 
 _READ_LEASES = """
 SELECT id, stage_id, name, address, port, secret_sha256, previous_secret_sha256, recorded_state, gone_reason, conflict,
-  boot_id, earlier_boots, sequence, facts_hash, last_seen_at, stale_since, gone_at
+  boot_id, earlier_boots, sequence, facts_hash, last_seen_at, stale_since, gone_at, secret_made_at
 FROM host WHERE id IN
 """
 _READ_TERMS = """
@@ -152,8 +161,9 @@ WHERE stage.id IN
 class _Batch:
     """The rows of one transaction: read once, changed in memory by each heartbeat, written once."""
 
-    def __init__(self, ids: set[str], judge: liveness.Judge) -> None:
+    def __init__(self, ids: set[str], judge: liveness.Judge, rotate_after: dt.timedelta | None) -> None:
         self._judge = judge
+        self._rotate_after = rotate_after
         self._now, self._server_time = to_microseconds(judge.at), iso(judge.at)
         self._hosts = _read_leases(ids)
         self._stages = _read_terms({lease.stage_id for lease in self._hosts.values()})
@@ -210,6 +220,7 @@ class _Batch:
         self._updates[host.id] = _row(host, beat, now=self._now)
 
     def _answer(self, host: _Lease, stage: _Terms, beat: Heartbeat, *, is_duplicate: bool) -> Renewal:
+        age = None if host.secret_made_at is None else self._judge.at - host.secret_made_at
         return Renewal(
             server_time=self._server_time,
             state=self._judge.state(host, stage),
@@ -219,7 +230,15 @@ class _Batch:
             next_in_seconds=next_beat_seconds(stage),
             desired_release=stage.desired_release,
             wants_facts=beat.facts_hash is not None and beat.facts_hash != host.facts_hash,
+            token_age_seconds=None if age is None else int(age.total_seconds()),
+            wants_rotation=host.previous_secret_sha256 is not None or self._is_old(host, age),
         )
+
+    def _is_old(self, host: _Lease, age: dt.timedelta | None) -> bool:
+        """Whether a new token is due; spread by host over the last tenth of the time, for fleets that enrol at once."""
+        if age is None or self._rotate_after is None or age < self._rotate_after * 0.9:
+            return False
+        return age >= self._rotate_after * (0.9 + zlib.crc32(host.id.encode()) / 2**32 / 10)
 
     def write(self) -> None:
         """Write what the heartbeats changed."""
@@ -231,7 +250,7 @@ def _read_leases(ids: set[str]) -> dict[str, _Lease]:
     if not ids:
         return {}
     rows = fetch(f"{_READ_LEASES} ({_marks(ids)})", tuple(ids))
-    return {row[0]: _Lease(*row[:-3], *map(from_microseconds, row[-3:])) for row in rows}
+    return {row[0]: _Lease(*row[:-4], *map(from_microseconds, row[-4:])) for row in rows}
 
 
 def _read_terms(ids: set[int]) -> dict[int, _Terms]:

@@ -74,7 +74,8 @@ def create_app(settings: Settings, clock: Clock | None = None) -> OpenAPI:
 
 
 def _services(settings: Settings, clock: Clock) -> Services:
-    hearing = Hearing(clock, gone_after_seconds=settings.gone_after_seconds)
+    rotate_after = dt.timedelta(days=settings.host_token_days)
+    hearing = Hearing(clock, gone_after_seconds=settings.gone_after_seconds, rotate_after=rotate_after)
     heartbeats = GroupCommit(hearing.renew, name="heartbeats")
     rules = _identity_rules(settings, at=clock.now())
     streams = Streams(settings.most_log_streams)

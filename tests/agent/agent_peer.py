@@ -144,6 +144,7 @@ class Peer:
             "/api/v1/enrol": enrolled(),
             "/api/v1/heartbeat": renewed(),
             "/api/v1/goodbye": answer(200, {}),
+            "/api/v1/rotate": answer(200, {"host": "h-1", "token": "cbh_new"}),
             **self.usual,
         }
 

@@ -322,6 +322,25 @@ def test_it_verifies_tls(agent: Agent, peer: Peer):
     assert agent.run("beat").returncode == 0
 
 
+def test_it_gets_a_new_token_when_it_is_told_to(host: Agent, peer: Peer):
+    peer.order(HEARTBEAT, renewed(rotate=True))
+    done = host.run("beat")
+    assert (done.returncode, "web-1 has a new token." in done.stdout) == (0, True)
+    host.run("beat")
+    used = [seen.headers["Authorization"] for seen in peer.seen if seen.path in (HEARTBEAT, "/api/v1/rotate")]
+    assert used == [f"Bearer {HOST_TOKEN}", f"Bearer {HOST_TOKEN}", "Bearer cbh_new"]
+
+
+@pytest.mark.parametrize("reply", [problem(409, "No."), problem(503, "Busy."), answer(200, {}), answer(200, b"[")])
+def test_it_goes_on_with_its_token_when_it_gets_no_new_one(one_host: Agent, peer: Peer, reply: Reply):
+    peer.order(HEARTBEAT, renewed(rotate=True))
+    peer.order("/api/v1/rotate", reply)
+    done = one_host.run("beat")
+    assert (done.returncode, "the token stays as it is" in done.stderr) == (0, True)
+    one_host.run("beat")
+    assert peer.heartbeats[-1].headers["Authorization"] == f"Bearer {HOST_TOKEN}"
+
+
 def test_it_says_goodbye(host: Agent, peer: Peer):
     done = host.run("goodbye")
     assert (done.returncode, done.stdout) == (0, "said goodbye: web-1 has left shop/production.\n")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 from pathlib import Path
@@ -32,7 +33,8 @@ def test_it_sends_what_the_contract_says(agent: Agent, peer: Peer):
     assert seen.headers["User-Agent"] == f"callboard-agent/{__version__}"
     assert seen.headers["X-Callboard-Agent"] == __version__
     facts = seen.body["facts"]
-    assert {key: value for key, value in seen.body.items() if key != "facts"} == {
+    assert re.fullmatch("[0-9a-f]{32}", seen.body["nonce"])
+    assert {key: value for key, value in seen.body.items() if key not in ("facts", "nonce")} == {
         "name": "web-1",
         "address": "10.0.0.7",
         "ssh_port": 2222,
@@ -45,6 +47,15 @@ def test_it_sends_what_the_contract_says(agent: Agent, peer: Peer):
     }  # fmt: skip
     assert facts["architecture"] == os.uname().machine
     assert facts["cpu_count"] == os.cpu_count()
+
+
+def test_it_asks_with_the_same_nonce_until_it_has_its_answer(agent: Agent, peer: Peer):
+    peer.order("/api/v1/enrol", lambda _: None, problem(409, "Taken."))
+    assert agent.enrol(peer.url).returncode != 0
+    assert agent.enrol(peer.url).returncode == 0
+    assert agent.enrol(peer.url, "--force").returncode == 0
+    lost, refused, accepted, forced = [seen.body["nonce"] for seen in peer.enrolments]
+    assert (lost == refused == accepted, forced == accepted) == (True, False)
 
 
 def test_it_leaves_the_address_to_the_service(one_agent: Agent, peer: Peer):

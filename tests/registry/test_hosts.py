@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -291,6 +292,22 @@ def test_it_rotates_a_token_and_loses_nothing_with_a_lost_answer(web_1: Machine,
     assert fresh.beat(clock.advance(60), seq=900_000).state == "live"
     with pytest.raises(UnauthorizedError):
         web_1.beat(clock.now(), seq=901_000)
+
+
+def test_it_asks_for_a_new_token_when_the_old_one_is_due(web_1: Machine, web_2: Machine, clock: FakeClock) -> None:
+    def is_asked(machine: Machine, token: str) -> bool:
+        machine.sequence += 1
+        beat = heartbeats.Heartbeat("b007", machine.sequence)
+        after = dt.timedelta(days=30)
+        return heartbeats.renew(token, beat, judge=judge(clock.now()), rotate_after=after).wants_rotation
+
+    clock.advance(26.9 * 86400)
+    assert [is_asked(machine, machine.token) for machine in (web_1, web_2)] == [False, False]
+    clock.advance(3.1 * 86400)
+    assert [is_asked(machine, machine.token) for machine in (web_1, web_2)] == [True, True]
+    fresh = rotated(web_1, clock)
+    assert is_asked(web_1, web_1.token)  # the answer was lost, perhaps
+    assert not is_asked(web_1, fresh.token)
 
 
 def test_it_keeps_the_token_that_asks_for_a_new_one(web_1: Machine, clock: FakeClock) -> None:

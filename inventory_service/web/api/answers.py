@@ -190,6 +190,8 @@ class Renewed(Answer):
     ttl_seconds: int
     desired_release: DesiredRelease | None
     send_facts: bool
+    token_age_seconds: int | None
+    rotate: bool
 
 
 class Gone(Answer):

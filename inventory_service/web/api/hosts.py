@@ -190,6 +190,8 @@ def answer(renewal: heartbeats.Renewal) -> dict[str, Any]:
         "ttl_seconds": renewal.ttl_seconds,
         "desired_release": renewal.desired_release,
         "send_facts": renewal.wants_facts,
+        "token_age_seconds": renewal.token_age_seconds,
+        "rotate": renewal.wants_rotation,
     }
 
 
