@@ -1,4 +1,4 @@
-"""The story that `callboard demo` plays, each step checked: three machines, a newcomer, a death, a rollback."""
+"""The story that `callboard demo` plays, each step checked: machines, a newcomer, a death, a rollback, a repeat."""
 
 from __future__ import annotations
 
@@ -65,6 +65,8 @@ class Story:
         self._deploy("v2")
         self._kill_one()
         self._roll_back()
+        self._compare_deploys()
+        self._repeat_first()
         self._ask_plugin()
 
     def _open_service(self) -> None:
@@ -151,6 +153,33 @@ class Story:
         if hosts != {machine.name for machine in self.machines}:
             raise StoryError(f"The rollback ran on {sorted(hosts)}, not on exactly the live machines.")
         self._show_hosts()
+
+    def _deploys(self) -> list[str]:
+        """The numbers of the deploys, the first one first."""
+        rows = self.service.client.get("/api/v1/runs", stage=STAGE, kind="deploy")["items"]
+        return sorted((str(row["id"]) for row in rows), key=int)
+
+    def _compare_deploys(self) -> None:
+        self._say("What lay between the two deploys: commits, files, hosts, and each task with its time")
+        first, second, *_ = self._deploys()
+        told = self._callboard("diff", first, second, quiet=True)
+        if "Sell compasses" not in told:
+            raise StoryError(f"The commit between v1 and v2 is missing:\n{told}")
+        for line in told[told.index("Commit:") :].split("\nVariables")[0].splitlines():
+            click.echo(f"   {line}")
+
+    def _repeat_first(self) -> None:
+        self._say("Repeat the first deploy exactly: its commit, its variables, its hosts; the dead one is named")
+        first = self._deploys()[0]
+        self._callboard("repeat", first, "--comment", "as on the first day")
+        rows = self.service.client.get("/api/v1/runs", stage=STAGE)["items"]
+        again = next(row["id"] for row in rows if row["repeat_of"] == int(first))
+        run = self.service.client.get(f"/api/v1/runs/{again}")
+        print_table(run["hosts"], {"host": "HOST", "status": "STATUS", "message": "WHY"}, empty="No hosts.")
+        found = {row["host"]: row["status"] in ("stale", "gone") for row in run["hosts"]}
+        if found != {"web-1": False, "web-2": True, "web-3": False}:
+            raise StoryError(f"The repeat worked on {found}; the first deploy was for web-1, web-2 and web-3.")
+        self._check_applications("v1")
 
     def _ask_plugin(self) -> None:
         self._say("Each application answers over HTTP with its revision")

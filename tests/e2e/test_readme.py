@@ -37,7 +37,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def _callboard(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "inventory_service.cli", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
 
 
 def _blocks(heading: str) -> str:
@@ -56,7 +56,7 @@ def test_it_works_as_the_readme_says(demo: Path, way: str) -> None:
         env={**os.environ, "XDG_CACHE_HOME": str(demo / "cache")},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert script.count("\n") > 3

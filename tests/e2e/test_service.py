@@ -79,7 +79,7 @@ def test_it_plays_the_demo_once_and_leaves_nothing_behind() -> None:
         [sys.executable, "-m", "inventory_service.cli", "demo", "--once"],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
         cwd=ROOT,
     )
