@@ -117,7 +117,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("trusted_proxies", "", "Networks whose X-Forwarded-For is believed, comma-separated.", _networks),
     Setting("web_threads", "64", "Requests (and live log streams) served at once.", _count),
     Setting("log_streams", "48", "Live logs followed at once; at most three quarters of web_threads.", _count),
-    Setting("run_workers", "2", "Runs executed at once by one worker.", _count),
+    Setting("run_workers", "2", "Runs executed at once on one machine.", _count),
     Setting("forks", "20", "Ansible's forks: hosts worked on at once by one run.", _count),
     Setting("sweep_seconds", "5", "Seconds between two looks for silent hosts.", _positive),
     Setting("converge_seconds", "10", "Seconds between two looks for hosts behind their stage.", _positive),

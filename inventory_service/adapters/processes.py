@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypedDict
 
 _PR_SET_PDEATHSIG = 1
+_KILL_SECONDS = 1.0
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -108,6 +109,9 @@ def end(pids: list[int], *, patience_seconds: float) -> None:
         _reap(pids)
         time.sleep(0.05)
     _send([pid for pid in pids if _started(pid) is not None], signal.SIGKILL)
+    deadline = time.monotonic() + _KILL_SECONDS
+    while any(_started(pid) is not None for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.01)
     _reap(pids)
 
 

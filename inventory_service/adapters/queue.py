@@ -1,7 +1,7 @@
 """huey: carries run ids from whoever queues a run to a worker. Transport, never truth.
 
-It delivers at most once and loses a message when a worker is killed; the runs table is the truth, and the
-dispatch job sends again what was lost.
+It delivers at most once and loses a message when a worker is killed; the runs table is the truth. A message only makes
+a worker look there at once instead of within a second.
 """
 
 from __future__ import annotations
@@ -36,9 +36,7 @@ class RunQueue:
         self._task(run_id)
 
     def consume(self, execute: Callable[[int], None], *, workers: int) -> None:
-        """Call `execute` for each run id, `workers` of them at once, until SIGTERM or SIGINT. Then stop taking
-        new ones and return; runs in progress have processes of their own and go on.
-        """
+        """Call `execute` for each run id, `workers` of them at once, until SIGTERM or SIGINT."""
         self._execute = execute
         consumer = self._huey.create_consumer(
             workers=workers, periodic=False, initial_delay=0.05, backoff=1.2, max_delay=0.5, check_worker_health=True

@@ -27,6 +27,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("-e", "--extra-vars", "pairs", multiple=True, help="name=value, JSON or @file."),
     click.option("-m", "--comment", help="Why; kept with the run."),
     click.option("--refuse-if-locked", is_flag=True, help="Fail at once where the run would have to wait."),
+    click.option("--override-lock", metavar="REASON", help="Go past the lock that a person holds; audited."),
     click.option("--allow-frozen", is_flag=True, help="Run although it is unclear which hosts are live."),
     click.option("--detach", is_flag=True, help="Print the run's number and do not follow it."),
 )
@@ -53,6 +54,9 @@ def _if_locked(refuses: bool) -> dict[str, str]:
 def _await(client: Client, run: dict[str, Any], *, detach: bool) -> None:
     """Follow a run that was just queued to its end, with its exit code."""
     click.echo(f"Run {run['id']}: {client.url}/runs/{run['id']}", err=True)
+    queue = client.get(f"/api/v1/runs/{run['id']}")["queue"]
+    if queue is not None and queue["waits_for"] != "a free worker":
+        click.echo(f"Number {queue['position']} in the queue; waits for {queue['waits_for']}.", err=True)
     if detach:
         click.echo(run["id"])
         return
@@ -182,14 +186,15 @@ def cancel(run_id: int) -> None:
 @click.option("--mode", type=click.Choice(["exact", "live"]), default="exact", show_default=True)
 @click.option("-m", "--comment", help="Why; the repeated run's own when left out.")
 @click.option("--refuse-if-locked", "refuses", is_flag=True, help="Fail at once where the run would have to wait.")
+@click.option("--override-lock", metavar="REASON", help="Go past the lock that a person holds; audited.")
 @click.option("--allow-frozen", is_flag=True, help="Run although it is unclear which hosts are live.")
 @click.option("--detach", is_flag=True, help="Print the new run's number and do not follow it.")
-def repeat(*, run_id: int, mode: str, comment: str | None, refuses: bool, allow_frozen: bool, detach: bool) -> None:
+def repeat(*, run_id: int, refuses: bool, allow_frozen: bool, detach: bool, **options: str | None) -> None:
     """Repeat a run and follow it.
 
     exact: the same commit, release, variables, extra vars and hosts. live: the same release or commit with the same
     options, on the hosts that are live now.
     """
     client = Client()
-    body = {**given(mode=mode, comment=comment), "allow_frozen": allow_frozen, **_if_locked(refuses)}
+    body = {**given(**options), "allow_frozen": allow_frozen, **_if_locked(refuses)}
     _await(client, client.send("POST", f"/api/v1/runs/{run_id}/repeat", body), detach=detach)

@@ -96,12 +96,15 @@ def _about_turns(stage: Stage, *, judge: liveness.Judge) -> Iterator[Finding]:
     lock = locks.find(stage, locks.BY_PERSON)
     if lock is not None:
         yield Finding(
-            IMPOSSIBLE, "locked", f"Locked by {lock.locked_by}: {lock.reason}", "Ask them, or unlock the stage."
+            IMPOSSIBLE,
+            "locked",
+            f"Locked by {lock.locked_by}: {lock.reason}",
+            "Ask them, unlock the stage, or override the lock with a reason.",
         )
-    waiting = locks.runs_before(stage.id).count()
+    waiting = locks.active_runs(stage.id).count()
     if waiting:
         yield Finding(UNWISE, "busy", f"{waiting} runs are at work or waiting here.", "A new run waits for its turn.")
-    tick = JobTick.get_or_none(JobTick.name == "dispatch")
+    tick = JobTick.get_or_none(JobTick.name == "sweep")
     if tick is None or tick.last_finished_at is None or judge.at - tick.last_finished_at > _WORKER_SILENCE:
         yield Finding(
             IMPOSSIBLE, "no-worker", "No worker has looked for runs for a minute.", "Start `callboard worker`."

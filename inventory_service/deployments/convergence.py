@@ -39,7 +39,7 @@ def _converge(stage: Stage, *, judge: liveness.Judge) -> Run | None:
 
 def is_held(stage: Stage) -> bool:
     """Whether a person's lock, or a run that waits or works, keeps convergence away."""
-    return locks.find(stage, locks.BY_PERSON) is not None or locks.runs_before(stage.id).exists()
+    return locks.find(stage, locks.BY_PERSON) is not None or locks.active_runs(stage.id).exists()
 
 
 def hosts_behind(stage: Stage, *, judge: liveness.Judge) -> list[Host]:

@@ -25,6 +25,7 @@ from inventory_service.clock import Clock
 from inventory_service.content import content_dir
 from inventory_service.database import database
 from inventory_service.deployments import (
+    dispatch,
     leases,
     locks,
     outcome,
@@ -83,24 +84,19 @@ class Result:
 def claim(run_id: int, *, at: dt.datetime) -> Run | None:
     """Make this process the run's executor and hold its stage. None: not due, or somebody else has it.
 
-    A run is due when no older run of its stage is queued or running and no person has locked the stage. The rollback
-    of a rollout that stopped is due at once.
+    A run is due when it comes first of those that wait for its stage and no person's lock is in its way.
     """
     identity = processes.identity_of(os.getpid())
-    with database.atomic():
-        run = requests.get(run_id)
-        if run.status != statuses.QUEUED or not is_due(run) or not locks.take_for_run(run, at=at):
-            return None
-        mine = {"status": statuses.RUNNING, "executor": identity, "attempt": Run.attempt + 1}
-        Run.update(**mine, started_at=at, lease_at=at).where(Run.id == run_id).execute()
+    try:
+        with database.atomic():
+            run = requests.get(run_id)
+            if run.status != statuses.QUEUED or not dispatch.is_due(run) or not locks.take_for_run(run, at=at):
+                return None
+            mine = {"status": statuses.RUNNING, "executor": identity, "attempt": Run.attempt + 1}
+            Run.update(**mine, started_at=at, lease_at=at).where(Run.id == run_id).execute()
+    except pw.IntegrityError:  # somebody else took the stage at the same moment
+        return None
     return requests.get(run_id)
-
-
-def is_due(run: Run) -> bool:
-    """Whether nothing stands before this queued run; who works on the stage is not asked for."""
-    if rollout.before_all_others(run):
-        return True
-    return not locks.runs_before(run.stage_id, run.id).exists() and locks.find(run.stage, locks.BY_PERSON) is None
 
 
 def execute(run: Run, *, settings: Settings, clock: Clock) -> str:

@@ -61,13 +61,12 @@ def unlock(stage: Stage, *, actor: audit.Actor, at: dt.datetime) -> None:
             audit.record(actor, "stage.unlock", stage_name(stage), at=at)
 
 
-def runs_before(stage_id: int, run_id: int | None = None) -> pw.ModelSelect[Run]:
-    """The service's runs that wait for the stage or work on it, older than run `run_id` where one is given.
+def active_runs(stage_id: int) -> pw.ModelSelect[Run]:
+    """The service's runs that wait for the stage or work on it.
 
     Runs recorded from laptops hold nothing: the service could not end them.
     """
-    query = Run.select().where((Run.stage == stage_id) & Run.status.in_(statuses.ACTIVE) & (Run.origin == "service"))
-    return query.where(Run.id < run_id) if run_id is not None else query
+    return Run.select().where((Run.stage == stage_id) & Run.status.in_(statuses.ACTIVE) & (Run.origin == "service"))
 
 
 def find(stage: Stage, holder: str) -> StageLock | None:

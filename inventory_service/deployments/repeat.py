@@ -30,6 +30,7 @@ def request_repeat(
     if_locked: str = requests.WAIT,
     allow_frozen: bool = False,
     idempotency_key: str | None = None,
+    override_lock: str | None = None,
 ) -> tuple[Run, bool]:
     """Queue a repeat of a run; returns it and whether it is new. `comment` None: the run's own.
 
@@ -42,6 +43,7 @@ def request_repeat(
         allow_frozen=allow_frozen,
         idempotency_key=idempotency_key,
         repeat_of=run.id,
+        override_lock=override_lock,
     )
     fields = {
         "kind": run.kind,

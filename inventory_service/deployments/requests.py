@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import hashlib
 import json
 import re
 from typing import Any
+
+import peewee as pw
 
 from inventory_service import audit
 from inventory_service.database import database
@@ -19,13 +22,17 @@ from inventory_service.registry.stages import stage_name
 WAIT, REFUSE = "wait", "refuse"
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}")
 _LARGEST_EXTRA_VARS = 65536
+_LONGEST_REASON = 500
 _WITHOUT_SNAPSHOT = tuple(field for field in Run._meta.sorted_fields if field is not Run.snapshot)  # noqa: SLF001
 _OWN_VARIABLES = re.compile(r"ansible_|callboard_")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What was asked for. `release` is for rollbacks, `playbook` for kind playbook, `revision` for both others."""
+    """What was asked for. `release` is for rollbacks, `playbook` for kind playbook, `revision` for both others.
+
+    `override_lock` is the reason to go past the lock that a person holds now.
+    """
 
     kind: str
     playbook: str | None = None
@@ -43,6 +50,7 @@ class RunRequest:
     allow_frozen: bool = False
     idempotency_key: str | None = None
     repeat_of: int | None = None
+    override_lock: str | None = None
 
 
 def request_run(stage: Stage, request: RunRequest, *, actor: audit.Actor, at: dt.datetime) -> tuple[Run, bool]:
@@ -57,20 +65,43 @@ def enqueue(
     stage: Stage, request: RunRequest, fields: dict[str, Any], *, actor: audit.Actor, at: dt.datetime
 ) -> tuple[Run, bool]:
     """Queue a run whose `fields` are checked already, or answer the one that its idempotency key made before."""
+    override = _check_override(request.override_lock)
     repeats = {"repeat_of": request.repeat_of} if request.repeat_of is not None else {}
-    with database.atomic():
-        known = _known(request.idempotency_key, stage, request)
-        if known is not None:
-            return known, False
-        if request.if_locked == REFUSE:
-            _refuse_if_held(stage)
-        if not request.allow_frozen:
-            _refuse_frozen(stage, at=at)
-        run = Run.create(
-            stage=stage, status=statuses.QUEUED, created_by=actor.name, created_at=at, sent_at=at, **fields
-        )
-        audit.record(actor, f"run.{request.kind}", stage_name(stage), at=at, run=run.id, **repeats)
+    own = {"override_lock": override, "idempotency_hash": _fingerprint(stage, request, fields)}
+    try:
+        with database.atomic():
+            known = _known(request.idempotency_key, own)
+            if known is not None:
+                return known, False
+            if request.if_locked == REFUSE:
+                _refuse_if_held(stage, is_overriding=override is not None)
+            if not request.allow_frozen:
+                _refuse_frozen(stage, at=at)
+            asked = {"status": statuses.QUEUED, "created_by": actor.name, "created_at": at}
+            run = Run.create(stage=stage, **asked, **own, **fields)
+            audit.record(actor, f"run.{request.kind}", stage_name(stage), at=at, run=run.id, **repeats)
+            _record_override(stage, run, actor=actor, at=at)
+    except pw.IntegrityError:  # the same key, at the same moment
+        known = _known(request.idempotency_key, own)
+        if known is None:
+            raise
+        return known, False
     return run, True
+
+
+def _check_override(reason: str | None) -> str | None:
+    if reason is None:
+        return None
+    if not reason.strip() or len(reason) > _LONGEST_REASON:
+        raise InvalidError.at("override_lock", f"Say in 1 to {_LONGEST_REASON} characters why the lock does not count.")
+    return reason.strip()
+
+
+def _record_override(stage: Stage, run: Run, *, actor: audit.Actor, at: dt.datetime) -> None:
+    held = locks.find(stage, locks.BY_PERSON)
+    if run.override_lock is not None and held is not None:
+        words = {"reason": run.override_lock, "locked_by": held.locked_by, "lock": held.reason}
+        audit.record(actor, "stage.override_lock", stage_name(stage), at=at, run=run.id, **words)
 
 
 def check(stage: Stage, request: RunRequest) -> None:
@@ -78,18 +109,27 @@ def check(stage: Stage, request: RunRequest) -> None:
     _checked(stage, request)
 
 
-def _known(key: str | None, stage: Stage, request: RunRequest) -> Run | None:
+def _fingerprint(stage: Stage, request: RunRequest, fields: dict[str, Any]) -> str | None:
+    """SHA-256 of all that was asked for, which tells a repeated idempotency key from one that is used anew."""
+    if request.idempotency_key is None:
+        return None
+    more = {"stage": stage.id, "comment": fields["comment"], "repeat_mode": fields.get("repeat_mode")}
+    asked = {**dataclasses.asdict(request), **more}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _known(key: str | None, own: dict[str, Any]) -> Run | None:
     run = Run.get_or_none(Run.idempotency_key == key) if key else None
-    if run is not None and (run.stage_id != stage.id or run.kind != request.kind):
+    if run is not None and run.idempotency_hash != own["idempotency_hash"]:
         raise ConflictError(f"The idempotency key {key!r} belongs to run {run.id}, which asked for something else.")
     return run
 
 
-def _refuse_if_held(stage: Stage) -> None:
+def _refuse_if_held(stage: Stage, *, is_overriding: bool) -> None:
     held = locks.find(stage, locks.BY_PERSON)
-    if held is not None:
+    if held is not None and not is_overriding:
         raise LockedError(f"{stage_name(stage)} is locked by {held.locked_by}: {held.reason}.")
-    active = locks.runs_before(stage.id).first()
+    active = locks.active_runs(stage.id).first()
     if active is not None:
         raise LockedError(f"{stage_name(stage)} is busy: run {active.id} ({active.kind}) is {active.status}.")
 

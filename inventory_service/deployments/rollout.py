@@ -128,8 +128,3 @@ def stays_held(run: Run, status: str) -> bool:
 def got_release(run: Run, release: Release) -> list[str]:
     """Ids of the run's failed hosts that have said themselves that they run this release."""
     return [host.id for host in _hosts_of(run, _BAD) if host.release_number == release.number]
-
-
-def before_all_others(run: Run) -> bool:
-    """Whether the run goes before older ones and past a lock: it came with that lock, to undo what stopped."""
-    return run.rolls_back is not None

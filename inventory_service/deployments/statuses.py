@@ -4,6 +4,7 @@ from __future__ import annotations
 
 DEPLOY, ROLLBACK, CONVERGE, PLAYBOOK = "deploy", "rollback", "converge", "playbook"
 KINDS = (DEPLOY, ROLLBACK, CONVERGE, PLAYBOOK)
+URGENCY = {kind: place for place, kind in enumerate((ROLLBACK, DEPLOY, PLAYBOOK, CONVERGE))}
 RELEASE_KINDS = (DEPLOY, ROLLBACK, CONVERGE)
 
 QUEUED, RUNNING = "queued", "running"

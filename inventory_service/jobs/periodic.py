@@ -13,7 +13,7 @@ from inventory_service.adapters.queue import RunQueue
 from inventory_service.automation import notifications, schedules, webhooks
 from inventory_service.clock import Clock
 from inventory_service.database import database
-from inventory_service.deployments import convergence, dispatch, recorded, recovery, retention
+from inventory_service.deployments import convergence, recorded, recovery, retention
 from inventory_service.jobs.canary import Canary
 from inventory_service.models import JobTick
 from inventory_service.registry import liveness
@@ -66,7 +66,6 @@ def jobs(settings: Settings, run_queue: RunQueue) -> tuple[Job, ...]:
     return (
         Job("sweep", settings.sweep_seconds, watch_and_sweep),
         Job("canary", settings.canary_seconds, Canary(settings.own_url).sing),
-        Job("dispatch", 1.0, lambda at: send(dispatch.due_runs(at=at))),
         Job("converge", settings.converge_seconds, lambda at: send(convergence.converge_all(judge=judge(at)))),
         Job("metrics", 60.0, lambda at: windows.sample(judge=judge(at))),
         Job("schedule", 5.0, lambda at: send(schedules.run_due(at=at))),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from inventory_service.clock import iso
-from inventory_service.deployments import locks
+from inventory_service.deployments import dispatch, locks, statuses
 from inventory_service.models import (
     ApiToken,
     Host,
@@ -218,6 +218,8 @@ def run(row: Run) -> dict[str, Any]:
         "diff": row.is_diff,
         "extra_vars": row.extra_vars,
         "comment": row.comment,
+        "override_lock": row.override_lock,
+        "queue": queue(row),
         "repeat_of": row.repeat_of,
         "repeat_mode": row.repeat_mode,
         "created_by": row.created_by,
@@ -232,6 +234,14 @@ def run(row: Run) -> dict[str, Any]:
         "events_removed_at": iso(row.events_removed_at),
         "url": f"/api/v1/runs/{row.id}",
     }
+
+
+def queue(row: Run) -> dict[str, Any] | None:
+    """A queued run's place among those of its stage, and what it waits for."""
+    if row.status != statuses.QUEUED:
+        return None
+    waiting = dispatch.waiting(row)
+    return {"position": waiting.position, "waits_for": waiting.words}
 
 
 def _seconds(row: Run) -> float | None:

@@ -93,6 +93,11 @@ def test_it_refuses_at_a_locked_stage_when_asked_to(browse, service):
     page.get_by_role("button", name="Deploy to shop/fails").click()
     expect(page.get_by_role("alert")).to_contain_text("is locked by token:first-start: hands off")
     expect(page.get_by_label("refuse").first).to_be_checked()
+    page.get_by_text("Override the lock").first.click()
+    page.get_by_label("Why does it not hold for this run?").first.fill("the shop is down")
+    with page.expect_navigation():
+        page.get_by_role("button", name="Deploy to shop/fails").click()
+    expect(page.locator(".cb-run-note")).to_contain_text("overrides the lock: the shop is down")
     service.call("DELETE", "/stages/shop/fails/lock")
 
 

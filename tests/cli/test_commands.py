@@ -156,10 +156,13 @@ def test_it_follows_a_run_that_fails_and_ends_with_2(call: Call, shop: str) -> N
 def test_it_detaches_and_cancels(call: Call, shop: str) -> None:
     call("stage", "lock", shop, "wait")
     launched = call("deploy", shop, "--detach")
+    assert "Number 1 in the queue; waits for the lock by token:first-start: wait." in launched.stderr
     number = launched.stdout.strip()
     assert call("cancel", number).exit_code == 0
     assert call("logs", "-f", number).exit_code == 3
     assert call("cancel", number).exit_code == 1
+    overriding = call("deploy", shop, "--refuse-if-locked", "--override-lock", "the shop is down")
+    assert (overriding.exit_code, "No hosts matched" in overriding.stderr) == (2, True), overriding.stderr
     call("stage", "unlock", shop)
 
 

@@ -17,7 +17,7 @@ from tests.support import ADA, FakeClock, Machine, judge
 @pytest.fixture
 def worker(database: object, clock: FakeClock) -> None:
     """A worker looked for runs just now."""
-    JobTick.create(name="dispatch", next_at=clock.now(), last_finished_at=clock.now())
+    JobTick.create(name="sweep", next_at=clock.now(), last_finished_at=clock.now())
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from inventory_service.adapters import processes
-from inventory_service.deployments import dispatch, execution, locks, requests
-from inventory_service.models import Run, Stage
+from inventory_service.deployments import dispatch, execution, locks
+from inventory_service.models import Release, Run, Stage, StageLock
 from tests.support import ADA, FakeClock, at_once
 
 Queue = Callable[..., Run]
@@ -17,51 +17,94 @@ def claim(run: Run, clock: FakeClock) -> Run | None:
     return execution.claim(run.id, at=clock.now())
 
 
-# sending
+# whose turn it is
 
 
-def test_it_sends_nothing_that_was_just_sent(stage: Stage, queue: Queue, clock: FakeClock) -> None:
-    queue(stage)
-    assert dispatch.due_runs(at=clock.advance(10)) == []
+def due() -> list[int]:
+    return [run.id for run in dispatch.due_runs()]
 
 
-def test_it_sends_again_what_was_lost_on_the_way(stage: Stage, queue: Queue, clock: FakeClock) -> None:
-    run = queue(stage)
-    clock.advance(11)
-    assert [dispatch.due_runs(at=clock.now()) for _ in range(2)] == [[run.id], []]
-    assert dispatch.due_runs(at=clock.advance(11)) == [run.id]
-
-
-def test_it_sends_a_run_once_from_many_workers(stage: Stage, queue: Queue, clock: FakeClock) -> None:
-    queue(stage)
-    clock.advance(11)
-    assert sorted(at_once(lambda _: dispatch.due_runs(at=clock.now()), 6)) == [[], [], [], [], [], [1]]
-
-
-def test_it_sends_one_run_of_a_stage_in_order(
+def test_it_lets_one_run_of_each_stage_go_in_order(
     stage: Stage, make_stage: Callable[..., Stage], queue: Queue, clock: FakeClock
 ) -> None:
     first, second, other = queue(stage), queue(stage), queue(make_stage("staging"))
-    assert dispatch.due_runs(at=clock.advance(11)) == [first.id, other.id]
-    requests.cancel(first, actor=ADA, at=clock.now())
-    assert dispatch.due_runs(at=clock.advance(11)) == [second.id, other.id]
+    assert due() == [first.id, other.id]
+    claim(first, clock)
+    assert due() == [other.id]
+    Run.update(status="successful").where(Run.id == first.id).execute()
+    assert due() == [second.id, other.id]
 
 
-def test_it_sends_nothing_to_a_stage_that_a_person_holds(stage: Stage, queue: Queue, clock: FakeClock) -> None:
+def test_it_puts_the_urgent_first(
+    stage: Stage, make_stage: Callable[..., Stage], queue: Queue, release: Callable[..., Release], clock: FakeClock
+) -> None:
+    release(stage)
+    release(stage)
+    names = ("converge", "playbook", "deploy", "rollback")
+    runs = {kind: queue(stage, kind, playbook="x.yml" if kind == "playbook" else None) for kind in names}
+    elsewhere = queue(make_stage("staging"))
+    assert due() == [runs["rollback"].id, elsewhere.id]
+    order = [[kind for kind in names if claim(runs[kind], clock)] for _ in names if _end_all()]
+    assert order == [["rollback"], ["deploy"], ["playbook"], ["converge"]]
+
+
+def said(run: Run) -> tuple[int, str]:
+    waiting = dispatch.waiting(run)
+    return waiting.position, waiting.words
+
+
+def _end_all() -> bool:
+    """End what runs, as if it had come to its end."""
+    StageLock.delete().execute()
+    Run.update(status="successful").where(Run.status == "running").execute()
+    return True
+
+
+def test_it_lets_nothing_go_on_a_stage_that_a_person_holds(stage: Stage, queue: Queue, clock: FakeClock) -> None:
     run = queue(stage)
     locks.lock(stage, reason="wait", actor=ADA, at=clock.now())
-    assert dispatch.due_runs(at=clock.advance(11)) == []
+    assert due() == []
     locks.unlock(stage, actor=ADA, at=clock.now())
-    assert dispatch.due_runs(at=clock.now()) == [run.id]
+    assert due() == [run.id]
 
 
-def test_it_knows_which_run_comes_next(stage: Stage, queue: Queue, clock: FakeClock) -> None:
-    first, second = queue(stage), queue(stage)
-    assert dispatch.next_run(stage) == first.id
-    Run.update(status="successful").where(Run.id == first.id).execute()
-    assert dispatch.next_run(stage) == second.id
-    requests.cancel(second, actor=ADA, at=clock.now())
-    assert dispatch.next_run(stage) is None
+def test_it_lets_a_run_past_the_lock_that_it_overrides(stage: Stage, queue: Queue, clock: FakeClock) -> None:
+    waiting = queue(stage)
+    locks.lock(stage, reason="Black Friday", actor=ADA, at=clock.now())
+    urgent = queue(stage, override_lock="the shop is down")
+    assert due() == [urgent.id]
+    assert said(urgent) == (1, "a free worker")
+    assert said(waiting) == (2, "the lock by ada: Black Friday")
+    assert [claim(run, clock) is not None for run in (waiting, urgent)] == [False, True]
+
+
+def test_it_lets_no_run_past_a_lock_that_came_later(stage: Stage, queue: Queue, clock: FakeClock) -> None:
+    queue(stage, override_lock="the shop is down")
+    clock.advance(1)
+    locks.lock(stage, reason="auditors", actor=ADA, at=clock.now())
+    assert due() == []
+
+
+def test_it_says_what_a_run_waits_for(stage: Stage, queue: Queue, clock: FakeClock) -> None:
+    first, second, third = queue(stage), queue(stage), queue(stage)
+    assert dispatch.waiting(first).words == "a free worker"
+    assert said(third) == (3, "run 1 (deploy, queued) and 1 more")
+    claim(first, clock)
+    assert said(second) == (1, "run 1 (deploy, running)")
+    assert said(third) == (
+        2,
+        "run 1 (deploy, running) and 1 more",
+    )
+
+
+def test_it_counts_the_runs_whose_executors_live_here(
+    stage: Stage, make_stage: Callable[..., Stage], queue: Queue, clock: FakeClock
+) -> None:
+    mine, dead, elsewhere = (queue(make_stage(name)) for name in ("a", "b", "c"))
+    own = processes.identity_of(os.getpid())
+    for run, executor in ((mine, own), (dead, {**own, "started": 1}), (elsewhere, {**own, "machine": "other"})):
+        Run.update(status="running", executor=executor).where(Run.id == run.id).execute()
+    assert dispatch.running_here() == {mine.id}
 
 
 # claiming

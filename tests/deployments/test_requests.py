@@ -111,7 +111,35 @@ def test_it_rejects_a_key_that_was_used_for_something_else(
             queue(other, kind, idempotency_key="k", playbook="x.yml" if kind == "playbook" else None)
 
 
+@pytest.mark.parametrize("fields", [{"revision": "v2"}, {"limit": "web"}, {"extra_vars": {"a": 1}}, {"is_check": True}])
+def test_it_rejects_a_key_with_another_body(stage: Stage, queue: Queue, fields: dict[str, object]) -> None:
+    queue(stage, idempotency_key="k")
+    with pytest.raises(ConflictError, match="belongs to run 1, which asked for something else"):
+        queue(stage, idempotency_key="k", **fields)
+
+
 # a stage that is held
+
+
+def test_it_keeps_an_override_in_the_audit_log(stage: Stage, queue: Queue, clock: FakeClock) -> None:
+    locks.lock(stage, reason="Black Friday", actor=ADA, at=clock.now())
+    run = queue(stage, override_lock=" the shop is down ", if_locked="refuse")
+    entry = AuditEntry.get(AuditEntry.action == "stage.override_lock")
+    assert run.override_lock == "the shop is down"
+    assert entry.details == {
+        "run": run.id, "reason": "the shop is down", "locked_by": "ada", "lock": "Black Friday"
+    }  # fmt: skip
+
+
+def test_it_overrides_no_lock_that_is_not_there(stage: Stage, queue: Queue) -> None:
+    assert queue(stage, override_lock="in case").status == "queued"
+    assert not AuditEntry.select().where(AuditEntry.action == "stage.override_lock").exists()
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "x" * 501])
+def test_it_rejects_an_override_without_a_reason(stage: Stage, queue: Queue, reason: str) -> None:
+    with pytest.raises(InvalidError, match="why the lock does not count"):
+        queue(stage, override_lock=reason)
 
 
 def test_it_waits_for_a_lock_unless_told_otherwise(stage: Stage, queue: Queue, clock: FakeClock) -> None:

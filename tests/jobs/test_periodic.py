@@ -8,11 +8,11 @@ import peewee
 import pytest
 
 from inventory_service.adapters.queue import RunQueue
-from inventory_service.deployments import releases, requests
+from inventory_service.deployments import releases
 from inventory_service.jobs.periodic import Job, Ticker, claim, jobs
-from inventory_service.models import JobTick, Run, Stage
+from inventory_service.models import JobTick, Run
 from inventory_service.settings import Settings
-from tests.support import ADA, START, FakeClock, Machine, at_once, judge, wait_for
+from tests.support import START, FakeClock, Machine, at_once, judge, wait_for
 
 pytestmark = pytest.mark.usefixtures("database")
 SWEEP = Job("sweep", 5, lambda _: None)
@@ -79,13 +79,6 @@ def pending(settings: Settings) -> int:
 def test_it_sweeps(settings: Settings, web_1: Machine, clock: FakeClock) -> None:
     named(settings, "sweep").work(clock.advance(301))
     assert web_1.row.recorded_state == "stale"
-
-
-def test_it_dispatches(settings: Settings, stage: Stage, clock: FakeClock) -> None:
-    request = requests.RunRequest(kind="deploy")
-    requests.request_run(stage, request, actor=ADA, at=clock.now())
-    named(settings, "dispatch").work(clock.advance(11))
-    assert pending(settings) == 1
 
 
 def test_it_sends_what_it_converges(settings: Settings, web_1: Machine, clock: FakeClock) -> None:

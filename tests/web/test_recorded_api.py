@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from inventory_service.deployments import execution, logs, recorded, requests
+from inventory_service.deployments import dispatch, logs, recorded, requests
 from inventory_service.models import Host, Run, RunEvent, RunHost, Stage
 from inventory_service.registry import stages
 from inventory_service.settings import Settings
@@ -113,7 +113,7 @@ def test_it_holds_no_stage(send: Send, stage: Stage, operator: Caller) -> None:
     send()
     asked = operator.post("/api/v1/runs", {"stage": "shop/production", "kind": "deploy", "if_locked": "refuse"})
     assert asked.status_code == 202
-    assert execution.is_due(requests.get(asked.json["id"]))
+    assert dispatch.is_due(requests.get(asked.json["id"]))
 
 
 def test_it_can_neither_stop_nor_repeat_it(send: Send, operator: Caller) -> None:

@@ -39,9 +39,29 @@ def test_it_keeps_the_keys_of_two_callers_apart(launch: Launch, admin: Caller) -
     assert (other.json["id"], launch(headers=key).json["id"]) == (1, 2)
 
 
+def test_it_refuses_a_key_with_another_body(launch: Launch) -> None:
+    key = {"Idempotency-Key": "build-42"}
+    launch(headers=key)
+    answer = launch(headers=key, revision="v2")
+    assert (answer.status_code, "asked for something else" in answer.json["detail"]) == (409, True)
+
+
+def test_it_tells_a_queued_runs_place_and_what_it_waits_for(launch: Launch, operator: Caller) -> None:
+    operator.send("PUT", "/api/v1/stages/shop/production/lock", {"reason": "Black Friday"})
+    runs = [launch().json["id"] for _ in range(2)]
+    overriding = launch(override_lock="the shop is down").json["id"]
+    shown = {row["id"]: row for row in operator.get("/api/v1/runs").json["items"]}
+    assert shown[overriding]["queue"] == {"position": 1, "waits_for": "a free worker"}
+    assert shown[overriding]["override_lock"] == "the shop is down"
+    assert [shown[run]["queue"] for run in runs] == [
+        {"position": place, "waits_for": "the lock by token:operator-everywhere: Black Friday"} for place in (2, 3)
+    ]
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
+        ({"override_lock": ""}, 422),
         ({"kind": "destroy"}, 422),
         ({"kind": "playbook"}, 422),
         ({"kind": "playbook", "playbook": "../x.yml"}, 422),

@@ -245,6 +245,11 @@ class Playbook(Answer):
     description: str
 
 
+class Queue(Answer):
+    position: int = Field(description="1 comes next of its stage")
+    waits_for: str
+
+
 class Run(Answer):
     id: int
     stage: str
@@ -270,6 +275,8 @@ class Run(Answer):
     error: str | None
     rolls_back: int | None = Field(description="The stopped run that the service undoes by this one")
     cancel_requested_by: str | None
+    override_lock: str | None = Field(description="Why it goes past a person's lock")
+    queue: Queue | None = Field(description="Of a queued run: its place and what it waits for")
     repeat_of: int | None
     repeat_mode: Literal["exact", "live"] | None
     origin: Literal["service", "laptop"] = Field(

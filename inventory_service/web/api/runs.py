@@ -47,6 +47,9 @@ class RunBody(Strict):
     comment: str = Field("", max_length=2000)
     if_locked: Literal["wait", "refuse"] = "wait"
     allow_frozen: bool = False
+    override_lock: str | None = Field(
+        None, min_length=1, max_length=500, description="Why to go past the lock that a person holds; audited"
+    )
 
 
 class RepeatBody(Strict):
@@ -54,6 +57,9 @@ class RepeatBody(Strict):
     comment: str | None = Field(None, max_length=2000, description="The run's own when left out")
     if_locked: Literal["wait", "refuse"] = "wait"
     allow_frozen: bool = False
+    override_lock: str | None = Field(
+        None, min_length=1, max_length=500, description="Why to go past the lock that a person holds; audited"
+    )
 
 
 class RunQuery(Paging):
@@ -87,7 +93,9 @@ class ExportQuery(BaseModel):
 @api.post("/runs", summary="Launch a run", responses={"202": answers.Launched})
 @auth.access(OPERATOR)
 def create_run(body: RunBody) -> tuple[dict[str, Any], int]:
-    """202 at once; the run goes on by itself. A repeated Idempotency-Key answers the run that it made before."""
+    """202 at once; the run goes on by itself. A repeated Idempotency-Key answers the run that it made before;
+    with another body it is refused with 409.
+    """
     stage = auth.reach_stage(*body.stage.split("/", 1))
     wanted = requests.RunRequest(
         kind=body.kind,
@@ -105,6 +113,7 @@ def create_run(body: RunBody) -> tuple[dict[str, Any], int]:
         if_locked=body.if_locked,
         allow_frozen=body.allow_frozen,
         idempotency_key=_idempotency_key(),
+        override_lock=body.override_lock,
     )
     run, is_new = requests.request_run(stage, wanted, actor=auth.caller().actor, at=context.now())
     if is_new:
@@ -259,6 +268,7 @@ def repeat_run(path: RunPath, body: RepeatBody) -> tuple[dict[str, Any], int]:
         if_locked=body.if_locked,
         allow_frozen=body.allow_frozen,
         idempotency_key=_idempotency_key(),
+        override_lock=body.override_lock,
     )
     if is_new:
         context.services().run_queue.send(run.id)

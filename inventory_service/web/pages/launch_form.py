@@ -34,6 +34,7 @@ class LaunchForm:
     is_diff: bool = False
     if_locked: str = requests.WAIT
     allow_frozen: bool = False
+    override_lock: str = ""
     key: str = dataclasses.field(default_factory=_new_key)
     error: str = ""
     error_at: str = ""
@@ -74,6 +75,7 @@ class LaunchForm:
             if_locked=self.if_locked,
             allow_frozen=self.allow_frozen,
             idempotency_key=f"{by}:page:{self.key}",
+            override_lock=self.override_lock or None,
         )
 
     def _check(self) -> None:
@@ -86,13 +88,16 @@ class LaunchForm:
                 raise InvalidError.at(name, f"The {name} is longer than {most} characters.")
 
     def refused(self, error: CallboardError) -> LaunchForm:
-        """The same form with the reason beside it."""
+        """The same form with the reason beside it. Nothing came of it, so its key is a new one."""
         locations: Any = error.errors[0].get("loc") if error.errors else None
-        return dataclasses.replace(self, error=error.detail, error_at=str(locations[0]) if locations else "")
+        at = str(locations[0]) if locations else ""
+        return dataclasses.replace(self, error=error.detail, error_at=at, key=_new_key())
 
 
 def _typed(values: MultiDict[str, str]) -> dict[str, Any]:
-    texts = {name: values.get(name, "").strip() for name in ("revision", "release", "comment", "limit")}
+    texts = {
+        name: values.get(name, "").strip() for name in ("revision", "release", "comment", "limit", "override_lock")
+    }
     is_refusing = values.get("if_locked") == requests.REFUSE
     return {
         **texts,

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Response, make_response, redirect, render_template, request, url_for
 
-from inventory_service.deployments import locks, repeat, requests, rollout, snapshot, statuses
+from inventory_service.deployments import dispatch, repeat, requests, rollout, snapshot, statuses
 from inventory_service.errors import CallboardError
 from inventory_service.models import Run
 from inventory_service.web import auth, context, problems
@@ -86,13 +86,5 @@ def _facts(row: Run) -> dict[str, Any]:
         "rolled_back_by": None if is_active else rollout.rolled_back_by(row),
         "failures": run_view.failures(row),
         "now_at": run_view.current_task(row) if row.status == statuses.RUNNING else None,
-        "waits_for": _waits_for(row) if row.status == statuses.QUEUED else None,
+        "waits_for": dispatch.waiting(row) if row.status == statuses.QUEUED else None,
     }
-
-
-def _waits_for(row: Run) -> dict[str, Any]:
-    """What stands before a queued run: a person's lock, older runs of its stage, or only a free worker."""
-    is_first = rollout.before_all_others(row)
-    older = locks.runs_before(row.stage_id, row.id)
-    older = older.where(Run.status == statuses.RUNNING) if is_first else older
-    return {"lock": None if is_first else locks.find(row.stage, locks.BY_PERSON), "runs": list(older.order_by(Run.id))}
