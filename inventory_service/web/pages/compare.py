@@ -12,7 +12,8 @@ from inventory_service.models import Run
 from inventory_service.web import auth, context
 from inventory_service.web.pages.common import pages
 
-_MOST_HOSTS = 200  # of one task, listed on the page
+_MOST_HOSTS = 300  # that differ, listed on the page
+_MOST_RESULTS, _FEWEST_RESULTS = 4000, 5  # of all tasks, and of each one
 
 
 @pages.get("/stages/<project>/<stage>/variables")
@@ -52,21 +53,24 @@ def diff_runs(run: int, other: int) -> str:
     """The two runs side by side."""
     before, after = (auth.reach_run(requests.get(number)) for number in (run, other))
     found = run_diff.compare(before, after, context.services().settings)
-    return render_template("run_diff.html", found=found, before=before, after=after, tasks=_tasks(found))
+    return render_template(
+        "run_diff.html", found=found, before=before, after=after, tasks=_tasks(found), most_hosts=_MOST_HOSTS
+    )
 
 
 def _tasks(found: run_diff.RunDiff) -> list[dict[str, Any]]:
     """Each task with the hosts to list, those with another outcome first, and both times as shares of the longest."""
     sides = [side for task in found.tasks.items for side in (task.before, task.after) if side is not None]
     longest = max((side.longest_seconds or 0 for side in sides), default=0) or 1
-    return [_task(task, longest) for task in found.tasks.items]
+    most = max(_FEWEST_RESULTS, _MOST_RESULTS // max(len(found.tasks.items), 1))
+    return [_task(task, longest, most) for task in found.tasks.items]
 
 
-def _task(task: task_diff.TaskDiff, longest: float) -> dict[str, Any]:
+def _task(task: task_diff.TaskDiff, longest: float, most: int) -> dict[str, Any]:
     hosts = sorted(task.hosts, key=lambda one: not one.is_other)
     return {
         "task": task,
-        "hosts": hosts[:_MOST_HOSTS],
+        "hosts": hosts[:most],
         "before": _share(task.before, longest),
         "after": _share(task.after, longest),
     }
