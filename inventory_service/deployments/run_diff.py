@@ -110,12 +110,19 @@ def _notes(before: Run, after: Run) -> list[str]:
     if before.stage_id != after.stage_id:
         names = f"{stage_name(before.stage)} and {stage_name(after.stage)}"
         notes.append(f"The runs are of different stages, {names}: hosts are compared by their names.")
-    for run in (before, after):
-        if run.snapshot is None:
-            notes.append(f"Run {run.id} froze nothing: it is {run.status}.")
-        elif not snapshot.is_full(run):
-            notes.append(f"Run {run.id} was recorded before runs kept variables, options and collections.")
-    return notes
+    return notes + [note for run in (before, after) for note in _lacks(run)]
+
+
+def _lacks(run: Run) -> list[str]:
+    if run.snapshot is None:
+        return [f"Run {run.id} froze nothing: it is {run.status}."]
+    laptop = run.snapshot.get("laptop")
+    if laptop is not None:
+        is_dirty = " Its checkout had changes that are not committed." if laptop["dirty"] else ""
+        return [f"Run {run.id} was recorded from a laptop, so its variables and collections are not known.{is_dirty}"]
+    if not snapshot.is_full(run):
+        return [f"Run {run.id} was recorded before runs kept variables, options and collections."]
+    return []
 
 
 def _commits(before: Run, after: Run, settings: Settings) -> Commits:

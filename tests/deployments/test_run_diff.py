@@ -164,6 +164,16 @@ def test_it_says_what_an_old_or_unstarted_run_lacks(launch: Launch, compare: Com
     assert (found.commits.reason, kinds(found)) == ("Not both runs have a commit.", {"web-1": "removed"})
 
 
+def test_it_says_what_is_not_known_of_a_laptops_run(launch: Launch, compare: Compare) -> None:
+    before, after = launch(), launch()
+    Run.update(snapshot={"commit": "a" * 40, "laptop": {"dirty": True}}).where(Run.id == after.id).execute()
+    (note,) = compare(before, after).notes
+    assert note == (
+        f"Run {after.id} was recorded from a laptop, so its variables and collections are not known. "
+        "Its checkout had changes that are not committed."
+    )
+
+
 def test_it_counts_hosts_that_were_missing(launch: Launch, compare: Compare) -> None:
     before, after = launch(), launch()
     RunHost.update(status="gone").where(RunHost.run == after).execute()
