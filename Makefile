@@ -1,5 +1,5 @@
 # make demo   plays the whole story on this machine    make demo-stop   ends it
-# make test   the whole test suite                     make bench       the benchmarks
+# make test   the whole test suite                     make bench       the benchmarks (BENCH=--quick: small)
 .PHONY: demo demo-stop test check bench lock clean
 
 demo:
@@ -18,7 +18,7 @@ check:
 
 bench:
 	@tools/setup dev
-	@.venv/bin/python benchmarks/heartbeats.py
+	@.venv/bin/python benchmarks/run.py $(BENCH)
 
 lock:
 	@tools/lock

@@ -34,6 +34,7 @@ FACTS = {
     "architecture": "x86_64", "zone": "eu-central-1a", "instance_type": "t3.medium", "instance_id": "i-0a1b2c3d4e5f60718",
 }  # fmt: skip
 METRICS = {"load1_per_cpu": 0.25, "memory_used_ratio": 0.5, "disk_used_ratio": 0.4}
+REVISION = "9b6293fa178bd58fe62eaf5eccc1120a2467074e"
 BOOT_ID = "7b1c0d9e-0000-4000-8000-000000000000"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3kV4b1n0x5bX0k9J2m3Q4r5S6t7U8v9W0xY1zA2bC3"
 _CHUNK = 65536
@@ -228,7 +229,7 @@ def beat_body(sequence: int, **more: Any) -> bytes:
     """A heartbeat as the agent sends it."""
     return json.dumps(
         {"boot_id": BOOT_ID, "seq": sequence, "agent_version": "0.1.0",
-         "release": {"name": "12", "number": 12, "revision": "9b6293fa178bd58fe62eaf5eccc1120a2467074e"},
+         "release": {"name": "12", "number": 12, "revision": REVISION},
          "facts_hash": "0" * 64, "metrics": METRICS, "sent_at": "2026-11-23T14:00:00Z", **more}
     ).encode()  # fmt: skip
 
@@ -323,7 +324,7 @@ def seed(stage: Stage, count: int) -> list[str]:
              "recorded_state": "live", "is_draining": False, "is_quarantined": False, "converge_attempts": 0,
              "boot_id": BOOT_ID, "sequence": 1, "agent_version": "0.1.0", "facts": json.dumps(FACTS),
              "facts_hash": "0" * 64, "metrics": json.dumps(METRICS), "host_keys": json.dumps([KEY]),
-             "release_number": 12, "revision": "9b6293fa178bd58fe62eaf5eccc1120a2467074e", "release_reported_at": now}  # fmt: skip
+             "release_number": 12, "revision": REVISION, "release_reported_at": now}  # fmt: skip
     rows = [
         {"id": one.id, "secret_sha256": one.secret_sha256, "name": f"web-{number:06}",
          "address": f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from inventory_service.errors import ConflictError
 from inventory_service.models import Host, JoinToken, Stage
 from inventory_service.registry import names
+from inventory_service.registry.listing import read_present
 
 
 def check_groups(stage: Stage, groups: list[str]) -> list[str]:
@@ -20,10 +21,6 @@ def check_groups(stage: Stage, groups: list[str]) -> list[str]:
 
 def refuse_group_name(stage: Stage, name: str, *, own: Sequence[str] = ()) -> None:
     """Raise ConflictError when a host's name is the name of one of the stage's groups, or of its `own`."""
-    rows = [*JoinToken.select().where(JoinToken.stage == stage), *_present_hosts(stage)]
+    rows = [*JoinToken.select().where(JoinToken.stage == stage), *read_present(stage, groups=frozenset({name}))]
     if name in {*own, *(group for row in rows for group in row.groups)}:
         raise ConflictError(f"The stage has a group named {name!r}; a host of that name would take its place in plays.")
-
-
-def _present_hosts(stage: Stage) -> list[Host]:
-    return list(Host.select(Host.groups).where((Host.stage == stage) & Host.gone_at.is_null()))

@@ -14,6 +14,7 @@ from inventory_service.errors import ConflictError, GoneError, NotFoundError, Un
 from inventory_service.models import Host, Project, Release, Stage, Transition
 from inventory_service.registry import liveness, names, reported, transitions
 from inventory_service.registry.groups import check_groups, refuse_group_name
+from inventory_service.registry.listing import ListedHost
 from inventory_service.registry.sweep import record_due
 
 PREFIX = "cbh_"
@@ -274,7 +275,7 @@ def live_hosts(stage: Stage, *, judge: liveness.Judge) -> list[Host]:
     return [host for host in list_hosts(stage) if judge.is_listed(host, stage)]
 
 
-def is_converged(host: Host, desired: dict[str, Any] | None) -> bool:
+def is_converged(host: Host | ListedHost, desired: dict[str, Any] | None) -> bool:
     """Whether the host runs what it should run. A host that reports no number is judged by its revision.
 
     A host that a deploy of a part of the stage reached is held on that release until the next whole one.

@@ -7,19 +7,31 @@ Top-level host variables are the server's own, from an allow-list; whatever a ho
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
+
+from pydantic_core import to_json
 
 from inventory_service.clock import iso
 from inventory_service.models import Host, Stage
 from inventory_service.registry import hosts, liveness, names
+from inventory_service.registry.listing import ListedHost, read_present
 from inventory_service.registry.stages import GIT, shown_source, stage_name
 
 
-def render(stage: Stage, *, judge: liveness.Judge, states: tuple[str, ...] = liveness.LISTED) -> dict[str, Any]:
-    """The inventory of the hosts whose state is one of `states`, with groups and `_meta.callboard` about itself."""
-    present = [host for host in hosts.list_hosts(stage) if host.conflict is None]
+def render(
+    stage: Stage,
+    *,
+    judge: liveness.Judge,
+    states: tuple[str, ...] = liveness.LISTED,
+    groups: frozenset[str] = frozenset(),
+) -> dict[str, Any]:
+    """The inventory of the hosts whose state is one of `states`, with groups and `_meta.callboard` about itself.
+
+    `groups`: only hosts that an operator or their join token put into one of these; empty: all.
+    """
+    present = [host for host in read_present(stage, groups=groups) if host.conflict is None]
     chosen = [(host, state) for host in present if (state := judge.state(host, stage)) in states]
     return _render(stage, chosen, judge=judge)
 
@@ -37,7 +49,7 @@ def render_past(
     return _render(stage, chosen, judge=judge)
 
 
-def _render(stage: Stage, chosen: list[tuple[Host, str]], *, judge: liveness.Judge) -> dict[str, Any]:
+def _render(stage: Stage, chosen: Sequence[tuple[Host | ListedHost, str]], *, judge: liveness.Judge) -> dict[str, Any]:
     desired = hosts.desired_release(stage)
     groups = _groups(stage, [host for host, _ in chosen], desired)
     return {
@@ -62,7 +74,7 @@ def _about(stage: Stage, judge: liveness.Judge) -> dict[str, Any]:
     }
 
 
-def _host_variables(host: Host, state: str) -> dict[str, Any]:
+def _host_variables(host: Host | ListedHost, state: str) -> dict[str, Any]:
     return {
         "ansible_host": host.address,
         "ansible_port": host.port,
@@ -74,7 +86,9 @@ def _host_variables(host: Host, state: str) -> dict[str, Any]:
     }
 
 
-def _groups(stage: Stage, listed: list[Host], desired: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
+def _groups(
+    stage: Stage, listed: Sequence[Host | ListedHost], desired: dict[str, Any] | None
+) -> dict[str, dict[str, Any]]:
     members: defaultdict[str, list[str]] = defaultdict(list)
     for host in listed:
         for group in _groups_of(host, desired):
@@ -84,7 +98,7 @@ def _groups(stage: Stage, listed: list[Host], desired: dict[str, Any] | None) ->
     return groups
 
 
-def _groups_of(host: Host, desired: dict[str, Any] | None) -> list[str]:
+def _groups_of(host: Host | ListedHost, desired: dict[str, Any] | None) -> list[str]:
     groups = list(host.groups)
     if host.release_number is not None:
         groups.append(f"release_{host.release_number}")
@@ -121,4 +135,4 @@ def etag(inventory: dict[str, Any]) -> str:
     """A tag of the content; the moment at which it was asked for does not count."""
     about = {**inventory["_meta"]["callboard"], "as_of": None}
     content = {**inventory, "_meta": {**inventory["_meta"], "callboard": about}}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(to_json(content)).hexdigest()[:32]

@@ -74,6 +74,14 @@ options:
     type: list
     elements: str
     default: []
+  only_groups:
+    description:
+      - List only hosts that are in one of these groups of their stage. The service chooses them, so that ten
+        hosts of ten thousand cost what ten hosts cost.
+      - Not together with O(at), and not for the groups that Callboard makes itself.
+    type: list
+    elements: str
+    default: []
   at:
     description:
       - The stage as it was at this time, ISO 8601 with a time zone, such as V(2026-11-23T14:03:00Z).
@@ -92,7 +100,8 @@ options:
   snapshot:
     description:
       - Read this JSON file, of the same shape as the service's answer, relative to the inventory file. No
-        network is used, and O(url), O(token), O(states), O(at), O(known_hosts) and O(cache) have no effect.
+        network is used, and O(url), O(token), O(states), O(only_groups), O(at), O(known_hosts) and O(cache) have
+        no effect.
       - This is how a run repeats with exactly the hosts that an earlier run had.
     type: str
   known_hosts:
@@ -203,6 +212,7 @@ from ansible.inventory.helpers import get_group_vars
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible.plugins.loader import connection_loader
 from ansible.template import trust_as_template
+from ansible.utils.path import basedir
 from ansible.utils.vars import combine_vars
 
 if TYPE_CHECKING:
@@ -226,6 +236,8 @@ KNOWN_HOST = re.compile(
     r"|sk-(?:ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com) "
     r"[A-Za-z0-9+/]{16,16384}={0,2}"
 )
+IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?=\d)|\Z)){4}", re.ASCII)
+NESTED = frozenset({dict, list})
 RESERVED_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", "all", "ungrouped", "_meta"})
 RESERVED_GROUPS = frozenset({"all", "ungrouped", "localhost", "_meta"})
 COMMON_ARGS = "ansible_ssh_common_args"
@@ -263,6 +275,7 @@ class Query(NamedTuple):
     token: str | None
     stages: tuple[str, ...]
     states: tuple[str, ...]
+    groups: tuple[str, ...]
     at: str | None
     timeout: float
     ca_path: str | None
@@ -299,6 +312,7 @@ def read_query(get: Callable[[str], Any], folder: Path) -> Query:
         token=read_token(get("token"), get("token_file"), folder),
         stages=check_stages(get("stages")),
         states=tuple(check_state(state) for state in get("states")),
+        groups=tuple(check_chosen_group(group) for group in get("only_groups")),
         at=check_at(get("at")),
         timeout=check_timeout(get("timeout")),
         ca_path=str(beside(get("ca_path"), folder)) if get("ca_path") else None,
@@ -376,6 +390,13 @@ def check_state(state: Any) -> str:
     return state
 
 
+def check_chosen_group(group: Any) -> str:
+    """A group of a stage; which ones there are, the service knows."""
+    if not isinstance(group, str) or not GROUP_NAME.fullmatch(group):
+        raise Problem(f"{plain(group)} is not a group", "write groups like 'only_groups: [web, db]'")
+    return group
+
+
 def check_at(at: Any) -> str | None:
     """A time in UTC as the service takes it. YAML turns an unquoted time into a datetime: both will do."""
     if at is None:
@@ -408,12 +429,20 @@ class RefuseRedirects(urllib.request.HTTPRedirectHandler):
 
 def fetch_stage(query: Query, stage: str) -> Source:
     """One stage's inventory and, if asked for, its known hosts."""
-    asked = [("state", ",".join(query.states)), ("at", query.at)]
-    parameters = urllib.parse.urlencode([(name, value) for name, value in asked if value])
+    chosen = ("group", ",".join(query.groups))
+    path = f"/api/v1/stages/{stage}"
     with working_on(stage):
-        inventory = fetch_text(query, f"/api/v1/stages/{stage}/inventory{'?' if parameters else ''}{parameters}")
-        keys = fetch_text(query, f"/api/v1/stages/{stage}/known_hosts") if query.known_hosts else None
+        inventory = fetch_text(
+            query, ask(f"{path}/inventory", ("state", ",".join(query.states)), ("at", query.at), chosen)
+        )
+        keys = fetch_text(query, ask(f"{path}/known_hosts", chosen)) if query.known_hosts else None
     return Source(stage, inventory, keys, query.at)
+
+
+def ask(path: str, *asked: tuple[str, str | None]) -> str:
+    """A path with those of the parameters that have a value."""
+    parameters = urllib.parse.urlencode([(name, value) for name, value in asked if value])
+    return f"{path}?{parameters}" if parameters else path
 
 
 def fetch_text(query: Query, path: str) -> str:
@@ -435,9 +464,10 @@ def fetch_text(query: Query, path: str) -> str:
 def make_opener(query: Query) -> urllib.request.OpenerDirector:
     """An opener that follows no redirect and uses no proxy to reach this very machine."""
     proxies = urllib.request.ProxyHandler({} if is_loopback(query.url) else None)
-    return urllib.request.build_opener(
-        proxies, RefuseRedirects, urllib.request.HTTPSHandler(context=make_tls_context(query.ca_path))
-    )
+    if not query.url.startswith("https:"):  # reading the system's authorities takes longer than the whole answer
+        return urllib.request.build_opener(proxies, RefuseRedirects)
+    tls = urllib.request.HTTPSHandler(context=make_tls_context(query.ca_path))
+    return urllib.request.build_opener(proxies, RefuseRedirects, tls)
 
 
 def is_loopback(url: str) -> bool:
@@ -692,12 +722,29 @@ def check_all(value: Any, groups: dict[str, list[str]]) -> None:
 
 def check_hosts(hostvars: dict[str, Any], groups: dict[str, list[str]]) -> dict[str, dict[str, Any]]:
     """Every host's name and variables against the allow-list."""
+    known_keys: set[tuple[str, ...]] = set()
     for name, values in hostvars.items():
         check_host_name(name, groups)
-        for key, value in mapping(values, f"what is said of host {name}").items():
-            if not is_allowed(key, value):
-                raise malformed(f"host {name} has a variable or value that is not allowed: {plain(key)}")
+        keys = tuple(mapping(values, f"what is said of host {name}"))
+        if keys not in known_keys:  # hosts have the same variables, but for a few
+            check_keys(name, keys)
+            known_keys.add(keys)
+        for key in CHECKED & values.keys():
+            if not CHECKS[key](values[key]):
+                raise not_allowed(name, key)
     return hostvars
+
+
+def check_keys(name: str, keys: Iterable[str]) -> None:
+    """The allow-list of host variables: Ansible obeys a connection variable whoever set it."""
+    for key in keys:
+        if key not in CHECKS and not DATA_KEY.fullmatch(key):
+            raise not_allowed(name, key)
+
+
+def not_allowed(name: str, key: str) -> Problem:
+    """A host has what the allow-list does not name."""
+    return malformed(f"host {name} has a variable or value that is not allowed: {plain(key)}")
 
 
 def check_host_name(name: str, groups: Iterable[str]) -> None:
@@ -710,6 +757,8 @@ def check_host_name(name: str, groups: Iterable[str]) -> None:
 
 def is_ip(text: str) -> bool:
     """Whether the text is an IP address, without a zone: Python takes any text for a zone."""
+    if IPV4.fullmatch(text):
+        return True
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -731,20 +780,15 @@ def is_port(value: Any) -> bool:
 
 def is_reported(value: Any) -> bool:
     """What a host says about itself: scalars by name."""
-    return value is None or (isinstance(value, dict) and not any(isinstance(v, dict | list) for v in value.values()))
+    return value is None or (isinstance(value, dict) and NESTED.isdisjoint(map(type, value.values())))
 
 
-ALLOWED: dict[str, Callable[[Any], bool]] = {
+CHECKS: dict[str, Callable[[Any], bool]] = {
     "ansible_host": is_address,
     "ansible_port": is_port,
     "callboard_reported": is_reported,
 }
-
-
-def is_allowed(key: str, value: Any) -> bool:
-    """The allow-list of host variables: Ansible obeys a connection variable whoever set it."""
-    check = ALLOWED.get(key)
-    return check(value) if check else bool(DATA_KEY.fullmatch(key))
+CHECKED = CHECKS.keys()
 
 
 def check_members(hosts: dict[str, Any], groups: dict[str, list[str]], own: str) -> None:
@@ -881,9 +925,19 @@ def secure(plan: Plan, path: Path) -> Plan:
 
 def configured_common_args() -> str:
     """--ssh-common-args, or what the environment or ansible.cfg say: a group's variable would hide them."""
-    connection_loader.get("ssh", class_only=True)  # so that Ansible knows the option
-    configured = C.config.get_config_value("ssh_common_args", plugin_type="connection", plugin_name="ssh")
-    return context.CLIARGS.get("ssh_common_args") or configured or ""
+    given = context.CLIARGS.get("ssh_common_args")
+    if given or not may_be_configured(COMMON_ARGS.removeprefix("ansible_")):
+        return given or ""
+    connection_loader.get("ssh", class_only=True)  # so that Ansible knows the option; it takes a while
+    return C.config.get_config_value("ssh_common_args", plugin_type="connection", plugin_name="ssh") or ""
+
+
+def may_be_configured(option: str) -> bool:
+    """Whether the environment or ansible.cfg mention an option of ssh at all."""
+    file = Path(C.CONFIG_FILE) if C.CONFIG_FILE else None
+    return f"ANSIBLE_{option.upper()}" in os.environ or (
+        file is not None and option in file.read_text(errors="replace")
+    )
 
 
 def dump_sources(sources: list[Source]) -> dict[str, Any]:
@@ -909,7 +963,7 @@ def copy_path(query: Query) -> Path:
 
 def query_digest(query: Query) -> str:
     """A short name for what is asked, so that no answer is mistaken for another's. The token is no part."""
-    return digest(query.url, query.stages, query.states, query.at, query.known_hosts)
+    return digest(query.url, query.stages, query.states, query.groups, query.at, query.known_hosts)
 
 
 def read_copy(query: Query) -> tuple[list[Source], str] | None:
@@ -949,14 +1003,26 @@ def add_plan(inventory: Any, plan: Plan) -> None:
     """
     for group in plan.groups:
         inventory.add_group(group)
-    for name, values in plan.hosts.items():
-        inventory.add_host(name, group=plan.group)
-        inventory.hosts[name].vars.update(values)
+    with origin_told_once(inventory) as origin:
+        for name, values in plan.hosts.items():
+            own = values if name in inventory.hosts else origin | values
+            inventory.add_host(name, group=plan.group)
+            inventory.hosts[name].vars.update(own)
     for group, members in plan.groups.items():
         for name in members if group != plan.group else ():
-            inventory.add_child(group, name)
+            inventory.groups[group].add_host(inventory.hosts[name])
     for key, value in plan.variables.items():
         inventory.set_variable(plan.group, key, value)
+
+
+@contextlib.contextmanager
+def origin_told_once(inventory: Any) -> Iterator[dict[str, Any]]:
+    """The variables that say which source a host came from. Ansible looks at the disk to tell them to each new host."""
+    source, inventory.current_source = inventory.current_source, None
+    try:
+        yield {"inventory_file": source, "inventory_dir": source and basedir(source)}
+    finally:
+        inventory.current_source = source
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):

@@ -60,7 +60,7 @@ def test_it_rejects_group_names(plugin: ModuleType, name: str) -> None:
     "address", ["10.0.0.1", "::1", "2001:db8::1", "web-1", "a.b.example", "127.0.8.11", "1a.example"]
 )
 def test_it_takes_addresses(plugin: ModuleType, address: str) -> None:
-    assert plugin.is_allowed("ansible_host", address)
+    assert plugin.is_address(address)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_it_ends_with_an_error_on_a_bad_answer(controller: Controller, service: 
 def test_it_rejects_other_bad_answers(plugin: ModuleType, service: Service, name: str) -> None:
     told, words = MORE_REPLIES[name]
     service.say(told)
-    options = {"url": service.url, "token": TOKEN, "stages": ["shop/production"], "states": []}
+    options = {"url": service.url, "token": TOKEN, "stages": ["shop/production"], "states": [], "only_groups": []}
     options |= {"timeout": 0.1 if told.drip else 20, "known_hosts": False}
     query = plugin.read_query(options.get, Path())
     with pytest.raises(plugin.Problem) as caught:

@@ -49,6 +49,26 @@ def test_it_asks_for_states_and_a_time(controller: Controller, service: Service)
     assert [path for path, _ in service.asked] == [expected]
 
 
+def test_it_lets_the_service_choose_hosts_by_group(controller: Controller, service: Service) -> None:
+    controller.configure(url=service.url, only_groups=["web", "db"])
+    controller.list()
+    stage = "/api/v1/stages/shop/production"
+    expected = [f"{stage}/inventory?group=web%2Cdb", f"{stage}/known_hosts?group=web%2Cdb"]
+    assert [path for path, _ in service.asked] == expected
+
+
+def test_it_rejects_a_group_that_is_no_name(controller: Controller, service: Service) -> None:
+    controller.configure(url=service.url, only_groups=["web,{{ x }}"])
+    assert "is not a group; write groups like 'only_groups: [web, db]'" in controller.fail()
+
+
+def test_it_tells_where_a_host_came_from(controller: Controller, service: Service) -> None:
+    told = (
+        "- hosts: web-1\n  gather_facts: false\n  tasks:\n    - debug: msg='{{ inventory_dir }} {{ inventory_file }}'\n"
+    )
+    assert f"{controller.folder} {controller.folder}/registry.yml" in controller.play(told).stdout
+
+
 def test_it_takes_url_and_token_from_the_environment_or_a_file(controller: Controller, service: Service) -> None:
     (controller.folder / "secret").write_text("cbu_from-the-file\n")
     (controller.folder / "registry.yml").write_text("plugin: registry\nstages: [shop/production]\ntoken_file: secret")

@@ -63,6 +63,21 @@ def test_it_keeps_hosts_listed_while_heartbeats_can_not_be_written(
     assert viewer.get(INVENTORY).json["_meta"]["callboard"]["frozen"] is False
 
 
+def test_it_chooses_hosts_by_group(viewer: Caller, web_1: Machine, stage: Stage, clock: FakeClock) -> None:
+    for number, groups in enumerate((("web", "db"), ("webs",), ("db",)), 2):
+        machine = Machine(stage, name=f"web-{number}", address=f"10.0.0.{number}", groups=groups).enrol(clock.now())
+        machine.beat(clock.now(), release_number=1, revision="a" * 40)
+    listing = viewer.get(f"{INVENTORY}?group=web,cache").json
+    assert set(listing["_meta"]["hostvars"]) == {"web-2"}
+    assert listing["all"]["children"] == ["db", "release_1", "stage_shop_production", "web"]
+    assert [line.split()[0] for line in viewer.get(f"{KNOWN_HOSTS}?group=web").text.splitlines()] == ["10.0.0.2"]
+
+
+@pytest.mark.parametrize("query", ["group=release_1", "group=web,", "group=%25", "group=web&at=2026-11-23T14:00:00Z"])
+def test_it_rejects_a_choice_of_groups_that_cannot_be_made(viewer: Caller, web_1: Machine, query: str) -> None:
+    assert viewer.get(f"{INVENTORY}?{query}").status_code == 422
+
+
 @pytest.mark.parametrize(
     ("state", "found"), [("live", ["web-2"]), ("stale", ["web-1"]), ("live,stale", ["web-1", "web-2"])]
 )

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
-import json
 from typing import Any
 
 from flask import Response, request
 from pydantic import AwareDatetime, BaseModel, Field
+from pydantic_core import to_json
 
 from inventory_service.accounts.roles import VIEWER
 from inventory_service.deployments import requests, snapshot
 from inventory_service.errors import InvalidError
-from inventory_service.registry import hosts, known_hosts, liveness
 from inventory_service.registry import inventory as rendering
+from inventory_service.registry import known_hosts, liveness, names
+from inventory_service.registry.listing import read_present
 from inventory_service.web import auth, context
 from inventory_service.web.api import answers
 from inventory_service.web.api.common import RunPath, StagePath, blueprint
@@ -27,6 +28,15 @@ _GZIP_FROM = 1024
 class InventoryQuery(BaseModel):
     state: str | None = Field(None, max_length=80, description="States to list; live and late when left out")
     at: AwareDatetime | None = Field(None, description="As it was at this time")
+    group: str | None = Field(
+        None,
+        max_length=400,
+        description="Only hosts in one of these groups of the stage, comma-separated; not with `at`",
+    )
+
+
+class KnownHostsQuery(BaseModel):
+    group: str | None = Field(None, max_length=400, description="Only hosts in one of these groups")
 
 
 @api.get(
@@ -39,8 +49,11 @@ def get_inventory(path: StagePath, query: InventoryQuery) -> Response:
     """Live hosts only, unless asked. Carries an ETag and is compressed where the client takes gzip."""
     stage = auth.reach_stage(path.project, path.stage)
     if query.at is None:
-        listing = rendering.render(stage, judge=context.judge(), states=_states(query.state))
+        states, groups = _states(query.state), _groups(query.group)
+        listing = rendering.render(stage, judge=context.judge(), states=states, groups=groups)
         return _answer(listing, rendering.etag(listing))
+    if query.group is not None:
+        raise InvalidError.at("group", "Groups of the past are not known; leave out `group` or `at`.")
     moment = query.at.astimezone(dt.UTC)
     then = context.states_at(stage, moment)
     return _answer(rendering.render_past(stage, then, judge=context.judge(moment), states=_states(query.state)))
@@ -54,8 +67,13 @@ def _states(text: str | None) -> tuple[str, ...]:
     return states
 
 
+def _groups(text: str | None) -> frozenset[str]:
+    """The groups asked for, checked; empty when all hosts are."""
+    return frozenset(names.check_group(group, "group") for group in text.split(",")) if text else frozenset()
+
+
 def _answer(listing: dict[str, Any], tag: str | None = None) -> Response:
-    response = Response(json.dumps(listing), mimetype="application/json")
+    response = Response(to_json(listing), mimetype="application/json")
     response.headers["Vary"] = "Accept-Encoding, Authorization"
     response.headers["Cache-Control"] = "private, no-cache"
     if tag is not None:
@@ -78,10 +96,11 @@ def _compress(response: Response) -> Response:
     responses={"200": answers.text("known_hosts")},
 )
 @auth.access(VIEWER)
-def get_known_hosts(path: StagePath) -> Response:
+def get_known_hosts(path: StagePath, query: KnownHostsQuery) -> Response:
     """Text for ssh's UserKnownHostsFile: the keys that hosts reported when they enrolled."""
     stage = auth.reach_stage(path.project, path.stage)
-    lines = known_hosts.render(hosts.live_hosts(stage, judge=context.judge()))
+    judge, present = context.judge(), read_present(stage, groups=_groups(query.group))
+    lines = known_hosts.render(host for host in present if judge.is_listed(host, stage))
     return Response(lines, mimetype="text/plain")
 
 
