@@ -85,10 +85,7 @@ class Project(_Table):
 
 
 class Stage(_Table):
-    """A named deployment target of a project. `generation` rises with every recorded transition.
-
-    `gathering` is what convergence remembers while it waits for more hosts to appear.
-    """
+    """A named deployment target of a project. `generation` rises with every recorded transition."""
 
     id = pw.AutoField()
     project_id: int
@@ -106,7 +103,6 @@ class Stage(_Table):
     rollback_playbook = pw.TextField(default="rollback.yml")
     batches = pw.JSONField(null=True)
     has_auto_rollback = pw.BooleanField(default=False)
-    gathering = pw.JSONField(null=True)
     strategy = pw.TextField(default="linear")
     minimum_healthy = pw.TextField(default="")
     maximum_unreachable = pw.TextField(default="")

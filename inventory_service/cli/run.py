@@ -130,10 +130,11 @@ def run(stage: str, playbook: str, revision: str | None, **options: Any) -> None
 
 @click.command()
 @click.argument("stage")
+@click.option("--release-quarantined", is_flag=True, help="Let the stage's quarantined hosts be tried again, first.")
 @_with_options
-def converge(stage: str, **options: Any) -> None:
-    """Bring the hosts that are behind to the desired release."""
-    _launch(stage, "converge", {**options, "limit": options["limit"] or "behind"})
+def converge(stage: str, release_quarantined: bool, **options: Any) -> None:
+    """Bring the hosts that are behind to the desired release now, and follow it."""
+    _launch(stage, "converge", options, release_quarantined=release_quarantined or None)
 
 
 @click.command()

@@ -1,45 +1,73 @@
 """Bringing live hosts that are behind to their stage's desired release, without anyone asking.
 
-Hosts that boot, that joined during a rollout or came back are gathered into one run per stage. A host that fails
-is tried again with growing pauses, then quarantined and shown, so that a bad release does not loop for ever.
+Hosts that boot, that joined during a rollout or came back are gathered into one run per stage. Whom the run works on
+and which release it brings is settled when it starts, not when it was queued: a rollout in between would make both
+wrong. A host that fails is tried again with growing pauses, then quarantined and shown, so that a bad release does not
+loop for ever.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 
+from peewee import fn
+
 from inventory_service import audit
-from inventory_service.deployments import locks, outcome, statuses
+from inventory_service.database import database
+from inventory_service.deployments import history, locks, outcome, statuses
 from inventory_service.deployments.requests import RunRequest, request_run
-from inventory_service.models import Host, Run, RunHost, Stage
+from inventory_service.deployments.targets import Targets
+from inventory_service.errors import CallboardError, ConflictError
+from inventory_service.models import Host, Run, RunHost, Stage, Transition
 from inventory_service.registry import hosts, liveness, stages
+from inventory_service.registry import inventory as rendering
+from inventory_service.registry.stages import stage_name
 
 _FIRST_PAUSE_SECONDS = 20
 _MOST_ATTEMPTS = 4
 _MOST_HOSTS = 200
+_LONGEST_WINDOWS = 6
+_GAVE_UP = "Convergence gave up: "
 
 
-def converge_all(*, judge: liveness.Judge) -> list[int]:
-    """Queue a converge run for each stage that needs one; returns the runs' numbers."""
-    return [run.id for stage in stages.list_stages() if (run := _converge(stage, judge=judge)) is not None]
+class NothingToDoError(CallboardError):
+    """A converge run's turn came, and there was nothing for it to do any more, or nothing that it may do now."""
 
 
-def _converge(stage: Stage, *, judge: liveness.Judge) -> Run | None:
+def converge_all(*, judge: liveness.Judge, window_seconds: float = 0) -> list[int]:
+    """Queue a converge run for each stage that needs one; returns the runs' numbers.
+
+    Where hosts have just become live, more of them are waited for: until nobody came for `window_seconds`, and no host
+    longer than six times that.
+    """
+    window = dt.timedelta(seconds=window_seconds)
+    found = [_converge(stage, judge=judge, window=window) for stage in stages.list_stages()]
+    return [run.id for run in found if run is not None]
+
+
+def _converge(stage: Stage, *, judge: liveness.Judge, window: dt.timedelta) -> Run | None:
     if not stage.has_convergence or stage.desired_release_number is None or is_held(stage) or judge.is_frozen(stage):
         return None
-    behind = [host for host in hosts_behind(stage, judge=judge) if _is_due(host, at=judge.at)][:_MOST_HOSTS]
-    if not behind:
+    due = hosts_due(stage, judge=judge)
+    if not due or not _is_gathered(stage, due, at=judge.at, window=window):
         return None
-    for host in behind:
-        _count_attempt(host, at=judge.at)
-    names = ",".join(host.name for host in behind)
-    request = RunRequest(kind=statuses.CONVERGE, limit=names, comment=f"{len(behind)} hosts behind")
+    request = RunRequest(kind=statuses.CONVERGE, comment=f"{len(due)} host{'s' if len(due) != 1 else ''} behind")
     return request_run(stage, request, actor=audit.SERVICE, at=judge.at)[0]
 
 
 def is_held(stage: Stage) -> bool:
     """Whether a person's lock, or a run that waits or works, keeps convergence away."""
     return locks.find(stage, locks.BY_PERSON) is not None or locks.active_runs(stage.id).exists()
+
+
+def _is_gathered(stage: Stage, due: list[Host], *, at: dt.datetime, window: dt.timedelta) -> bool:
+    longest = window * _LONGEST_WINDOWS
+    came = (Transition.stage == stage) & (Transition.to_state == liveness.LIVE) & (Transition.at > at - longest)
+    query = Transition.select(Transition.host, fn.MAX(Transition.at).alias("at")).where(came).group_by(Transition.host)
+    arrivals = {row.host_id: row.at for row in query}
+    moments = [arrivals.get(host.id) for host in due]
+    recent = [moment for moment in moments if moment is not None]
+    return len(recent) < len(moments) or max(recent) <= at - window
 
 
 def hosts_behind(stage: Stage, *, judge: liveness.Judge) -> list[Host]:
@@ -52,23 +80,127 @@ def hosts_behind(stage: Stage, *, judge: liveness.Judge) -> list[Host]:
     ]
 
 
-def _is_due(host: Host, *, at: dt.datetime) -> bool:
-    return host.converge_after is None or host.converge_after <= at
+def hosts_due(stage: Stage, *, judge: liveness.Judge) -> list[Host]:
+    """Those of them whose pause is over, at most as many as one run takes."""
+    behind = hosts_behind(stage, judge=judge)
+    return [host for host in behind if host.converge_after is None or host.converge_after <= judge.at][:_MOST_HOSTS]
 
 
-def _count_attempt(host: Host, *, at: dt.datetime) -> None:
-    """The pause doubles with each attempt; after the last one the next look quarantines the host."""
-    attempts = host.converge_attempts + 1
-    pause = dt.timedelta(seconds=_FIRST_PAUSE_SECONDS * 2 ** min(attempts, 8))
-    Host.update(converge_attempts=attempts, converge_after=at + pause).where(Host.id == host.id).execute()
+# now, because somebody asks
 
 
-def quarantine_hopeless(run: Run) -> list[str]:
-    """After a converge run: quarantine the hosts that have used up their attempts; returns their names."""
-    rows = RunHost.select(RunHost, Host).join(Host).where(RunHost.run == run)
-    failed = [row for row in rows if row.status in (outcome.FAILED, outcome.UNREACHABLE)]
-    hopeless = [row.host for row in failed if row.host is not None and row.host.converge_attempts >= _MOST_ATTEMPTS]
+def converge_now(
+    stage: Stage,
+    request: RunRequest,
+    *,
+    is_releasing: bool,
+    actor: audit.Actor,
+    judge: liveness.Judge,
+) -> tuple[Run, bool]:
+    """Queue a converge run for a person: everybody who is behind when it starts, or whom its limit names.
+
+    `is_releasing` lets quarantined hosts go first. Raises ConflictError when nobody is behind.
+    """
+    with database.atomic():
+        if is_releasing:
+            release_quarantined(stage, actor=actor, at=judge.at)
+        is_open = request.limit is None and stage.desired_release_number is not None and not _is_known(request)
+        if is_open and not hosts_behind(stage, judge=judge):
+            raise ConflictError(f"Nobody to converge: {_about_nobody(stage, judge=judge)}")
+        return request_run(stage, request, actor=actor, at=judge.at)
+
+
+def _is_known(request: RunRequest) -> bool:
+    key = request.idempotency_key
+    return key is not None and Run.select().where(Run.idempotency_key == key).exists()
+
+
+def _about_nobody(stage: Stage, *, judge: liveness.Judge) -> str:
+    waiting = [host.name for host in hosts.live_hosts(stage, judge=judge) if host.is_quarantined]
+    if waiting:
+        return f"who is behind in {stage_name(stage)} is in quarantine ({', '.join(waiting[:5])}). Release it first."
+    return f"every live host of {stage_name(stage)} runs what it should."
+
+
+def release_quarantined(stage: Stage, *, actor: audit.Actor, at: dt.datetime) -> int:
+    """Let every quarantined host of the stage be converged again; returns how many there were."""
+    held = Host.select().where((Host.stage == stage) & Host.gone_at.is_null() & Host.is_quarantined)
+    for host in list(held):
+        hosts.change(host, actor=actor, at=at, is_quarantined=False)
+    return len(held)
+
+
+# when a run's turn has come
+
+
+def chooses_late(run: Run) -> bool:
+    """Whether the run's hosts are settled here, at its start."""
+    return run.kind == statuses.CONVERGE and run.limit is None and run.repeat_of is None
+
+
+def targets(run: Run, *, judge: liveness.Judge) -> Targets:
+    """The inventory of this moment and the hosts that are behind now. Raises NothingToDoError."""
+    stage, is_automatic = run.stage, run.created_by == audit.SERVICE.name
+    if is_automatic and judge.is_frozen(stage):
+        raise NothingToDoError("Not run: the stage is frozen, so it is unclear who is live.")
+    find = hosts_due if is_automatic else hosts_behind
+    chosen = tuple(host for host in find(stage, judge=judge) if host.name not in run.exclude)
+    if not chosen:
+        raise NothingToDoError("Not run: nobody is behind any more.")
+    if is_automatic:
+        count_attempts(chosen, at=judge.at)
+    return Targets(rendering.render(stage, judge=judge), chosen)
+
+
+def count_attempts(chosen: tuple[Host, ...], *, at: dt.datetime) -> None:
+    """The pause doubles with each attempt; after the last one that fails the host is quarantined."""
+    for host in chosen:
+        attempts = host.converge_attempts + 1
+        pause = dt.timedelta(seconds=_FIRST_PAUSE_SECONDS * 2 ** min(attempts, 8))
+        Host.update(converge_attempts=attempts, converge_after=at + pause).where(Host.id == host.id).execute()
+
+
+# when it has ended
+
+
+def conclude(run: Run) -> list[str]:
+    """After a run that brings a release: quarantine hosts whose attempts are used up; returns their names.
+
+    Those that it did not come to get their attempt back, unless it came to nobody: a source that can't be read would be
+    tried without a pause. Those that convergence had given up and that run what they
+    should now are let go.
+    """
+    if run.kind not in statuses.RELEASE_KINDS or run.is_check:
+        return []
+    rows = list(RunHost.select(RunHost, Host).join(Host).where(RunHost.run == run))
+    with database.atomic():
+        if run.status == statuses.SUCCESSFUL:
+            _let_go([row for row in rows if row.status in (outcome.OK, outcome.CHANGED)])
+        if run.kind != statuses.CONVERGE or run.created_by != audit.SERVICE.name:
+            return []
+        if any(row.status in outcome.REACHED for row in rows):
+            _give_back([row for row in rows if row.status not in outcome.REACHED])
+        return _give_up(run, [row for row in rows if row.status in (outcome.FAILED, outcome.UNREACHABLE)])
+
+
+def _let_go(rows: list[RunHost]) -> None:
+    given_up = Host.is_quarantined & Host.quarantine_reason.startswith(_GAVE_UP)
+    fields = {"is_quarantined": False, "quarantine_reason": "", "converge_attempts": 0, "converge_after": None}
+    Host.update(**fields).where(Host.id.in_([row.host_id for row in rows]) & given_up).execute()
+
+
+def _give_back(rows: list[RunHost]) -> None:
+    mine = Host.id.in_([row.host_id for row in rows]) & (Host.converge_attempts > 0)
+    Host.update(converge_attempts=Host.converge_attempts - 1, converge_after=None).where(mine).execute()
+
+
+def _give_up(run: Run, rows: list[RunHost]) -> list[str]:
+    hopeless = [row.host for row in rows if row.host is not None and row.host.converge_attempts >= _MOST_ATTEMPTS]
     for host in hopeless:
-        reason = f"{_MOST_ATTEMPTS} attempts to bring it to release {run.release_number} failed; see run {run.id}"
-        Host.update(is_quarantined=True, quarantine_reason=reason).where(Host.id == host.id).execute()
+        words = history.failure_of(run, host.name)
+        reason = (
+            f"{_GAVE_UP}{_MOST_ATTEMPTS} attempts to bring it to release {run.release_number} failed; see run {run.id}"
+        )
+        told = f"{reason}: {words}" if words else reason
+        Host.update(is_quarantined=True, quarantine_reason=told).where(Host.id == host.id).execute()
     return [host.name for host in hopeless]

@@ -25,6 +25,7 @@ from inventory_service.clock import Clock
 from inventory_service.content import content_dir
 from inventory_service.database import database
 from inventory_service.deployments import (
+    convergence,
     dispatch,
     leases,
     locks,
@@ -111,7 +112,8 @@ def execute(run: Run, *, settings: Settings, clock: Clock) -> str:
         result = _work(run, writer, watch, folder / "work", settings=settings, clock=clock)
     except CallboardError as error:
         writer.say(error.detail)
-        result = Result(outcome.Ending(statuses.FAILED, error.detail))
+        is_idle = isinstance(error, convergence.NothingToDoError)
+        result = Result(outcome.Ending(statuses.CANCELED if is_idle else statuses.FAILED, error.detail))
     except Exception as error:
         log.exception("run %s failed inside the service", run.id)
         result = Result(outcome.Ending(statuses.FAILED, f"Callboard itself failed: {error!r}."))
@@ -205,7 +207,7 @@ def _prepare(run: Run, work: Path, control: Path, *, settings: Settings, clock: 
     stage, source = run.stage, Source(run.stage.project, settings)
     judge = liveness.judge(at=clock.now(), gone_after_seconds=settings.gone_after_seconds)
     original = repeat.exactly_repeated(run)
-    chosen = repeat.targets_of(run, original, judge=judge) if original else targets.live(run, judge=judge)
+    chosen = _targets(run, original, judge=judge)
     release = _release(run, source, at=clock.now())
     revision = (
         release.revision if release else source.resolve(run.source_commit or run.revision or stage.default_revision)
@@ -240,6 +242,12 @@ def _prepare(run: Run, work: Path, control: Path, *, settings: Settings, clock: 
     return Prepared(call, chosen.chosen, release, tuple(hosts.live_hosts(stage, judge=judge)))
 
 
+def _targets(run: Run, original: Run | None, *, judge: liveness.Judge) -> targets.Targets:
+    if original is not None:
+        return repeat.targets_of(run, original, judge=judge)
+    return convergence.targets(run, judge=judge) if convergence.chooses_late(run) else targets.live(run, judge=judge)
+
+
 def _group_layers(run: Run, release: Release | None) -> list[variables.Layer]:
     """A release made before this run brings the variables with which it was made."""
     if release is None:
@@ -259,8 +267,10 @@ def _check_space(settings: Settings) -> None:
 def _release(run: Run, source: Source, *, at: dt.datetime) -> Release | None:
     if run.kind == statuses.PLAYBOOK:
         return None
-    if run.release_number is not None:
-        return releases.get(run.stage, run.release_number)
+    number = run.stage.desired_release_number if run.kind == statuses.CONVERGE else run.release_number
+    if number is not None:
+        Run.update(release_number=number).where(Run.id == run.id).execute()
+        return releases.get(run.stage, number)
     name = run.revision or run.stage.default_revision
     revision = source.resolve(name)
     variables = {**run.stage.project.variables, **run.stage.variables}

@@ -14,6 +14,7 @@ from inventory_service.models import Host, Run, RunEvent, RunHost, Stage
 from inventory_service.text import harmless
 
 _BAD = ("failed", "unreachable")
+_LONGEST_FAILURE = 400
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,6 +73,14 @@ def runs_of_host(host: Host, *, limit: int = 50) -> list[dict[str, Any]]:
         {"run": row.run.id, "kind": row.run.kind, "status": row.status, "ended_at": iso(row.run.ended_at)}
         for row in query
     ]
+
+
+def failure_of(run: Run, host: str) -> str:
+    """The last words of a host that failed in the run, on one line; empty when there are none."""
+    failed = (RunEvent.run == run) & RunEvent.status.in_(_BAD) & (RunEvent.host == host)
+    event: RunEvent | None = RunEvent.select().where(failed).order_by(RunEvent.counter.desc()).first()
+    words = " ".join((event.message or "").split()) if event else ""
+    return words.removeprefix(f"{host}: ")[:_LONGEST_FAILURE]
 
 
 def list_events(run: Run, *, log: RunLog, after: int, limit: int, wanted: EventFilter = _ANY_EVENT) -> list[RunEvent]:

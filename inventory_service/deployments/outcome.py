@@ -12,6 +12,7 @@ PENDING, LOST = "pending", "lost"
 LEFT_OUT = "skipped (stale)"  # hosts that died after the launch
 GONE, STALE, CONFLICT = "gone", "stale", "conflict"  # hosts that a repeated run was to work on and could not
 MISSING = (GONE, STALE, CONFLICT)
+REACHED = (OK, CHANGED, FAILED, UNREACHABLE)  # hosts that tasks worked on, or tried to
 _COUNTERS = {
     "ok": "ok",
     "changed": "changed",

@@ -6,18 +6,16 @@ import datetime as dt
 from typing import Any
 
 from inventory_service import audit
-from inventory_service.deployments import locks, outcome, statuses
+from inventory_service.deployments import history, locks, outcome, statuses
 from inventory_service.deployments.requests import RunRequest, get, request_run
 from inventory_service.errors import CallboardError
-from inventory_service.models import Host, Release, Run, RunEvent, RunHost, Stage, StageLock
+from inventory_service.models import Host, Release, Run, RunHost, Stage, StageLock
 from inventory_service.registry.stages import stage_name
 
 _AT_ONCE = {"callboard_batches": ["100%"], "callboard_max_fail_percentage": 100}
 _BAD = (outcome.FAILED, outcome.UNREACHABLE)
-_TOUCHED = (outcome.OK, outcome.CHANGED, *_BAD)
 _STOPPED = (statuses.FAILED, statuses.TIMEOUT)
 _MOST_NAMES = 1000
-_LONGEST_REASON = 400
 
 
 def variables(run: Run) -> dict[str, Any]:
@@ -55,18 +53,14 @@ def _with_reason(run: Run, ending: outcome.Ending) -> str | None:
     """The ending's own words, and for a failure the last words of the first host that failed."""
     if ending.error is None or ending.status != statuses.FAILED:
         return ending.error
-    bad = RunHost.select(RunHost.name).where((RunHost.run == run) & RunHost.status.in_(_BAD)).order_by(RunHost.name)
-    failed = (RunEvent.run == run) & RunEvent.status.in_(_BAD) & RunEvent.host.in_(bad.limit(1))
-    event: RunEvent | None = RunEvent.select().where(failed).order_by(RunEvent.counter.desc()).first()
-    words = " ".join((event.message or "").split())[:_LONGEST_REASON] if event else ""
-    if event is None or not words:
-        return ending.error
-    return f"{ending.error} {words}" if words.startswith(f"{event.host}:") else f"{ending.error} {event.host}: {words}"
+    bad = RunHost.select().where((RunHost.run == run) & RunHost.status.in_(_BAD)).order_by(RunHost.name).first()
+    words = history.failure_of(run, bad.name) if bad else ""
+    return f"{ending.error} {bad.name}: {words}" if bad and words else ending.error
 
 
 def _touched(run: Run) -> list[Host]:
     """The hosts that tasks of the run worked on and that have not left: they may have the new release."""
-    return [host for host in _hosts_of(run, _TOUCHED) if host.gone_at is None]
+    return [host for host in _hosts_of(run, outcome.REACHED) if host.gone_at is None]
 
 
 def _hosts_of(run: Run, words: tuple[str, ...]) -> list[Host]:

@@ -11,7 +11,7 @@ from inventory_service.adapters import processes
 from inventory_service.adapters.queue import RunQueue
 from inventory_service.clock import SystemClock
 from inventory_service.database import open_database
-from inventory_service.deployments import convergence, execution, requests, statuses
+from inventory_service.deployments import convergence, execution, requests
 
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -27,8 +27,7 @@ def main(run_id: int) -> int:
     if run is None:
         return 0
     status = execution.execute(run, settings=settings, clock=clock)
-    if run.kind == statuses.CONVERGE:
-        convergence.quarantine_hopeless(requests.get(run.id))
+    convergence.conclude(requests.get(run.id))
     RunQueue(settings).send(run_id)  # the stage is free again
     logging.getLogger(__name__).info("run %s: %s", run_id, status)
     return 0

@@ -63,10 +63,13 @@ def jobs(settings: Settings, run_queue: RunQueue) -> tuple[Job, ...]:
         for run_id in runs:
             run_queue.send(run_id)
 
+    def converge(at: dt.datetime) -> None:
+        send(convergence.converge_all(judge=judge(at), window_seconds=settings.converge_window_seconds))
+
     return (
         Job("sweep", settings.sweep_seconds, watch_and_sweep),
         Job("canary", settings.canary_seconds, Canary(settings.own_url).sing),
-        Job("converge", settings.converge_seconds, lambda at: send(convergence.converge_all(judge=judge(at)))),
+        Job("converge", settings.converge_seconds, converge),
         Job("metrics", 60.0, lambda at: windows.sample(judge=judge(at))),
         Job("schedule", 5.0, lambda at: send(schedules.run_due(at=at))),
         Job("notify", 2.0, lambda at: notifications.tell(settings=settings, at=at), is_slow=True),

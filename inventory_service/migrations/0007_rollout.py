@@ -9,6 +9,5 @@ def up(migrator, db):
         migrator.add_column("host", "health_reason", pw.TextField(null=True)),
         migrator.add_column("stage", "batches", pw.JSONField(null=True)),
         migrator.add_column("stage", "has_auto_rollback", pw.BooleanField(default=False)),
-        migrator.add_column("stage", "gathering", pw.JSONField(null=True)),
         migrator.add_column("run", "rolls_back", pw.IntegerField(null=True)),
     )

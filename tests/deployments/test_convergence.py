@@ -1,26 +1,36 @@
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from inventory_service.deployments import convergence, locks, releases, requests
-from inventory_service.models import Host, Release, Run, RunHost, Stage
-from inventory_service.registry import hosts
-from tests.support import ADA, FakeClock, Machine, judge
+from inventory_service.deployments import convergence, execution, locks, releases, requests, rollout
+from inventory_service.deployments.requests import RunRequest
+from inventory_service.errors import ConflictError
+from inventory_service.models import Host, Release, Run, RunEvent, RunHost, Stage
+from inventory_service.registry import hosts, stages
+from tests.support import ADA, START, FakeClock, Machine, judge
 
 
-def converge(clock: FakeClock) -> list[int]:
-    return convergence.converge_all(judge=judge(clock.now()))
+def converge(clock: FakeClock, window_seconds: float = 0) -> list[int]:
+    return convergence.converge_all(judge=judge(clock.now()), window_seconds=window_seconds)
 
 
-def end(run_id: int, status: str = "failed", **hosts_: str) -> list[str]:
-    """End a run in which these hosts (web_1="failed") came out so; returns who was quarantined."""
+def chosen(run_id: int, clock: FakeClock) -> list[str]:
+    """Whom the run works on when it starts now."""
+    return [host.name for host in convergence.targets(requests.get(run_id), judge=judge(clock.now())).chosen]
+
+
+def end(run_id: int, clock: FakeClock, status: str = "failed", **words: str) -> list[str]:
+    """Start a run and end it with these words for hosts (web_1="failed"); returns who was quarantined."""
+    for name in chosen(run_id, clock):
+        row = Host.get(Host.name == name)
+        word = words.get(name.replace("-", "_"), "untouched")
+        RunHost.create(run=run_id, host=row, name=name, address=row.address, status=word)
     Run.update(status=status).where(Run.id == run_id).execute()
-    for name, outcome in hosts_.items():
-        row = Host.get(Host.name == name.replace("_", "-"))
-        RunHost.create(run=run_id, host=row, name=row.name, address=row.address, status=outcome)
-    return convergence.quarantine_hopeless(requests.get(run_id))
+    return convergence.conclude(requests.get(run_id))
 
 
 @pytest.fixture
@@ -37,15 +47,16 @@ def test_it_gathers_all_hosts_behind_into_one_run(
 ) -> None:
     (run_id,) = converge(clock)
     run = requests.get(run_id)
-    assert (run.kind, run.release_number, run.limit) == ("converge", 1, "web-1,web-2")
+    assert (run.kind, run.release_number, run.limit) == ("converge", 1, None)
     assert (run.created_by, run.comment) == ("callboard", "2 hosts behind")
+    assert chosen(run_id, clock) == ["web-1", "web-2"]
 
 
 def test_it_takes_only_hosts_that_are_behind(
     released: Release, web_1: Machine, web_2: Machine, clock: FakeClock
 ) -> None:
     releases.record_on_hosts(released, [web_1.host_id], is_held=False)
-    assert requests.get(converge(clock)[0]).limit == "web-2"
+    assert chosen(converge(clock)[0], clock) == ["web-2"]
 
 
 def test_it_does_nothing_where_everybody_is_up_to_date(released: Release, web_1: Machine, clock: FakeClock) -> None:
@@ -98,7 +109,7 @@ def test_it_waits_for_the_run_that_is_under_way(
 
 def test_it_pauses_longer_after_each_attempt(released: Release, web_1: Machine, clock: FakeClock) -> None:
     for pause in (40, 80, 160):
-        end(converge(clock)[0], web_1="failed")
+        end(converge(clock)[0], clock, web_1="failed")
         assert converge(clock) == []
         web_1.beat(clock.advance(pause - 1))
         assert converge(clock) == []
@@ -106,7 +117,7 @@ def test_it_pauses_longer_after_each_attempt(released: Release, web_1: Machine, 
     assert len(converge(clock)) == 1
 
 
-def test_it_quarantines_a_host_after_four_attempts(
+def test_it_quarantines_a_host_after_four_attempts_with_the_reason(
     released: Release, web_1: Machine, web_2: Machine, clock: FakeClock
 ) -> None:
     quarantined = []
@@ -114,18 +125,36 @@ def test_it_quarantines_a_host_after_four_attempts(
         clock.advance(600)
         for machine in (web_1, web_2):
             machine.beat(clock.now())
-        quarantined.append(end(converge(clock)[0], web_1="failed", web_2="ok"))
+        (run_id,) = converge(clock)
+        RunEvent.create(
+            run=run_id, counter=1, at=clock.now(), event="runner_on_failed", host="web-1", status="failed",
+            message="web-1: no space\nleft", log_start=0, log_end=0,
+        )  # fmt: skip
+        quarantined.append(end(run_id, clock, web_1="failed", web_2="ok"))
     assert quarantined == [[], [], [], ["web-1"]]
-    assert "4 attempts to bring it to release 1 failed; see run 4" in web_1.row.quarantine_reason
+    assert web_1.row.quarantine_reason == (
+        "Convergence gave up: 4 attempts to bring it to release 1 failed; see run 4: no space left"
+    )
     assert not web_2.row.is_quarantined
+    releases.record_on_hosts(released, [web_2.host_id], is_held=False)
+    assert converge(clock) == []
 
 
-def test_it_quarantines_nobody_for_a_run_that_never_reached_them(
+def test_it_gives_hosts_that_it_did_not_come_to_their_attempt_back(
+    released: Release, web_1: Machine, web_2: Machine, clock: FakeClock
+) -> None:
+    end(converge(clock)[0], clock, web_1="failed")
+    assert [machine.row.converge_attempts for machine in (web_1, web_2)] == [1, 0]
+    assert chosen(converge(clock)[0], clock) == ["web-2"]
+
+
+def test_it_pauses_and_quarantines_nobody_where_a_run_comes_to_nobody(
     released: Release, web_1: Machine, clock: FakeClock
 ) -> None:
     for _ in range(6):
         web_1.beat(clock.advance(6000))
-        assert end(converge(clock)[0]) == []
+        assert end(converge(clock)[0], clock) == []
+        assert converge(clock) == []
 
 
 def test_it_tries_again_with_a_host_released_from_quarantine(
@@ -137,15 +166,167 @@ def test_it_tries_again_with_a_host_released_from_quarantine(
     assert len(converge(clock)) == 1
 
 
+@pytest.mark.parametrize(("reason", "is_kept"), [("Convergence gave up: 4 attempts", False), ("a bad disk", True)])
+def test_it_lets_go_whom_it_had_given_up_once_a_deploy_reached_it(
+    *, released: Release, web_1: Machine, queue: Callable[..., Run], reason: str, is_kept: bool
+) -> None:
+    Host.update(is_quarantined=True, quarantine_reason=reason).execute()
+    run = queue(web_1.stage)
+    RunHost.create(run=run, host=web_1.row, name="web-1", address="10.0.0.1", status="changed")
+    Run.update(status="successful").execute()
+    convergence.conclude(requests.get(run.id))
+    assert web_1.row.is_quarantined is is_kept
+
+
 def test_it_tries_a_new_release_at_once(
     released: Release, stage: Stage, web_1: Machine, clock: FakeClock, release: Callable[..., Release]
 ) -> None:
-    end(converge(clock)[0], web_1="failed")
+    end(converge(clock)[0], clock, web_1="failed")
     release(stage, "b" * 40)
     assert len(converge(clock)) == 1
+
+
+def test_it_brings_newcomers_what_was_rolled_back_to(
+    *, released: Release, stage: Stage, release: Callable[..., Release], web_1: Machine, clock: FakeClock
+) -> None:
+    release(stage, "b" * 40)
+    releases.make_desired(stage, released, at=clock.now())
+    assert requests.get(converge(clock)[0]).release_number == 1
+
+
+# boot storms
+
+
+def crowd(stage: Stage, clock: FakeClock, *, count: int, per_second: int) -> list[int]:
+    """So many hosts boot, with a look each second until nobody is behind; the sizes of the runs that came of it."""
+    sizes, booted = [], 0
+    while booted < count or convergence.hosts_behind(stages.get_stage("shop", "production"), judge=judge(clock.now())):
+        for number in range(booted, min(count, booted + per_second)):
+            address = f"10.1.{number // 200}.{number % 200 + 1}"
+            Machine(stage, name=f"h{number}", address=address, keys=()).enrol(clock.now())
+        booted = min(count, booted + per_second)
+        for run_id in converge(clock, window_seconds=5):
+            sizes.append(len(chosen(run_id, clock)))
+            at_work = Host.select().where(Host.converge_after > clock.now())
+            Host.update(release_number=1, revision="a" * 40).where(Host.id.in_(at_work)).execute()
+            Run.update(status="successful").where(Run.id == run_id).execute()
+        clock.advance(1)
+    return sizes
+
+
+def test_it_makes_one_run_of_a_boot_storm_of_200_hosts(released: Release, stage: Stage, clock: FakeClock) -> None:
+    assert crowd(stage, clock, count=200, per_second=20) == [200]
+    assert clock.now() - START < dt.timedelta(seconds=20)
+
+
+def test_it_does_not_wait_for_ever_where_hosts_keep_coming(released: Release, stage: Stage, clock: FakeClock) -> None:
+    sizes = crowd(stage, clock, count=90, per_second=1)
+    assert sum(sizes) == 90
+    assert sizes[0] == pytest.approx(30, abs=2)
+    assert len(sizes) == pytest.approx(3, abs=1)
+
+
+def test_it_does_not_wait_for_hosts_that_have_been_there(released: Release, web_1: Machine, clock: FakeClock) -> None:
+    assert converge(clock, window_seconds=5) == []
+    clock.advance(5)
+    assert len(converge(clock, window_seconds=5)) == 1
 
 
 def test_it_takes_at_most_200_hosts_at_once(released: Release, web_1: Machine, clock: FakeClock) -> None:
     fields = {key: value for key, value in web_1.row.__data__.items() if key not in ("id", "name")}
     Host.insert_many([{**fields, "id": f"h{number}", "name": f"h{number}"} for number in range(205)]).execute()
-    assert len(requests.get(converge(clock)[0]).limit.split(",")) == 200
+    assert len(chosen(converge(clock)[0], clock)) == 200
+
+
+# when its turn comes
+
+
+def test_it_takes_whoever_came_while_the_run_waited(
+    released: Release, stage: Stage, web_1: Machine, clock: FakeClock
+) -> None:
+    (run_id,) = converge(clock)
+    Machine(stage, name="web-2", address="10.0.0.2").enrol(clock.advance(30))
+    assert chosen(run_id, clock) == ["web-1", "web-2"]
+
+
+def test_it_leaves_out_who_left_while_the_run_waited(
+    released: Release, web_1: Machine, web_2: Machine, clock: FakeClock
+) -> None:
+    (run_id,) = converge(clock)
+    hosts.goodbye(web_1.row, at=clock.now())
+    assert chosen(run_id, clock) == ["web-2"]
+
+
+@pytest.mark.parametrize("change", ["frozen", "converged", "quarantined"])
+def test_it_ends_a_run_that_has_nothing_to_do_any_more_as_canceled(
+    *, released: Release, web_1: Machine, clock: FakeClock, settings: Any, change: str
+) -> None:
+    (run_id,) = converge(clock)
+    if change == "frozen":
+        Stage.update(frozen_at=clock.now(), freeze_reason="silence").execute()
+    elif change == "converged":
+        releases.record_on_hosts(released, [web_1.host_id], is_held=False)
+    else:
+        Host.update(is_quarantined=True).execute()
+    claimed = execution.claim(run_id, at=clock.now())
+    assert claimed is not None
+    assert execution.execute(claimed, settings=settings, clock=clock) == "canceled"
+    run = requests.get(run_id)
+    assert run.error.startswith("Not run: ")
+    assert (web_1.row.converge_attempts, rollout.rolled_back_by(run)) == (0, None)
+
+
+def test_it_brings_the_release_that_is_desired_when_it_starts(
+    *, released: Release, stage: Stage, web_1: Machine, release: Callable[..., Release], clock: FakeClock, settings: Any
+) -> None:
+    (run_id,) = converge(clock)
+    release(stage, "b" * 40)
+    claimed = execution.claim(run_id, at=clock.now())
+    assert claimed is not None
+    execution.execute(claimed, settings=settings, clock=clock)
+    assert requests.get(run_id).release_number == 2
+
+
+# now, because somebody asks
+
+
+def ask(clock: FakeClock, *, is_releasing: bool = False, **fields: Any) -> Run:
+    stage = stages.get_stage("shop", "production")
+    request = RunRequest(kind="converge", **fields)
+    now = judge(clock.now())
+    return convergence.converge_now(stage, request, is_releasing=is_releasing, actor=ADA, judge=now)[0]
+
+
+def test_it_converges_now_without_minding_the_pause(released: Release, web_1: Machine, clock: FakeClock) -> None:
+    end(converge(clock)[0], clock, web_1="failed")
+    run = ask(clock, comment="I mended it")
+    assert (chosen(run.id, clock), run.created_by) == (["web-1"], "ada")
+    assert web_1.row.converge_attempts == 1
+
+
+def test_it_converges_whom_the_limit_names(released: Release, web_1: Machine, web_2: Machine, clock: FakeClock) -> None:
+    run = ask(clock, limit="web-2")
+    assert (run.limit, convergence.chooses_late(run)) == ("web-2", False)
+
+
+def test_it_rejects_to_converge_nobody(released: Release, web_1: Machine, clock: FakeClock) -> None:
+    Host.update(is_quarantined=True).execute()
+    with pytest.raises(ConflictError, match=r"is in quarantine \(web-1\)\. Release it first"):
+        ask(clock)
+    releases.record_on_hosts(released, [web_1.host_id], is_held=False)
+    Host.update(is_quarantined=False).execute()
+    with pytest.raises(ConflictError, match="runs what it should"):
+        ask(clock)
+    assert Run.select().count() == 0
+
+
+def test_it_releases_the_quarantined_first_when_told_to(released: Release, web_1: Machine, clock: FakeClock) -> None:
+    Host.update(is_quarantined=True, quarantine_reason="Convergence gave up: x", converge_attempts=4).execute()
+    assert chosen(ask(clock, is_releasing=True).id, clock) == ["web-1"]
+    assert (web_1.row.is_quarantined, web_1.row.converge_attempts) == (False, 0)
+
+
+def test_it_answers_the_same_run_to_the_same_key(released: Release, web_1: Machine, clock: FakeClock) -> None:
+    first = ask(clock, idempotency_key="k")
+    releases.record_on_hosts(released, [web_1.host_id], is_held=False)
+    assert ask(clock, idempotency_key="k").id == first.id

@@ -25,7 +25,11 @@ PLAYBOOKS = Path(__file__).parent / "playbooks"
 USER = pwd.getpwuid(os.getuid()).pw_name
 APP_PORT = 8591
 SSH_PORT = 2291
-SETTINGS = {"CALLBOARD_SWEEP_SECONDS": "0.5", "CALLBOARD_CONVERGE_SECONDS": "1"}
+SETTINGS = {
+    "CALLBOARD_SWEEP_SECONDS": "0.5",
+    "CALLBOARD_CONVERGE_SECONDS": "1",
+    "CALLBOARD_CONVERGE_WINDOW_SECONDS": "1",
+}
 _addresses = itertools.count(11)
 
 

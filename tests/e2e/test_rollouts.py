@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from tests.e2e.conftest import Site, wait_for
@@ -50,3 +51,31 @@ def _newcomer_waits_for_the_lock(site: Site) -> None:
     wait_for("web-3 on release 1", lambda: site.hosts()["web-3"]["release"] == 1, seconds=120)
     wait_for("a free stage", lambda: not site.client.get(site.path)["held_by_run"], seconds=60)
     assert newcomer.deployed_revision() == site.shas["v1"]
+
+
+def test_it_brings_hosts_that_join_during_a_rollout_straight_to_the_new_release(site: Site) -> None:
+    site.boot("web-1")
+    site.boot("web-2")
+    assert site.ended(site.launch("deploy", revision="v1"), seconds=120)["status"] == "successful"
+    site.client.send("PATCH", site.path, {"batches": [1]})
+    rollout = site.launch("deploy", revision="v2")
+    wait_for("the rollout at work", lambda: site.run(rollout)["hosts"])
+    newcomers = [site.boot("web-3"), site.boot("web-4")]
+    assert site.run(rollout)["status"] == "running", "they came too late for this test"
+    served: set[str] = set()
+
+    def is_converged() -> bool:
+        for machine in newcomers:
+            with contextlib.suppress(OSError):
+                served.add(machine.deployed_revision())
+        rows = site.hosts()
+        is_free = not site.client.get(site.path)["held_by_run"]
+        return is_free and all(rows[machine.name]["release"] == 2 for machine in newcomers)
+
+    wait_for("release 2 on the newcomers", is_converged, seconds=150)
+    assert site.run(rollout)["status"] == "successful", site.log(rollout)
+    assert served == {site.shas["v2"]}
+    converged = site.client.get("/api/v1/runs", stage=site.stage, kind="converge")["items"]
+    assert [(run["status"], run["release"]) for run in converged] == [("successful", 2)]
+    hosts = [row["host"] for row in site.run(converged[0]["id"])["hosts"]]
+    assert hosts == ["web-3", "web-4"]

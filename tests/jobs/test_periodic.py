@@ -86,7 +86,7 @@ def test_it_sends_what_it_converges(settings: Settings, web_1: Machine, clock: F
         web_1.stage, revision="a" * 40, revision_name="", variables={}, created_by="", at=clock.now()
     )
     releases.make_desired(web_1.stage, release, at=clock.now())
-    named(settings, "converge").work(clock.now())
+    named(settings, "converge").work(clock.advance(settings.converge_window_seconds))
     assert (Run.get().kind, pending(settings)) == ("converge", 1)
 
 

@@ -119,6 +119,9 @@ class Host(Answer):
     stale_at: dt.datetime | None
     gone_at: dt.datetime | None
     gone_reason: str | None
+    converge_attempts: int = Field(description="Converge runs that failed on it since its last success")
+    converge_after: dt.datetime | None = Field(description="Convergence leaves it alone until then")
+    desired_release: int | None = Field(description="The release that its stage should run")
     healthy: bool | None = Field(description="What the host says of itself; null when it says nothing")
     health_reason: str | None
     boot_id: str | None

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from inventory_service.accounts.roles import OPERATOR, VIEWER
 from inventory_service.deployments import (
+    convergence,
     history,
     logs,
     repeat,
@@ -20,7 +21,7 @@ from inventory_service.deployments import (
     variables,
 )
 from inventory_service.errors import InvalidError
-from inventory_service.models import Run
+from inventory_service.models import Run, Stage
 from inventory_service.web import auth, context, export, log_stream, present, present_diff
 from inventory_service.web.api import answers
 from inventory_service.web.api.common import Paging, RunPairPath, RunPath, Strict, blueprint, page
@@ -49,6 +50,9 @@ class RunBody(Strict):
     allow_frozen: bool = False
     override_lock: str | None = Field(
         None, min_length=1, max_length=500, description="Why to go past the lock that a person holds; audited"
+    )
+    release_quarantined: bool = Field(
+        default=False, description="Converge: every quarantined host of the stage is let go first"
     )
 
 
@@ -115,10 +119,19 @@ def create_run(body: RunBody) -> tuple[dict[str, Any], int]:
         idempotency_key=_idempotency_key(),
         override_lock=body.override_lock,
     )
-    run, is_new = requests.request_run(stage, wanted, actor=auth.caller().actor, at=context.now())
+    run, is_new = _request(stage, wanted, is_releasing=body.release_quarantined)
     if is_new:
         context.services().run_queue.send(run.id)
     return {"id": run.id, "status": run.status, "url": f"/api/v1/runs/{run.id}"}, 202
+
+
+def _request(stage: Stage, wanted: requests.RunRequest, *, is_releasing: bool) -> tuple[Run, bool]:
+    actor = auth.caller().actor
+    if wanted.kind == statuses.CONVERGE:
+        return convergence.converge_now(stage, wanted, is_releasing=is_releasing, actor=actor, judge=context.judge())
+    if is_releasing:
+        raise InvalidError.at("release_quarantined", f"A {wanted.kind} takes quarantined hosts along; leave this out.")
+    return requests.request_run(stage, wanted, actor=actor, at=context.now())
 
 
 def _idempotency_key() -> str | None:
