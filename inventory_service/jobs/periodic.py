@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.25
 _STALL = dt.timedelta(seconds=30)
 _CLOCK_JUMP_SECONDS = 5.0
+_SHORTEST_STALL_SECONDS = 5.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -155,6 +156,12 @@ def _give_grace(jump: float, *, at: dt.datetime) -> bool:
     return True
 
 
+def _stall() -> dt.timedelta:
+    """How much too late a sweep is a stall."""
+    patience = liveness.patience_seconds(_STALL.total_seconds(), share=0.5)
+    return dt.timedelta(seconds=max(_SHORTEST_STALL_SECONDS, patience))
+
+
 def claim(job: Job, *, at: dt.datetime) -> bool:
     """Take this tick of the job: True for exactly one of those who ask. A sweep that was stalled gives grace."""
     following = at + dt.timedelta(seconds=job.seconds)
@@ -166,7 +173,7 @@ def claim(job: Job, *, at: dt.datetime) -> bool:
     same = (JobTick.name == job.name) & (JobTick.next_at == due)
     if JobTick.update(next_at=following).where(same).execute() != 1:
         return False
-    if job.name == "sweep" and at - due > _STALL:
+    if job.name == "sweep" and at - due > _stall():
         log.warning("the sweep was stalled for %.0f s; hosts get a fresh lease", (at - due).total_seconds())
         liveness.begin_grace(at=at)
     return True

@@ -10,13 +10,12 @@ import datetime as dt
 from collections.abc import Sequence
 
 from inventory_service.clock import Clock
-from inventory_service.database import database
 from inventory_service.errors import CallboardError
 from inventory_service.registry import liveness
 from inventory_service.registry.heartbeats import Heartbeat, Renewal, renew_many
 
 _NOTICED_SECONDS = 2.0
-_LONG_SECONDS = 15.0  # at the begin of an attempt, which may take as long again
+_LONG_SECONDS, _LONG_SHARE = 15.0, 0.25  # of the shortest ttl
 
 
 class Hearing:
@@ -33,13 +32,8 @@ class Hearing:
 
         After a long deafness everybody gets a fresh lease with the first heartbeat that can be written.
         """
-        seconds = self._begin()
-        if seconds < _LONG_SECONDS:
-            results = self._renew(beats)
-        else:
-            with database.atomic():
-                liveness.begin_grace(at=self._clock.now())
-                results = self._renew(beats)
+        self._since = self._clock.monotonic() if self._since is None else self._since
+        results = renew_many(beats, judge=self._judge, rotate_after=self._rotate_after)
         self._since = None
         return results
 
@@ -50,15 +44,17 @@ class Hearing:
 
     def deaf_since(self) -> dt.datetime | None:
         """Since when nothing could be written, by the wall clock; None while it can."""
-        since = self._since
-        seconds = 0.0 if since is None else self._clock.monotonic() - since
+        seconds = self._deaf_seconds()
         return self._clock.now() - dt.timedelta(seconds=seconds) if seconds >= _NOTICED_SECONDS else None
 
-    def _begin(self) -> float:
-        now = self._clock.monotonic()
-        self._since = now if self._since is None else self._since
-        return now - self._since
+    def _judge(self) -> liveness.Judge:
+        """Called when the database has let us in, which may have taken its time."""
+        at = self._clock.now()
+        deaf_for = self._deaf_seconds()
+        if deaf_for >= _NOTICED_SECONDS and deaf_for >= liveness.patience_seconds(_LONG_SECONDS, share=_LONG_SHARE):
+            liveness.begin_grace(at=at)
+        return liveness.judge(at=at, gone_after_seconds=self._gone_after_seconds)
 
-    def _renew(self, beats: Sequence[tuple[str, Heartbeat]]) -> list[Renewal | CallboardError]:
-        judge = liveness.judge(at=self._clock.now(), gone_after_seconds=self._gone_after_seconds)
-        return renew_many(beats, judge=judge, rotate_after=self._rotate_after)
+    def _deaf_seconds(self) -> float:
+        since = self._since
+        return 0.0 if since is None else self._clock.monotonic() - since

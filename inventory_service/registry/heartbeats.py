@@ -10,7 +10,7 @@ import dataclasses
 import datetime as dt
 import random
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from pydantic_core import to_json
@@ -91,17 +91,21 @@ def renew(token: str, beat: Heartbeat, *, judge: liveness.Judge, rotate_after: d
 
 
 def renew_many(
-    beats: Sequence[tuple[str, Heartbeat]], *, judge: liveness.Judge, rotate_after: dt.timedelta | None = None
+    beats: Sequence[tuple[str, Heartbeat]],
+    *,
+    judge: liveness.Judge | Callable[[], liveness.Judge],
+    rotate_after: dt.timedelta | None = None,
 ) -> list[Renewal | CallboardError]:
     """Renew the leases of checked heartbeats, (host token, heartbeat) each, in one transaction.
 
+    `judge` may be a function: it is called when the transaction has begun, for which a busy database makes one wait.
     `rotate_after`: age at which a host is told to get a new token; None for never.
     Returns in order either what to answer or the error to raise.
     """
     tokens = [credentials.split(token) for token, _ in beats]
     ids = {parts[1] for parts in tokens if parts is not None and parts[0] == hosts.PREFIX}
     with database.atomic():
-        batch = _Batch(ids, judge, rotate_after)
+        batch = _Batch(ids, judge() if callable(judge) else judge, rotate_after)
         results = [batch.take(parts, beat) for parts, (_, beat) in zip(tokens, beats, strict=True)]
         batch.write()
     return results

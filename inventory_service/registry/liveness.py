@@ -14,6 +14,8 @@ import dataclasses
 import datetime as dt
 from typing import Any, Protocol
 
+from peewee import fn
+
 from inventory_service.database import database, fetch
 from inventory_service.models import Host, ServiceState, Stage
 
@@ -27,6 +29,7 @@ _THAW_KEY = "thaw_from"
 _LIMIT_KEY = "freeze_limit"
 _KEYS = (_GRACE_KEY, FREEZE_KEY, _THAW_KEY, _LIMIT_KEY)
 _FREEZE_LIMIT_SECONDS = 3600.0
+_SHORTEST_PATIENCE_SECONDS = 2.0
 _LONG_AGO = 946_684_800.0  # the year 2000, when no grace was ever given
 
 
@@ -167,6 +170,15 @@ def judge(*, at: dt.datetime, gone_after_seconds: float, deaf_since: dt.datetime
 
 def _moment(seconds: float) -> dt.datetime:
     return dt.datetime.fromtimestamp(seconds, dt.UTC)
+
+
+def patience_seconds(most: float, *, share: float) -> float:
+    """How long the service may be held up before silence meanwhile is excused: that share of the shortest ttl of all
+    stages, `most` at most, two seconds at least.
+    """
+    query = Stage.select(fn.MIN(Stage.ttl_seconds)).where(Stage.archived_at.is_null())
+    shortest = query.scalar()
+    return most if shortest is None else max(_SHORTEST_PATIENCE_SECONDS, min(most, shortest * share))
 
 
 def begin_grace(*, at: dt.datetime, jump_seconds: float = 0.0) -> None:

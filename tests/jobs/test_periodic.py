@@ -10,7 +10,7 @@ import pytest
 from inventory_service.adapters.queue import RunQueue
 from inventory_service.deployments import releases
 from inventory_service.jobs.periodic import Job, Ticker, claim, jobs
-from inventory_service.models import JobTick, Run
+from inventory_service.models import JobTick, Run, Stage
 from inventory_service.settings import Settings
 from tests.support import START, FakeClock, Machine, at_once, judge, wait_for
 
@@ -47,6 +47,17 @@ def test_it_does_not_catch_up_on_ticks_that_were_missed(clock: FakeClock) -> Non
 
 @pytest.mark.parametrize(("silence", "has_grace"), [(5, False), (35, False), (35.1, True), (3600, True)])
 def test_it_gives_grace_when_the_sweep_was_stalled(clock: FakeClock, silence: float, has_grace: bool) -> None:
+    claim(SWEEP, at=clock.now())
+    claim(SWEEP, at=clock.advance(silence))
+    assert (grace_from() == clock.now()) is has_grace
+
+
+@pytest.mark.parametrize(("ttl", "silence", "has_grace"), [(20, 15, False), (20, 15.1, True), (3, 10, False)])
+def test_it_calls_less_a_stall_where_a_ttl_is_short(
+    make_stage: Callable[..., Stage], clock: FakeClock, ttl: int, silence: float, *, has_grace: bool
+) -> None:
+    make_stage("long")
+    make_stage("short", interval_seconds=1, ttl_seconds=ttl)
     claim(SWEEP, at=clock.now())
     claim(SWEEP, at=clock.advance(silence))
     assert (grace_from() == clock.now()) is has_grace
