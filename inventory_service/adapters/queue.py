@@ -39,7 +39,7 @@ class RunQueue:
         """Call `execute` for each run id, `workers` of them at once, until SIGTERM or SIGINT."""
         self._execute = execute
         consumer = self._huey.create_consumer(
-            workers=workers, periodic=False, initial_delay=0.05, backoff=1.2, max_delay=0.5, check_worker_health=True
+            workers=workers, periodic=False, initial_delay=0.05, backoff=1.2, max_delay=0.15, check_worker_health=True
         )
         consumer.run()
 

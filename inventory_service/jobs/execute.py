@@ -1,10 +1,14 @@
-"""The executor's process: `python -m inventory_service.jobs.execute RUN`. One process, one run."""
+"""The executor's process: `python -m inventory_service.jobs.execute RUN`. One process, one run.
+
+Without RUN it waits on its input for the run's number, with everything loaded, and ends when the input does.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
+from pathlib import Path
 
 from inventory_service import settings as settings_module
 from inventory_service.adapters import processes
@@ -39,5 +43,24 @@ def _scrub_environment() -> None:
         del os.environ[name]
 
 
+def wait_for_run() -> int | None:
+    """The number of the run that is to be executed; output goes to that run's folder from then on.
+
+    None when the worker has ended without needing this process.
+    """
+    line = sys.stdin.buffer.readline()
+    if not line.strip():
+        return None
+    run_id = int(line)
+    folder = settings_module.load().run_dir(run_id)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / "executor.log").open("ab") as output, Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+        for own in (1, 2):
+            os.dup2(output.fileno(), own)
+    return run_id
+
+
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))
+    number = int(sys.argv[1]) if len(sys.argv) > 1 else wait_for_run()
+    sys.exit(0 if number is None else main(number))

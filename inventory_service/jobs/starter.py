@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import subprocess
-import sys
 import threading
 
 import peewee as pw
@@ -12,6 +11,7 @@ import peewee as pw
 from inventory_service.clock import Clock
 from inventory_service.database import database
 from inventory_service.deployments import dispatch
+from inventory_service.jobs.executors import Executors
 from inventory_service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ class Starter:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
+        self._executors = Executors()
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._pauses: dict[int, float] = {}
         self._has_news = threading.Event()
@@ -41,6 +42,7 @@ class Starter:
         left = dispatch.running_here()
         if left:
             log.info("runs that go on from before: %s", ", ".join(map(str, sorted(left))))
+        self._executors.warm()
         self._thread.start()
 
     def wake(self) -> None:
@@ -52,6 +54,7 @@ class Starter:
         self._stop.set()
         self._has_news.set()
         self._thread.join()
+        self._executors.close()
 
     def _loop(self) -> None:
         looked_at = float("-inf")
@@ -77,7 +80,7 @@ class Starter:
             if self._stop.is_set() or len(busy) >= self._settings.run_workers:
                 return
             if run.id not in busy and self._clock.monotonic() >= self._pauses.get(run.id, 0):
-                self._children[run.id] = start_executor(run.id, self._settings)
+                self._children[run.id] = self._executors.start(run.id)
                 busy.add(run.id)
 
     def _collect(self) -> bool:
@@ -90,17 +93,3 @@ class Starter:
                 folder = self._settings.run_dir(run_id)
                 log.error("the executor of run %s ended with code %s; see %s", run_id, code, folder / "executor.log")
         return bool(ended)
-
-
-def start_executor(run_id: int, settings: Settings) -> subprocess.Popen[bytes]:
-    """The run's executor in a session of its own: a restart of the worker doesn't end it."""
-    folder = settings.run_dir(run_id)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (folder / "executor.log").open("ab") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "inventory_service.jobs.execute", str(run_id)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )

@@ -96,9 +96,10 @@ def _all_pids() -> list[int]:
 def _is_executor(pid: int, run_id: int) -> bool:
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        output = str(Path(f"/proc/{pid}/fd/1").readlink())
     except OSError:
         return False
-    return b"inventory_service.jobs.execute" in words and str(run_id).encode() in words
+    return b"inventory_service.jobs.execute" in words and output.endswith(f"/runs/{run_id}/executor.log")
 
 
 def test_it_lets_a_run_outlive_a_restart_of_the_service(
