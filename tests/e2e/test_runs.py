@@ -110,7 +110,7 @@ def test_it_lets_a_run_outlive_a_restart_of_the_service(
     site = make_site(service, repository, tmp_path)
     try:
         site.boot("web-1")
-        run_id = site.launch(playbook="slow.yml", extra_vars={"seconds": 8})
+        run_id = site.launch(playbook="slow.yml", extra_vars={"seconds": 20})
         _begun(site, run_id)
         service.stop()
         service.start()
