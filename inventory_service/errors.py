@@ -73,6 +73,16 @@ class SettingsError(CallboardError):
     title = "Wrong setting"
 
 
+class CloudError(CallboardError):
+    """AWS refused a call, or could not be asked. `code` is AWS's own word for it, "" when it said none."""
+
+    title = "AWS refused"
+
+    def __init__(self, detail: str, *, code: str = "") -> None:
+        super().__init__(detail)
+        self.code = code
+
+
 class BusyError(CallboardError):
     """The service can't answer now, for instance because the database is locked; try again."""
 

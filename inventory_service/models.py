@@ -518,6 +518,7 @@ class StageScaling(_Table):
     limits = pw.JSONField()
     policies = pw.JSONField()
     actuator = pw.JSONField(null=True)
+    drain_playbook = pw.TextField(null=True)
     is_enabled = pw.BooleanField(default=False)
     is_dry_run = pw.BooleanField(default=False)
     updated_by = pw.TextField()
@@ -526,6 +527,7 @@ class StageScaling(_Table):
     last_in_at = UtcDateTimeField(null=True)
     problem = pw.TextField(null=True)
     problem_at = UtcDateTimeField(null=True)
+    findings = pw.JSONField(default=list)
 
 
 class ScalingDecision(_Table):
@@ -542,8 +544,9 @@ class ScalingDecision(_Table):
     reasons = pw.JSONField()
     readings = pw.JSONField()
     status = pw.TextField()
-    token = pw.TextField(null=True)
+    token = pw.TextField()
     instances = pw.JSONField(default=list)
+    run_id = pw.IntegerField(null=True)
     error = pw.TextField(null=True)
     ended_at = UtcDateTimeField(null=True)
 

@@ -125,6 +125,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("gone_after_seconds", "86400", "Silence after which a stale host is gone for good.", _positive),
     Setting("host_token_days", "30", "Days after which a host's agent is told to get a new token.", _count),
     Setting("freeze_limit_seconds", "3600", "The longest that a freeze of expiry lasts by itself.", _positive),
+    Setting("scale_seconds", "60", "Seconds between two looks at how many machines a stage needs.", _positive),
     Setting("canary_seconds", "10", "Seconds between the service's heartbeats to itself.", _positive),
     Setting("ec2_region", "", "Region whose instances may enrol with their identity document."),
     Setting("ec2_accounts", "", "AWS accounts whose instances may enrol, comma-separated; empty: no check.", _accounts),
@@ -167,6 +168,7 @@ class Settings:
     gone_after_seconds: float
     host_token_days: int
     freeze_limit_seconds: float
+    scale_seconds: float
     canary_seconds: float
     ec2_region: str
     ec2_accounts: tuple[str, ...]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import functools
 import logging
 import platform
 import threading
 from collections.abc import Callable
 
+from inventory_service.adapters.ec2 import Cloud
 from inventory_service.adapters.queue import RunQueue
 from inventory_service.automation import notifications, schedules, webhooks
 from inventory_service.clock import Clock
@@ -20,7 +22,7 @@ from inventory_service.registry import liveness
 from inventory_service.registry.retention import prune
 from inventory_service.registry.sweep import sweep
 from inventory_service.registry.watch import watch
-from inventory_service.scaling import windows
+from inventory_service.scaling import loop, windows
 from inventory_service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -57,8 +59,11 @@ def jobs(settings: Settings, run_queue: RunQueue) -> tuple[Job, ...]:
         with database.atomic():
             prune(at=at, transition_days=settings.transition_days, gone_days=settings.gone_days)
             windows.prune(at=at)
+            loop.prune(at=at, days=settings.transition_days)
             notifications.prune(at=at, days=settings.transition_days)
             webhooks.prune(at=at, days=settings.transition_days)
+
+    cloud_of = functools.cache(Cloud)
 
     def send(runs: list[int]) -> None:
         for run_id in runs:
@@ -72,6 +77,7 @@ def jobs(settings: Settings, run_queue: RunQueue) -> tuple[Job, ...]:
         Job("canary", settings.canary_seconds, Canary(settings.own_url).sing),
         Job("converge", settings.converge_seconds, converge),
         Job("metrics", 60.0, lambda at: windows.sample(judge=judge(at))),
+        Job("scale", settings.scale_seconds, lambda at: send(loop.scale_all(cloud_of, judge=judge(at))), is_slow=True),
         Job("schedule", 5.0, lambda at: send(schedules.run_due(at=at))),
         Job("notify", 2.0, lambda at: notifications.tell(settings=settings, at=at), is_slow=True),
         Job("prune", 60.0, forget),

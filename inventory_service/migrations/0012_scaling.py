@@ -17,6 +17,7 @@ def up(migrator, db):
         limits = pw.JSONField()
         policies = pw.JSONField()
         actuator = pw.JSONField(null=True)
+        drain_playbook = pw.TextField(null=True)
         is_enabled = pw.BooleanField(default=False)
         is_dry_run = pw.BooleanField(default=False)
         updated_by = pw.TextField()
@@ -25,6 +26,7 @@ def up(migrator, db):
         last_in_at = pw.BigIntegerField(null=True)
         problem = pw.TextField(null=True)
         problem_at = pw.BigIntegerField(null=True)
+        findings = pw.JSONField(default=list)
 
     class ScalingDecision(Table):
         stage = pw.ForeignKeyField(Stage, index=False)
@@ -36,8 +38,9 @@ def up(migrator, db):
         reasons = pw.JSONField()
         readings = pw.JSONField()
         status = pw.TextField()
-        token = pw.TextField(null=True)
+        token = pw.TextField()
         instances = pw.JSONField(default=list)
+        run_id = pw.IntegerField(null=True)
         error = pw.TextField(null=True)
         ended_at = pw.BigIntegerField(null=True)
 

@@ -12,7 +12,7 @@ from inventory_service import audit
 from inventory_service.database import database
 from inventory_service.errors import InvalidError, NotFoundError
 from inventory_service.models import ScalingDecision, Stage, StageScaling
-from inventory_service.registry.stages import stage_name
+from inventory_service.registry.stages import check_playbook, stage_name
 from inventory_service.scaling import policies
 from inventory_service.scaling.policies import Limits, Policy
 
@@ -46,6 +46,7 @@ class Scaling:
     actuator: Actuator | None
     is_enabled: bool
     is_dry_run: bool
+    drain_playbook: str | None = None
 
 
 def configure(
@@ -56,6 +57,7 @@ def configure(
     actuator: Mapping[str, Any] | None,
     is_enabled: bool,
     is_dry_run: bool,
+    drain_playbook: str | None = None,
     actor: audit.Actor,
     at: dt.datetime,
 ) -> StageScaling:
@@ -64,7 +66,10 @@ def configure(
     policies.parse_all(policy_texts)
     if actuator is not None:
         parse_actuator(actuator)
+    if drain_playbook is not None:
+        check_playbook(drain_playbook, "drain_playbook")
     fields = {
+        "drain_playbook": drain_playbook,
         "limits": dict(limits),
         "policies": [dict(text) for text in policy_texts],
         "actuator": None if actuator is None else dict(actuator),
@@ -108,6 +113,7 @@ def parse(row: StageScaling) -> Scaling:
         actuator=None if row.actuator is None else parse_actuator(row.actuator),
         is_enabled=row.is_enabled,
         is_dry_run=row.is_dry_run,
+        drain_playbook=row.drain_playbook,
     )
 
 

@@ -576,6 +576,8 @@ class Scaling(Answer):
     actuator: dict[str, Any] | None = Field(description="Null: decisions are only recorded")
     enabled: bool
     dry_run: bool
+    drain_playbook: str | None
+    findings: list[dict[str, Any]] = Field(description="Where EC2 and the registry differ")
     last_out_at: dt.datetime | None
     last_in_at: dt.datetime | None
     problem: str | None
@@ -595,6 +597,7 @@ class ScalingDecision(Answer):
     readings: dict[str, Any]
     status: str
     instances: list[str]
+    run: int | None = Field(description="The drain playbook's run")
     error: str | None
     ended_at: dt.datetime | None
 

@@ -54,6 +54,7 @@ class ScalingBody(Strict):
     actuator: dict[str, Any] | None = None
     enabled: bool = False
     dry_run: bool = False
+    drain_playbook: str | None = Field(None, max_length=255, description="Run on a host before its machine is ended")
 
 
 class DecisionQuery(BaseModel):
@@ -120,6 +121,7 @@ def put_scaling(path: StagePath, body: ScalingBody) -> dict[str, Any]:
         actuator=body.actuator,
         is_enabled=body.enabled,
         is_dry_run=body.dry_run,
+        drain_playbook=body.drain_playbook,
         actor=auth.caller().actor,
         at=context.now(),
     )
@@ -141,6 +143,8 @@ def _scaling(row: StageScaling) -> dict[str, Any]:
         "actuator": row.actuator,
         "enabled": row.is_enabled,
         "dry_run": row.is_dry_run,
+        "drain_playbook": row.drain_playbook,
+        "findings": row.findings,
         "last_out_at": iso(row.last_out_at),
         "last_in_at": iso(row.last_in_at),
         "problem": row.problem,
@@ -175,6 +179,7 @@ def _decision(row: ScalingDecision) -> dict[str, Any]:
         "readings": row.readings,
         "status": row.status,
         "instances": row.instances,
+        "run": row.run_id,
         "error": row.error,
         "ended_at": iso(row.ended_at),
     }

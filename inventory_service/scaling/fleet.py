@@ -1,0 +1,179 @@
+"""A stage's machines as EC2 and the registry see them together: what a decision needs, and where the two differ."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from typing import Any
+
+from inventory_service.adapters.ec2 import ENDED, PENDING, RUNNING, STAGE_TAG, STOPPED, Cloud, Instance
+from inventory_service.deployments import locks, statuses
+from inventory_service.models import Host, Run, RunHost, Stage, StageScaling
+from inventory_service.registry import hosts, liveness
+from inventory_service.registry.stages import stage_name
+from inventory_service.scaling.choice import Candidate
+from inventory_service.scaling.plan import Situation
+from inventory_service.scaling.settings import GROUP, Actuator
+
+AGENT_DEAD, UNKNOWN, UNDEAD = "agent dead", "unknown", "ended, but it beats"
+_BOOT = dt.timedelta(minutes=10)
+_OVER = (ENDED, STOPPED)
+_EC2_SAYS = "EC2 says that"
+_LOAD = "load1_per_cpu"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pair:
+    """An instance with its host; either may be missing."""
+
+    instance: Instance | None
+    host: Host | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fleet:
+    """All machines of a stage at one moment. `desired`: how many there are to be, as the actuator has it."""
+
+    pairs: tuple[Pair, ...]
+    desired: int
+
+
+def observe(stage: Stage, actuator: Actuator, cloud: Cloud) -> Fleet:
+    """Ask EC2, and match its instances with the stage's hosts. Raises CloudError; the registry is not touched."""
+    if actuator.kind == GROUP:
+        group = cloud.group(actuator.group)
+        instances, desired = cloud.instances_of(group), group.desired
+    else:
+        instances = cloud.instances_tagged(STAGE_TAG, stage_name(stage))
+        desired = sum(not instance.is_leaving for instance in instances)
+    present = hosts.list_hosts(stage)
+    elsewhere = {_own_id(host) for host in present} - {instance.id for instance in instances} - {""}
+    instances += cloud.instances(elsewhere)
+    return Fleet(tuple(_match(instances, present)), desired)
+
+
+def _own_id(host: Host) -> str:
+    """The instance's id where AWS vouched for it at enrolment (account/region/id); "" otherwise."""
+    return host.instance.rpartition("/")[2] if host.instance else ""
+
+
+def _match(instances: list[Instance], present: list[Host]) -> list[Pair]:
+    """By AWS's word, else by the private address of an instance that runs: nothing that a host claims counts."""
+    by_id = {_own_id(host): host for host in present if host.instance}
+    by_address = {host.address: host for host in present if not host.instance}
+    pairs, matched = [], set()
+    for instance in instances:
+        host = by_id.get(instance.id)
+        if host is None and instance.state in (RUNNING, PENDING):
+            host = by_address.get(instance.address)
+        matched.add(host.id if host else "")
+        pairs.append(Pair(instance, host))
+    return pairs + [Pair(None, host) for host in present if host.id not in matched]
+
+
+def situation(stage: Stage, fleet: Fleet, row: StageScaling, *, judge: liveness.Judge) -> Situation:
+    """What the plan needs to know of this moment. Serving are only hosts that are live and on the desired release."""
+    desired = hosts.desired_release(stage)
+    serving = [
+        pair for pair in fleet.pairs if pair.instance and pair.host and _serves(pair.host, desired, stage, judge)
+    ]
+    active = list(Run.select().where((Run.stage == stage) & Run.status.in_(statuses.ACTIVE)))
+    held = locks.find(stage, locks.BY_RUN)
+    disturbing = [run.id for run in active if run.kind != statuses.CONVERGE]
+    return Situation(
+        at=judge.at,
+        capacity=fleet.desired,
+        serving=min(len(serving), fleet.desired),
+        is_frozen=judge.is_frozen(stage),
+        run=held.run_id if held else next(iter(disturbing), None),
+        is_rolling_back=any(run.kind == statuses.ROLLBACK for run in active),
+        last_out_at=row.last_out_at,
+        last_in_at=row.last_in_at,
+    )
+
+
+def _serves(host: Host, desired: dict[str, Any] | None, stage: Stage, judge: liveness.Judge) -> bool:
+    return judge.is_listed(host, stage) and not host.is_draining and hosts.is_converged(host, desired)
+
+
+def candidates(stage: Stage, fleet: Fleet, *, judge: liveness.Judge) -> list[Candidate]:
+    """The machines among which some may be chosen to go: those that EC2 runs and the registry knows."""
+    desired, busy = hosts.desired_release(stage), in_a_run(stage)
+    return [
+        Candidate(
+            id=pair.instance.id,
+            zone=pair.instance.zone,
+            template_version=pair.instance.template_version,
+            release=pair.host.release_number or 0,
+            load=pair.host.metrics.get(_LOAD),
+            is_live=judge.is_listed(pair.host, stage) and pair.instance.state == RUNNING,
+            is_converged=hosts.is_converged(pair.host, desired),
+            is_in_run=pair.host.id in busy,
+            is_draining=pair.host.is_draining,
+            is_protected=pair.instance.is_protected,
+        )
+        for pair in fleet.pairs
+        if pair.instance and pair.host and not pair.instance.is_leaving
+    ]
+
+
+def in_a_run(stage: Stage) -> set[str]:
+    """The ids of the hosts on which a run works now."""
+    running = RunHost.select(RunHost.host).join(Run).where((Run.stage == stage) & (Run.status == statuses.RUNNING))
+    return {row.host_id for row in running if row.host_id}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """Where EC2 and the registry differ, for people to see."""
+
+    kind: str
+    instance: str
+    host: str | None
+    detail: str
+
+
+def reconcile(stage: Stage, fleet: Fleet, cloud: Cloud, *, judge: liveness.Judge) -> list[Finding]:
+    """Hosts whose machines EC2 has ended or stopped become gone here at once; what else differs is returned.
+
+    EC2's list lags, so an end is looked at twice. A machine that enrols again after EC2 has ended it is a contradiction
+    for a person to see, and not listed meanwhile.
+    """
+    ended = {pair.instance.id for pair in fleet.pairs if pair.instance and pair.host and pair.instance.state in _OVER}
+    sure = {instance.id: instance for instance in cloud.instances(ended) if instance.state in _OVER} if ended else {}
+    found = []
+    for pair in fleet.pairs:
+        if pair.instance is None or (pair.instance.id in ended and pair.instance.id not in sure):
+            continue
+        if pair.host is not None and pair.instance.id in sure:
+            found += _bury(pair.instance, pair.host, at=judge.at)
+        else:
+            found += _compare(stage, pair.instance, pair.host, judge=judge)
+    return found
+
+
+def _bury(instance: Instance, host: Host, *, at: dt.datetime) -> list[Finding]:
+    word = f"{_EC2_SAYS} {instance.id} is {instance.state}"
+    same = Host.instance == host.instance if host.instance else Host.address == host.address
+    before = Host.select().where((Host.stage == host.stage_id) & same & Host.gone_reason.startswith(_EC2_SAYS))
+    if not before.exists():
+        hosts.goodbye(host, at=at, reason=word)
+        return []
+    Host.update(conflict=f"{word}, but it beats").where((Host.id == host.id) & Host.conflict.is_null()).execute()
+    return [Finding(UNDEAD, instance.id, host.name, f"{host.name} beats, but {word}.")]
+
+
+def _compare(stage: Stage, instance: Instance, host: Host | None, *, judge: liveness.Judge) -> list[Finding]:
+    if instance.state != RUNNING:
+        return []
+    if host is None:
+        if judge.at - instance.launched_at < _BOOT:
+            return []
+        return [Finding(UNKNOWN, instance.id, None, f"{instance.id} runs at EC2, and never enrolled here.")]
+    if (host.conflict or "").startswith(_EC2_SAYS):
+        Host.update(conflict=None).where(Host.id == host.id).execute()
+    if judge.state(host, stage) == liveness.STALE:
+        minutes = (judge.at - host.last_seen_at).total_seconds() / 60
+        told = f"{host.name} runs at EC2 as {instance.id}; its agent has been silent for {minutes:.0f} min."
+        return [Finding(AGENT_DEAD, instance.id, host.name, told)]
+    return []

@@ -1,0 +1,286 @@
+"""The loop against moto over HTTP."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from inventory_service.adapters.ec2 import Cloud
+from inventory_service.deployments import requests, statuses
+from inventory_service.deployments.requests import RunRequest
+from inventory_service.errors import CloudError
+from inventory_service.models import AuditEntry, Host, Run, RunHost, ScalingDecision, Stage, StageScaling
+from inventory_service.scaling import loop, settings
+from tests.scaling.conftest import LIMITS, REGION, World
+from tests.support import ADA, Machine
+
+
+def last(status: str | None = None) -> ScalingDecision:
+    query = ScalingDecision.select().where(ScalingDecision.status == status) if status else ScalingDecision.select()
+    return query.order_by(ScalingDecision.id.desc()).get()
+
+
+def scaling() -> StageScaling:
+    return StageScaling.get()
+
+
+def test_load_makes_the_group_larger(group: World) -> None:
+    group.minute(0.9)
+    assert (group.aws.desired, last().status, last().to_capacity) == (3, "done", 3)
+    assert "cpu: avg load1_per_cpu over 60 s is 0.9" in last().reasons[0]
+    assert last().readings["avg load1_per_cpu over 60 s"]["value"] == pytest.approx(0.9)
+    assert AuditEntry.select().where(AuditEntry.action == "scaling.out").count() == 1
+
+
+def test_machines_that_boot_are_counted(group: World) -> None:
+    group.minute(0.9)
+    group.minute(0.9)
+    assert group.aws.desired == 3
+    assert last().action == "hold"
+    group.enrol_all()
+    group.minute(0.6)
+    assert group.aws.desired == 3
+
+
+def test_quiet_takes_a_machine_away_after_it_drained(group: World) -> None:
+    group.minute(0.1)
+    assert last().status == "acting"
+    (going,) = last().instances
+    assert group.machines[going].row.is_draining
+    assert group.aws.desired == 2
+    group.minute(0.1)
+    assert (group.aws.desired, last("done").instances) == (1, [going])
+    assert going not in [one["InstanceId"] for one in group.aws.running()]
+    assert group.machines[going].row.gone_reason.startswith("scaled in")
+
+
+def test_the_drain_playbook_runs_before_a_machine_ends(group: World, stage: Stage) -> None:
+    group.configure(scaling().actuator, drain_playbook="drain.yml")
+    (number,) = group.minute(0.1)
+    run = Run.get_by_id(number)
+    (going,) = last().instances
+    assert (run.playbook, run.limit, run.created_by) == ("drain.yml", going, "scaling")
+    group.minute(0.1)
+    assert group.aws.desired == 2
+    Run.update(status=statuses.SUCCESSFUL).execute()
+    group.minute(0.1)
+    assert group.aws.desired == 1
+
+
+def test_a_drain_run_that_failed_keeps_the_machine(group: World) -> None:
+    group.configure(scaling().actuator, drain_playbook="drain.yml")
+    group.minute(0.1)
+    (going,) = last().instances
+    Run.update(status=statuses.FAILED).execute()
+    group.minute(0.1)
+    assert "no machine was ended" in last("failed").error
+    assert group.aws.desired == 2
+    assert not group.machines[going].row.is_draining
+
+
+def test_no_machine_goes_while_a_run_works(group: World, stage: Stage) -> None:
+    requests.request_run(stage, RunRequest(kind="deploy"), actor=ADA, at=group.clock.now())
+    group.minute(0.1)
+    assert (last().action, group.aws.desired) == ("hold", 2)
+    assert "works on the hosts" in last().reasons[-1]
+
+
+def test_a_run_that_begins_while_a_machine_drains_is_not_disturbed(group: World, stage: Stage) -> None:
+    group.minute(0.1)
+    host = group.machines[last().instances[0]].row
+    run, _ = requests.request_run(stage, RunRequest(kind="deploy"), actor=ADA, at=group.clock.now())
+    Run.update(status=statuses.RUNNING).execute()
+    RunHost.create(run=run, host=host, name=host.name, address=host.address, status="pending")
+    group.minute(0.1)
+    assert group.aws.desired == 2
+    Run.update(status=statuses.SUCCESSFUL).execute()
+    group.minute(0.1)
+    assert group.aws.desired == 1
+
+
+def test_no_machine_is_added_onto_a_release_that_is_rolled_back(group: World, stage: Stage) -> None:
+    Run.create(
+        stage=stage, kind="rollback", status="queued", playbook="rollback.yml", exclude=[], tags=[], skip_tags=[],
+        extra_vars={}, created_by="ada", created_at=group.clock.now(), sent_at=group.clock.now(),
+    )  # fmt: skip
+    group.minute(0.9)
+    assert (last().action, group.aws.desired) == ("hold", 2)
+
+
+def test_protected_machines_stay(group: World) -> None:
+    ids = list(group.machines)
+    group.aws.groups.set_instance_protection(
+        AutoScalingGroupName="shop-web", InstanceIds=ids, ProtectedFromScaleIn=True
+    )
+    group.minute(0.1)
+    assert (last().action, group.aws.desired) == ("hold", 2)
+    assert "no machine may go" in last().reasons[-1]
+
+
+def test_a_dry_run_only_says_what_it_would_do(group: World) -> None:
+    group.configure(scaling().actuator, is_dry_run=True)
+    group.minute(0.9)
+    assert (last().status, last().to_capacity, group.aws.desired) == ("dry_run", 3, 2)
+
+
+def test_a_disabled_stage_is_left_alone(group: World) -> None:
+    group.configure(scaling().actuator, is_enabled=False)
+    group.minute(0.9)
+    assert ScalingDecision.select().count() == 0
+
+
+def test_without_a_group_it_launches_from_the_template(template: World) -> None:
+    assert len(template.aws.running()) == 2
+    template.minute(0.9)
+    tags = [{tag["Key"]: tag["Value"] for tag in one["Tags"]} for one in template.aws.running()]
+    assert [one["callboard:stage"] for one in tags] == ["shop/production"] * 3
+    assert len({one["SubnetId"] for one in template.aws.running()}) == 2
+    assert len(last("done").instances) == 1
+
+
+def test_without_a_group_it_ends_machines_itself(template: World) -> None:
+    template.configure(scaling().actuator, limits=LIMITS)
+    template.minute(0.1)
+    template.minute(0.1)
+    assert len(template.aws.running()) == 1
+
+
+class CrashError(Exception):
+    """The process dies here."""
+
+
+GROWING = ("_move", "_end")
+SHRINKING = ("_drain", "_end_machines", "goodbye", "_end")
+CRASHES = [
+    *(("group", 0.9, step) for step in (*GROWING, "set_desired")),
+    *(("template", 0.9, step) for step in (*GROWING, "launch")),
+    *(("group", 0.1, step) for step in (*SHRINKING, "end_in_group")),
+    *(("template", 0.1, step) for step in (*SHRINKING, "end")),
+]
+
+
+@pytest.mark.parametrize("is_after", [False, True])
+@pytest.mark.parametrize(("kind", "load", "step"), CRASHES)
+def test_a_crash_between_any_two_steps_changes_nothing_twice(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    load: float,
+    step: str,
+    *,
+    is_after: bool,
+) -> None:
+    world: World = request.getfixturevalue(kind)
+    world.configure(scaling().actuator, limits=LIMITS)
+    owner = Cloud if hasattr(Cloud, step) else loop.hosts if step == "goodbye" else loop
+    real, calls = getattr(owner, step), []
+
+    def crash_once(*args: Any, **more: Any) -> Any:
+        calls.append(step)
+        if len(calls) > 1:
+            return real(*args, **more)
+        if is_after:
+            real(*args, **more)
+        raise CrashError
+
+    monkeypatch.setattr(owner, step, crash_once)
+    with pytest.raises(CrashError):
+        for _ in range(2):
+            world.minute(load)
+    monkeypatch.setattr(owner, step, real)
+    world.look()
+    world.look()
+    assert loop.open_decision(world.stage) is None
+    assert len(world.aws.running()) == (3 if load > 0.5 else 1)
+    if kind == "group":
+        assert world.aws.desired == (3 if load > 0.5 else 1)
+
+
+def test_a_group_that_was_deleted_is_told_on_the_stage_once(group: World) -> None:
+    group.aws.groups.delete_auto_scaling_group(AutoScalingGroupName="shop-web", ForceDelete=True)
+    group.minute(0.9)
+    group.minute(0.9)
+    assert "no Auto Scaling group 'shop-web'" in scaling().problem
+    assert AuditEntry.select().where(AuditEntry.action == "scaling.fail").count() == 1
+    group.aws.make_group()
+    group.minute(0.9)
+    assert scaling().problem is None
+
+
+def test_a_capacity_that_aws_refuses_ends_the_decision_and_is_tried_anew(group: World) -> None:
+    group.aws.groups.update_auto_scaling_group(AutoScalingGroupName="shop-web", MaxSize=2)
+    group.minute(0.9)
+    assert last().status == "failed"
+    assert "AWS refused" in last().error
+    group.aws.groups.update_auto_scaling_group(AutoScalingGroupName="shop-web", MaxSize=6)
+    group.minute(0.9)
+    group.minute(0.9)
+    assert group.aws.desired == 3
+
+
+def test_an_outage_of_aws_changes_nothing(group: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+        patch.setattr(group, "cloud_of", Cloud)
+        group.minute(0.9)
+    assert "could not be asked" in scaling().problem
+    assert all(machine.row.gone_at is None for machine in group.machines.values())
+    group.minute(0.9)
+    assert group.aws.desired == 3
+
+
+def test_a_wrong_credential_is_told(group: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(CloudError, match="credentials"):
+        Cloud(REGION).group("shop-web")
+
+
+def test_what_ec2_ended_is_gone_here(group: World) -> None:
+    going, stays = group.machines
+    group.aws.ec2.terminate_instances(InstanceIds=[going])
+    group.look()
+    assert group.machines[going].row.gone_reason == f"EC2 says that {going} is terminated"
+    assert group.machines[stays].row.gone_at is None
+
+
+def test_a_machine_that_beats_after_its_end_is_a_contradiction(group: World) -> None:
+    going = next(iter(group.machines))
+    group.aws.ec2.terminate_instances(InstanceIds=[going])
+    group.look()
+    again = Machine(group.stage, name="ghost", address="10.9.0.1").enrol(group.clock.now())
+    Host.update(instance=f"123456789012/{REGION}/{going}").where(Host.id == again.host_id).execute()
+    group.look()
+    assert "but it beats" in again.row.conflict
+    assert [finding["kind"] for finding in scaling().findings] == ["ended, but it beats"]
+
+
+def test_it_shows_machines_whose_agent_is_dead_and_unknown_ones(group: World) -> None:
+    silent, stranger = group.machines
+    Host.update(recorded_state="stale").where(Host.id == group.machines[silent].host_id).execute()
+    Host.update(instance=None, address="10.7.7.7").where(Host.id == group.machines[stranger].host_id).execute()
+    group.clock.advance(700)
+    group.look()
+    assert sorted(finding["kind"] for finding in scaling().findings) == ["agent dead", "unknown"]
+    assert all(machine.row.gone_at is None for machine in group.machines.values())
+
+
+def test_it_forgets_what_held(group: World) -> None:
+    group.minute(0.6)
+    group.minute(0.9)
+    at = group.clock.now() + dt.timedelta(days=8)
+    assert loop.prune(at=at, days=93) == 1
+    assert last().action == "out"
+
+
+def test_several_stages_do_not_stop_each_other(group: World, make_stage: Any) -> None:
+    other = make_stage("a-first")
+    settings.configure(
+        other, limits={}, policy_texts=[], actuator={"type": "auto_scaling_group", "region": REGION, "name": "gone"},
+        is_enabled=True, is_dry_run=False, actor=ADA, at=group.clock.now(),
+    )  # fmt: skip
+    group.minute(0.9)
+    assert group.aws.desired == 3
