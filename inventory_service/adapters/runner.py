@@ -7,6 +7,7 @@ writes it to disk, keeps one file per event, and leaves ansible-playbook alive w
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import os
 import shlex
@@ -52,6 +53,7 @@ class PlaybookCall:
     is_check: bool
     is_diff: bool
     forks: int
+    has_mitogen: bool
     marker: tuple[str, str]
 
 
@@ -132,6 +134,7 @@ def environment(call: PlaybookCall) -> dict[str, str]:
         **_plugin_paths(call.project_dir, call.content_dir),
         "ANSIBLE_CALLBACK_PLUGINS": str(call.content_dir / "plugins" / "callback"),
         _ATTENDANCE: str(call.attendance),
+        **(_mitogen() if call.has_mitogen else {}),
         "ANSIBLE_ROLES_PATH": f"{call.project_dir / 'roles'}:{call.content_dir / 'roles'}",
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "True",
         "ANSIBLE_HOST_PATTERN_MISMATCH": "error",
@@ -145,6 +148,17 @@ def environment(call: PlaybookCall) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         call.marker[0]: call.marker[1],
     }
+
+
+def _mitogen() -> dict[str, str]:
+    """Mitogen as the strategy of plays that name none: one Python process stays on each host. Raises SourceError."""
+    found = importlib.util.find_spec("ansible_mitogen")
+    if found is None or not found.submodule_search_locations:
+        raise SourceError(
+            "The stage's strategy is mitogen, which is not installed here: pip install 'callboard[mitogen]'."
+        )
+    strategies = Path(found.submodule_search_locations[0]) / "plugins" / "strategy"
+    return {"ANSIBLE_STRATEGY_PLUGINS": str(strategies), "ANSIBLE_STRATEGY": "mitogen_linear"}
 
 
 def _plugin_paths(project_dir: Path, content_dir: Path) -> dict[str, str]:

@@ -19,6 +19,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--default-revision", help="What a deploy without --revision takes (HEAD)."),
     click.option("--deploy-playbook", help="deploy.yml of the source, else the one that ships."),
     click.option("--rollback-playbook", help="rollback.yml of the source, else the one that ships."),
+    click.option("--strategy", type=click.Choice(["linear", "mitogen"]), help="How Ansible reaches hosts (linear)."),
     click.option(
         "--batches", callback=batches, help="Hosts at a time, canary first: 1,25%,100%. Empty: the playbook's own."
     ),

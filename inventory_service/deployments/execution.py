@@ -48,7 +48,7 @@ from inventory_service.errors import CallboardError
 from inventory_service.models import Host, Release, Run, RunHost
 from inventory_service.registry import hosts, known_hosts, liveness
 from inventory_service.registry import inventory as rendering
-from inventory_service.registry.stages import stage_name
+from inventory_service.registry.stages import MITOGEN, stage_name
 from inventory_service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -309,6 +309,7 @@ def _call(
         is_check=run.is_check,
         is_diff=run.is_diff,
         forks=settings.forks,
+        has_mitogen=run.stage.strategy == MITOGEN,
         marker=(MARKER, f"{settings.data_dir}#{run.id}"),
     )
 

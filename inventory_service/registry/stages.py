@@ -22,6 +22,8 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _LARGEST_VARIABLES = 65536
 _BATCH = re.compile(r"([0-9]{1,6})(%?)")
 _MOST_BATCHES = 20
+LINEAR, MITOGEN = "linear", "mitogen"
+STRATEGIES = (LINEAR, MITOGEN)
 _PLAYBOOK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,254}\.ya?ml")
 
 
@@ -40,6 +42,7 @@ class StageChange:
     default_revision: str | None = None
     deploy_playbook: str | None = None
     rollback_playbook: str | None = None
+    strategy: str | None = None
     batches: list[int | str] | None = None
     has_auto_rollback: bool | None = None
     minimum_healthy: str | None = None
@@ -158,6 +161,8 @@ def _checked(change: StageChange, *, interval: int, ttl: int) -> dict[str, Any]:
     check_variables(fields.get("variables", {}))
     if fields.get("ansible_user"):
         names.check_user(fields["ansible_user"])
+    if fields.get("strategy", LINEAR) not in STRATEGIES:
+        raise InvalidError.at("strategy", f"The strategy is {' or '.join(STRATEGIES)}.")
     for key in ("deploy_playbook", "rollback_playbook"):
         if key in fields:
             check_playbook(fields[key], key)

@@ -56,6 +56,7 @@ def stage(row: Stage) -> dict[str, Any]:
         "default_revision": row.default_revision,
         "deploy_playbook": row.deploy_playbook,
         "rollback_playbook": row.rollback_playbook,
+        "strategy": row.strategy,
         "batches": row.batches,
         "auto_rollback": row.has_auto_rollback,
         "minimum_healthy": row.minimum_healthy,

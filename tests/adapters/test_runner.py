@@ -31,6 +31,7 @@ def call(tmp_path: Path) -> runner.PlaybookCall:
         is_check=False,
         is_diff=False,
         forks=20,
+        has_mitogen=False,
         marker=("CALLBOARD_RUN", "/data#1"),
     )
 
@@ -110,3 +111,10 @@ def test_it_finds_ansible_of_this_python() -> None:
 
 def test_it_names_the_versions_that_a_run_used() -> None:
     assert runner.versions()["ansible_core"].startswith("2.")
+
+
+def test_it_takes_mitogen_where_the_stage_asks_for_it(call: runner.PlaybookCall) -> None:
+    assert "ANSIBLE_STRATEGY" not in runner.environment(call)
+    taken = runner.environment(dataclasses.replace(call, has_mitogen=True))
+    assert taken["ANSIBLE_STRATEGY"] == "mitogen_linear"
+    assert (Path(taken["ANSIBLE_STRATEGY_PLUGINS"]) / "mitogen_linear.py").exists()

@@ -137,3 +137,11 @@ def test_it_answers_the_same_run_to_a_repeated_idempotency_key(site: Site) -> No
         thread.join()
     assert (len(answers), len(set(answers))) == (4, 1)
     site.ended(answers[0])
+
+
+def test_it_reaches_hosts_by_mitogen_where_the_stage_says_so(site: Site) -> None:
+    for name in ("web-1", "web-2"):
+        site.boot(name)
+    site.client.send("PATCH", site.path, {"strategy": "mitogen"})
+    run = site.ended(site.launch(playbook="mitogen.yml"))
+    assert (run["status"], [host["ok"] for host in run["hosts"]]) == ("successful", [1, 1]), site.log(run["id"])

@@ -200,3 +200,9 @@ def test_it_changes_batches_and_automatic_rollback(admin: Caller, stage: Stage) 
 @pytest.mark.parametrize("batches", [[0], ["101%"], "25%", [None], [True], [[1]], [1.5], [10**6]])
 def test_it_rejects_batches(admin: Caller, stage: Stage, batches: Any) -> None:
     assert admin.patch(STAGE, {"batches": batches}).status_code == 422
+
+
+def test_it_sets_a_stages_strategy(admin: Caller, stage: Stage) -> None:
+    assert admin.get(STAGE).json["strategy"] == "linear"
+    assert admin.patch(STAGE, {"strategy": "mitogen"}).json["strategy"] == "mitogen"
+    assert admin.patch(STAGE, {"strategy": "host_pinned"}).status_code == 422

@@ -67,6 +67,7 @@ class Stage(Answer):
     default_revision: str
     deploy_playbook: str
     rollback_playbook: str
+    strategy: Literal["linear", "mitogen"]
     batches: list[int | str] | None = Field(description="Hosts at a time; null: as the playbook says")
     auto_rollback: bool
     minimum_healthy: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from flask import Response
 from pydantic import BaseModel, Field
@@ -41,6 +41,9 @@ class StageFields(Strict):
     default_revision: str | None = Field(None, max_length=200)
     deploy_playbook: str | None = Field(None, max_length=255)
     rollback_playbook: str | None = Field(None, max_length=255)
+    strategy: Literal[stages.STRATEGIES] | None = Field(  # type: ignore[valid-type]
+        None, description="How Ansible reaches hosts; mitogen needs the extra callboard[mitogen] on the workers"
+    )
     batches: list[Annotated[int, Field(strict=True, ge=1, le=999_999)] | Annotated[str, Field(max_length=7)]] | None = (
         Field(
             None,
