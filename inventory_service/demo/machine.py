@@ -20,7 +20,12 @@ SSH_PORT = 2285
 def free_network() -> str:
     """The first three numbers of a loopback network whose machines nobody else plays, such as `127.0.85`."""
     candidates = [f"127.0.{number}" for number in range(85, 125)]
-    return next(network for network in candidates if all(is_free(f"{network}.{last}") for last in range(11, 15)))
+    return next(network for network in candidates if _is_unused(network))
+
+
+def _is_unused(network: str) -> bool:
+    """Also the applications of a demo that was killed hold their addresses."""
+    return all(is_free(f"{network}.{last}", port) for last in range(11, 15) for port in (SSH_PORT, APP_PORT))
 
 
 def is_free(address: str, port: int = SSH_PORT) -> bool:

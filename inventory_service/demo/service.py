@@ -17,7 +17,7 @@ from pathlib import Path
 
 from inventory_service.client import Client
 
-_READY_SECONDS = 30
+_READY_SECONDS = 90
 _STOP_SECONDS = 8
 _LOOK_SECONDS = 0.1
 

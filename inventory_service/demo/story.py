@@ -53,7 +53,7 @@ class Story:
         self.machines: list[Machine] = []
         self._shas: dict[str, str] = {}
         self._join_token = ""
-        self._network = free_network()
+        self._network = ""
         self._step = 0
         self._started = time.monotonic()
 
@@ -102,6 +102,7 @@ class Story:
 
     def _boot_three(self) -> None:
         self._say("Three machines boot: each an SSH server of its own, and an agent that beats every two seconds")
+        self._network = free_network()
         for number in (1, 2, 3):
             self._boot(number)
         self._wait("three live hosts", lambda: len(self._live()) == 3)  # noqa: PLR2004
