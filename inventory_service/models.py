@@ -322,7 +322,6 @@ class Run(_Table):
     source_commit = pw.TextField(null=True)
     log_bytes = pw.BigIntegerField(default=0)
     is_log_cut = pw.BooleanField(default=False)
-    secret_names = pw.JSONField(null=True)
     sealed_vars = pw.TextField(null=True)
     origin = pw.TextField(default="service")
     events_removed_at = UtcDateTimeField(null=True)

@@ -22,6 +22,7 @@ from inventory_service import first_start
 from inventory_service.adapters import processes
 from inventory_service.clock import SystemClock
 from inventory_service.database import database, migrate, open_database
+from inventory_service.deployments import source_credentials
 from inventory_service.first_start import FirstSignIn
 from inventory_service.registry import liveness, watch
 from inventory_service.settings import Settings
@@ -43,6 +44,7 @@ def prepare(settings: Settings) -> FirstSignIn | None:
     if applied:
         log.info("applied migrations: %s", ", ".join(applied))
     first_start.make_ssh_key(settings)
+    source_credentials.take_out_of_addresses(settings, at=at)
     sign_in = first_start.make_first_admin(at=at)
     liveness.begin_grace(at=at)
     watch.forget_canary()

@@ -127,6 +127,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("freeze_limit_seconds", "3600", "The longest that a freeze of expiry lasts by itself.", _positive),
     Setting("scale_seconds", "60", "Seconds between two looks at how many machines a stage needs.", _positive),
     Setting("canary_seconds", "10", "Seconds between the service's heartbeats to itself.", _positive),
+    Setting("git_known_hosts", "", "known_hosts file for sources over ssh; empty: that of the service's user."),
     Setting("ec2_region", "", "Region whose instances may enrol with their identity document."),
     Setting("ec2_accounts", "", "AWS accounts whose instances may enrol, comma-separated; empty: no check.", _accounts),
     Setting("ec2_certificates", "", "Folder of <region>.pem files beside or instead of the shipped ones."),
@@ -170,6 +171,7 @@ class Settings:
     freeze_limit_seconds: float
     scale_seconds: float
     canary_seconds: float
+    git_known_hosts: str
     ec2_region: str
     ec2_accounts: tuple[str, ...]
     ec2_certificates: str

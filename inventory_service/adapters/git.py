@@ -7,14 +7,20 @@ revisions resolved to a full SHA before use.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
+import shlex
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from inventory_service.errors import SourceError
+from inventory_service.adapters import ssh_agent
+from inventory_service.errors import CallboardError, SourceError
 
 _SHA = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _FETCH_SECONDS = 300
@@ -22,36 +28,105 @@ _LOCAL_SECONDS = 120
 _LOOK_SECONDS = 20
 
 
-def _environment() -> dict[str, str]:
+_SETTINGS = (("core.hooksPath", "/dev/null"), ("safe.directory", "*"), ("protocol.file.allow", "always"))
+_HELPER = '!f() { test "$1" = get && cat /dev/fd/%d; }; f'
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Credential:
+    """What opens a private source: `token` (alone, or user:token) over http(s), or a private `key` over ssh."""
+
+    token: str = dataclasses.field(default="", repr=False)
+    key: bytes = dataclasses.field(default=b"", repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Access:
+    """How to reach one source. `known_hosts`: a file beside ssh's own habit, empty for that alone."""
+
+    credential: Credential = dataclasses.field(default_factory=Credential)
+    known_hosts: str = ""
+    agent_socket: str = ""
+    identity: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Remote:
+    """A source's address with the access to it."""
+
+    address: str
+    access: Access
+
+
+def _environment(remote: _Remote | None = None, pipe: int | None = None) -> dict[str, str]:
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "SSH_AUTH_SOCK", "LANG") if key in os.environ}
+    chosen = [*_SETTINGS, *(_helper(remote, pipe) if remote is not None and pipe is not None else [])]
+    numbered = {f"GIT_CONFIG_KEY_{number}": key for number, (key, _) in enumerate(chosen)}
+    numbered |= {f"GIT_CONFIG_VALUE_{number}": value for number, (_, value) in enumerate(chosen)}
     return kept | {
         "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_ASKPASS": "/bin/false",
-        "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",
+        "GIT_SSH_COMMAND": _ssh_command(remote.access if remote else Access()),
         "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_COUNT": "3",
-        "GIT_CONFIG_KEY_0": "core.hooksPath",
-        "GIT_CONFIG_VALUE_0": "/dev/null",
-        "GIT_CONFIG_KEY_1": "safe.directory",
-        "GIT_CONFIG_VALUE_1": "*",
-        "GIT_CONFIG_KEY_2": "protocol.file.allow",
-        "GIT_CONFIG_VALUE_2": "always",
+        "GIT_CONFIG_COUNT": str(len(chosen)),
+        **numbered,
     }
 
 
-def _git(*arguments: str, seconds: float = _LOCAL_SECONDS) -> str:
+def _helper(remote: _Remote, pipe: int) -> list[tuple[str, str]]:
+    """A credential helper for this one server that reads from a pipe. The user's own helpers, which might write the
+    token to disk, are switched off.
+    """
+    parts = urlsplit(remote.address)
+    server = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return [("credential.helper", ""), (f"credential.{server}.helper", _HELPER % pipe)]
+
+
+def _ssh_command(access: Access) -> str:
+    options = ["BatchMode=yes"]
+    if access.identity:
+        options += [f"IdentityAgent={access.agent_socket}", "IdentitiesOnly=yes", f"IdentityFile={access.identity}"]
+    if access.known_hosts:
+        options += [f'UserKnownHostsFile="{access.known_hosts}"']
+    return shlex.join(["ssh", *(part for option in options for part in ("-o", option))])
+
+
+@contextlib.contextmanager
+def _token_pipe(credential: Credential) -> Iterator[int | None]:
+    """The reading end of a pipe that holds the credential once, in the words of git's credential helpers."""
+    if not credential.token:
+        yield None
+        return
+    user, colon, token = credential.token.partition(":")
+    words = f"username={user}\npassword={token}\n" if colon else f"username=x-access-token\npassword={user}\n"
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, words.encode())
+        os.close(writing)
+        yield reading
+    finally:
+        os.close(reading)
+
+
+def _git(*arguments: str, seconds: float = _LOCAL_SECONDS, remote: _Remote | None = None) -> str:
     if shutil.which("git") is None:
         raise SourceError("git is not installed on the service's machine; install the package git.")
+    with _token_pipe(remote.access.credential if remote else Credential()) as pipe:
+        return _run(arguments, seconds, _environment(remote, pipe), () if pipe is None else (pipe,))
+
+
+def _run(arguments: tuple[str, ...], seconds: float, environment: dict[str, str], pipes: tuple[int, ...]) -> str:
     try:
         done = subprocess.run(
             ["git", *arguments],
-            env=_environment(),
+            env=environment,
             capture_output=True,
             text=True,
             errors="replace",
             stdin=subprocess.DEVNULL,
             timeout=seconds,
+            pass_fds=pipes,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
@@ -66,19 +141,37 @@ def _last_words(stderr: str) -> str:
     return " ".join(lines[-3:])[:500] or "git failed without a word."
 
 
-def fetch(source: str, mirror: Path) -> None:
+def fetch(source: str, mirror: Path, access: Access | None = None) -> None:
     """Bring the bare mirror of `source` up to date; make it when it is missing. Raises SourceError."""
     try:
-        if not (mirror / "HEAD").exists():
-            _clone(source, mirror)
-        else:
-            _git("-C", str(mirror), "remote", "set-url", "--", "origin", source)
-            _git(
-                "-C", str(mirror), "fetch", "--quiet", "--prune", "--tags", "--force", "origin", seconds=_FETCH_SECONDS
-            )
-            _follow_head(mirror)
-    except SourceError as error:
+        with _opened(access or Access()) as opened:
+            _fetch(_Remote(source, opened), mirror)
+    except CallboardError as error:
         raise SourceError(f"The project's source could not be fetched: {_without_secrets(error.detail)}") from error
+
+
+@contextlib.contextmanager
+def _opened(access: Access) -> Iterator[Access]:
+    """With the private key in an agent of its own for as long as git works."""
+    if not access.credential.key:
+        yield access
+        return
+    with tempfile.TemporaryDirectory(prefix="cb-") as folder:
+        socket, identity = Path(folder) / "agent", Path(folder) / "key.pub"
+        identity.write_text(f"{ssh_agent.public_line(access.credential.key)}\n")
+        with ssh_agent.holding([access.credential.key], socket):
+            yield dataclasses.replace(access, agent_socket=str(socket), identity=str(identity))
+
+
+def _fetch(remote: _Remote, mirror: Path) -> None:
+    if not (mirror / "HEAD").exists():
+        _clone(remote, mirror)
+        return
+    place = ("-C", str(mirror))
+    _git(*place, "remote", "set-url", "--", "origin", remote.address)
+    options = ("--quiet", "--prune", "--tags", "--force")
+    _git(*place, "fetch", *options, "origin", seconds=_FETCH_SECONDS, remote=remote)
+    _follow_head(remote, mirror)
 
 
 def _without_secrets(words: str) -> str:
@@ -86,18 +179,21 @@ def _without_secrets(words: str) -> str:
     return re.sub(r"(https?://)[^/@\s]*@", r"\1…@", words)
 
 
-def _clone(source: str, mirror: Path) -> None:
+def _clone(remote: _Remote, mirror: Path) -> None:
     """Clone beside and rename, so that an interrupted clone never looks like a mirror."""
     mirror.parent.mkdir(parents=True, exist_ok=True)
     partial = mirror.with_name(f"{mirror.name}.{os.getpid()}.part")
     shutil.rmtree(partial, ignore_errors=True)
-    _git("clone", "--quiet", "--mirror", "--", source, str(partial), seconds=_FETCH_SECONDS)
+    options = ("--quiet", "--mirror")
+    _git("clone", *options, "--", remote.address, str(partial), seconds=_FETCH_SECONDS, remote=remote)
     partial.rename(mirror)
 
 
-def _follow_head(mirror: Path) -> None:
+def _follow_head(remote: _Remote, mirror: Path) -> None:
     """The source may have changed its default branch since the clone."""
-    for line in _git("-C", str(mirror), "ls-remote", "--symref", "origin", "HEAD", seconds=_FETCH_SECONDS).splitlines():
+    asked = ("ls-remote", "--symref", "origin", "HEAD")
+    told = _git("-C", str(mirror), *asked, seconds=_FETCH_SECONDS, remote=remote)
+    for line in told.splitlines():
         if line.startswith("ref: "):
             _git("-C", str(mirror), "symbolic-ref", "HEAD", line.split()[1])
 

@@ -1,6 +1,8 @@
-"""Runs a program so that it ends when its parent does: `python -I playbook_guard.py PARENT PROGRAM ARGUMENT…`.
+"""Runs a program so that it ends when its parent does:
+`python -I playbook_guard.py [--no-new-privileges] PARENT PROGRAM ARGUMENT…`.
 
 A SIGKILL of the executor would otherwise leave ansible-playbook working on hosts while its stage looks free.
+The kernel forgets the wish when a set-group-ID program such as ssh-agent is executed; without new privileges it isn't.
 Stands alone: it imports nothing of the package.
 """
 
@@ -10,9 +12,15 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
+PR_SET_NO_NEW_PRIVS = 38
 
 if __name__ == "__main__":
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != int(sys.argv[1]):
-        sys.exit("the executor died before the playbook began")
-    os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606 - that is its purpose
+    words = sys.argv[1:]
+    prctl = ctypes.CDLL(None).prctl
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if words[0] == "--no-new-privileges":
+        words = words[1:]
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if os.getppid() != int(words[0]):
+        sys.exit("the parent died before the program began")
+    os.execv(words[1], words[1:])  # noqa: S606 - that is its purpose

@@ -44,7 +44,9 @@ class PlaybookCall:
     known_hosts: Path
     control_dir: Path
     attendance: Path
-    ssh_key: Path
+    identities: tuple[Path, ...]
+    agent_socket: Path
+    vault_ids: tuple[tuple[str, Path], ...]
     content_dir: Path
     extra_vars: dict[str, Any]
     limit: tuple[str, ...]
@@ -96,6 +98,7 @@ def command_line(call: PlaybookCall) -> list[str]:
     limit = call.private_dir / "limit"
     _write_private(limit, "\n".join(call.limit) + "\n")
     options = ["-e", f"@{extra_vars}", "--limit", f"@{limit}", "--forks", str(call.forks)]
+    options += [word for name, file in call.vault_ids for word in ("--vault-id", f"{name}@{file}")]
     options += ["--tags", ",".join(call.tags)] if call.tags else []
     options += ["--skip-tags", ",".join(call.skip_tags)] if call.skip_tags else []
     return options + ["--check"] * call.is_check + ["--diff"] * call.is_diff
@@ -122,12 +125,13 @@ def environment(call: PlaybookCall) -> dict[str, str]:
         "UpdateHostKeys=no",
         "ForwardAgent=no",
         "IdentitiesOnly=yes",
+        *(f'IdentityFile="{identity}"' for identity in call.identities),
     ]
     return {
         "ANSIBLE_HOST_KEY_CHECKING": "True",
         "ANSIBLE_SSH_ARGS": shlex.join([part for option in options for part in ("-o", option)]),
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(call.control_dir),
-        "ANSIBLE_PRIVATE_KEY_FILE": str(call.ssh_key),
+        "SSH_AUTH_SOCK": str(call.agent_socket),
         "ANSIBLE_PIPELINING": "True",
         "ANSIBLE_INVENTORY_PLUGINS": str(call.content_dir / "plugins" / "inventory"),
         "ANSIBLE_INVENTORY_ENABLED": "registry",

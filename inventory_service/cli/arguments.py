@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import click
@@ -44,6 +44,24 @@ def _variables_of(pair: str) -> dict[str, Any]:
     if not equals:
         raise click.BadParameter(f"{pair!r} is no variable; write name=value, JSON or @file.")
     return {name: value}
+
+
+secret_vars_option = click.option(
+    "--secret-vars",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="YAML or JSON file (- for standard input) with extra vars that are encrypted, masked, and erased at the end.",
+)
+
+
+def mapping_in(file: BinaryIO | None) -> dict[str, Any]:
+    """The names and values in a YAML or JSON file; a message about it shows nothing of its content."""
+    if file is None:
+        return {}
+    try:
+        return _mapping(yaml.safe_load(file.read()), file.name)
+    except (ValueError, yaml.YAMLError):
+        raise click.BadParameter(f"{file.name!r} is neither YAML nor JSON.", param_hint="--secret-vars") from None
 
 
 def _mapping(value: Any, source: str) -> dict[str, Any]:

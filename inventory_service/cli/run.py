@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
-from inventory_service.cli.arguments import given, stage_path, variables
+from inventory_service.cli.arguments import given, mapping_in, secret_vars_option, stage_path, variables
 from inventory_service.client import Client, ClientError
 from inventory_service.terminal import json_option, print_json, print_log, print_table
 from inventory_service.text import harmless
@@ -25,6 +25,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("-C", "--check", is_flag=True, help="Change nothing, say what would be changed."),
     click.option("-D", "--diff", is_flag=True, help="Show the differences."),
     click.option("-e", "--extra-vars", "pairs", multiple=True, help="name=value, JSON or @file."),
+    secret_vars_option,
     click.option("-m", "--comment", help="Why; kept with the run."),
     click.option("--refuse-if-locked", is_flag=True, help="Fail at once where the run would have to wait."),
     click.option("--override-lock", metavar="REASON", help="Go past the lock that a person holds; audited."),
@@ -43,7 +44,9 @@ def _launch(stage: str, kind: str, options: dict[str, Any], **own: Any) -> None:
     stage_path(stage)
     client, detach = Client(), options.pop("detach")
     pairs, refuses = options.pop("pairs"), options.pop("refuse_if_locked")
+    secret = mapping_in(options.pop("secret_vars"))
     body = given(stage=stage, kind=kind, **options, **own, extra_vars=variables(pairs) if pairs else None)
+    body |= {"extra_vars_secret": secret} if secret else {}
     _await(client, client.send("POST", "/api/v1/runs", {**body, **_if_locked(refuses)}), detach=detach)
 
 
@@ -185,17 +188,28 @@ def cancel(run_id: int) -> None:
 @click.command()
 @click.argument("run_id", metavar="RUN", type=int)
 @click.option("--mode", type=click.Choice(["exact", "live"]), default="exact", show_default=True)
+@secret_vars_option
 @click.option("-m", "--comment", help="Why; the repeated run's own when left out.")
 @click.option("--refuse-if-locked", "refuses", is_flag=True, help="Fail at once where the run would have to wait.")
 @click.option("--override-lock", metavar="REASON", help="Go past the lock that a person holds; audited.")
 @click.option("--allow-frozen", is_flag=True, help="Run although it is unclear which hosts are live.")
 @click.option("--detach", is_flag=True, help="Print the new run's number and do not follow it.")
-def repeat(*, run_id: int, refuses: bool, allow_frozen: bool, detach: bool, **options: str | None) -> None:
+def repeat(
+    *,
+    run_id: int,
+    secret_vars: BinaryIO | None,
+    refuses: bool,
+    allow_frozen: bool,
+    detach: bool,
+    **options: str | None,
+) -> None:
     """Repeat a run and follow it.
 
     exact: the same commit, release, variables, extra vars and hosts. live: the same release or commit with the same
     options, on the hosts that are live now.
     """
     client = Client()
+    secret = mapping_in(secret_vars)
     body = {**given(**options), "allow_frozen": allow_frozen, **_if_locked(refuses)}
+    body |= {"extra_vars_secret": secret} if secret else {}
     _await(client, client.send("POST", f"/api/v1/runs/{run_id}/repeat", body), detach=detach)

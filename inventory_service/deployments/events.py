@@ -18,9 +18,10 @@ import peewee as pw
 
 from inventory_service.clock import Clock, parse_iso
 from inventory_service.database import database
-from inventory_service.deployments import host_keys
+from inventory_service.deployments import host_keys, no_log
 from inventory_service.deployments.outcome import HostCount, from_stats
 from inventory_service.models import Run, RunEvent, RunLogChunk
+from inventory_service.vault.masking import Masker
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,8 @@ _FLUSH_SECONDS = 0.25
 _BATCH = 200
 _LONGEST_MESSAGE = 4000
 _LONGEST_TEXT = 262_144
+_TAIL = 20
+_HOST_KEYS = ("host", "remote_addr")
 _LARGEST_LOG = 64 * 1024 * 1024
 _CHUNK = 65_536
 _STATUS = {
@@ -78,6 +81,7 @@ class EventWriter:
         self._uncopied: bytearray | None = bytearray() if has_copy else None
         self._is_cut = False
         self._has_stats = False
+        self.masker = Masker()
         self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(_MOST_WAITING)
         self._thread = threading.Thread(target=self._write_all, name=f"events-{run_id}", daemon=True)
         self._thread.start()
@@ -102,7 +106,8 @@ class EventWriter:
         is_open, rows = True, []
         while is_open:
             batch, is_open = self._take_batch()
-            rows += [row for event in batch if (row := self._take_in(event)) is not None]
+            is_open = is_open and self._take_rest(batch)
+            rows += [row for event in self._masked(batch) if (row := self._take_in(event)) is not None]
             rows = self._store(rows)
         for _ in range(_LAST_TRIES):
             if not rows:
@@ -127,6 +132,40 @@ class EventWriter:
                 return batch, True
         return batch, False
 
+    def _take_rest(self, batch: list[dict[str, Any]]) -> bool:
+        """Take what follows while the batch ends amid what may be a secret; False when the end was reached."""
+        while len(batch) < 2 * _BATCH and self.masker.is_cut(
+            "\n".join(no_log.printed(event) for event in batch[-_TAIL:])
+        ):
+            try:
+                event = self._waiting.get(timeout=_FLUSH_SECONDS)
+            except queue.Empty:
+                return True
+            if event is None:
+                return False
+            batch.append(event)
+        return True
+
+    def _masked(self, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The events without secrets; only names of hosts, by which results are counted, stay as they are."""
+        reach = _LONGEST_TEXT + self.masker.reach
+        texts = self.masker.texts([no_log.printed(event)[:reach] for event in batch])
+        return [
+            {
+                **event,
+                "stdout": _capped(text, _LONGEST_TEXT, len(no_log.printed(event))),
+                "event_data": self._masked_data(event),
+            }
+            for event, text in zip(batch, texts, strict=True)
+        ]
+
+    def _masked_data(self, event: dict[str, Any]) -> dict[str, Any]:
+        data: dict[str, Any] = event.get("event_data") or {}
+        if event["event"] == "playbook_on_stats" or not data:
+            return data
+        masked: dict[str, Any] = self.masker.value(data, longest=_LONGEST_TEXT)
+        return masked if masked is data else {**masked, **{key: data[key] for key in _HOST_KEYS if key in data}}
+
     def _take_in(self, event: dict[str, Any]) -> dict[str, Any] | None:
         start, end = self._append(event.get("stdout") or "")
         self._count(event)
@@ -137,7 +176,7 @@ class EventWriter:
     def _append(self, text: str) -> tuple[int, int]:
         start = self._size
         if text and not self._is_cut:
-            data = (_capped(text, _LONGEST_TEXT) + "\n").encode("utf-8", "replace")
+            data = f"{text}\n".encode("utf-8", "replace")
             self._is_cut = self._size + len(data) > _LARGEST_LOG
             data = _CUT.encode() if self._is_cut else data
             written = self._write(data)
@@ -260,8 +299,10 @@ def _clean(text: str) -> str:
     return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
-def _capped(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[:most]}… [cut, {len(text)} characters]"
+def _capped(text: str, most: int, length: int = 0) -> str:
+    """`length` is that of the whole, where the text itself was cut before."""
+    length = max(length, len(text))
+    return text if length <= most else f"{text[:most]}… [cut, {length} characters]"
 
 
 def _moment(text: Any, otherwise: dt.datetime) -> dt.datetime:

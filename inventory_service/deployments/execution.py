@@ -5,6 +5,7 @@ The process survives a restart of web and worker. The runs table tells everybody
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import json
@@ -34,6 +35,7 @@ from inventory_service.deployments import (
     repeat,
     requests,
     rollout,
+    run_secrets,
     snapshot,
     statuses,
     targets,
@@ -42,6 +44,7 @@ from inventory_service.deployments import (
 from inventory_service.deployments.attendance import Attendance
 from inventory_service.deployments.events import EventWriter
 from inventory_service.deployments.gate import Gate
+from inventory_service.deployments.run_secrets import Handed, RunSecrets
 from inventory_service.deployments.sources import Source, find_playbook
 from inventory_service.deployments.watch import PATIENCE_SECONDS, Watch
 from inventory_service.errors import CallboardError
@@ -50,6 +53,7 @@ from inventory_service.registry import hosts, known_hosts, liveness
 from inventory_service.registry import inventory as rendering
 from inventory_service.registry.stages import MITOGEN, stage_name
 from inventory_service.settings import Settings
+from inventory_service.vault import masking
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +128,8 @@ def execute(run: Run, *, settings: Settings, clock: Clock) -> str:
         result = dataclasses.replace(result, ending=watch.ending)
     if writer.problem is not None:
         result = dataclasses.replace(result, ending=result.ending.with_note(f"Incomplete: {writer.problem}."))
+    ending = dataclasses.replace(result.ending, error=result.ending.error and writer.masker.text(result.ending.error))
+    result = dataclasses.replace(result, ending=ending)
     reserve.unlink(missing_ok=True)
     status = _insist(lambda: _finish(run, result, writer.counts, at=clock.now()), folder / "work")
     shutil.rmtree(folder / "work", ignore_errors=True)
@@ -155,8 +161,14 @@ def _insist(write: Callable[[], str], work: Path) -> str:
 def _work(run: Run, writer: EventWriter, watch: Watch, work: Path, *, settings: Settings, clock: Clock) -> Result:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(mode=0o700)
-    with tempfile.TemporaryDirectory(prefix="cb-") as control, watch:  # a socket's path must be short
-        prepared = _prepare(run, work, Path(control), settings=settings, clock=clock)
+    secrets = run_secrets.open_for(run, settings)
+    writer.masker = secrets.masker()
+    masking.use(writer.masker)
+    with contextlib.ExitStack() as stack:
+        control = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cb-")))  # a socket's path must be short
+        handed = stack.enter_context(secrets.laid_out(work / "secrets", control / "agent"))
+        stack.enter_context(watch)
+        prepared = _prepare(run, work, control, secrets, handed, settings=settings, clock=clock)
         after = settings.gone_after_seconds
         attendance = Attendance(run, prepared.hosts, prepared.live, clock=clock, gone_after_seconds=after)
         names = [host.name for host in prepared.hosts]
@@ -166,11 +178,9 @@ def _work(run: Run, writer: EventWriter, watch: Watch, work: Path, *, settings: 
             watch.hear()
             writer.handle(event)
 
-        with (
-            line_server.answering(Path(control) / _GATE, gate.answer),
-            line_server.answering(prepared.call.attendance, attendance.answer),
-        ):
-            played = _play(prepared.call, on_event)
+        stack.enter_context(line_server.answering(control / _GATE, gate.answer))
+        stack.enter_context(line_server.answering(prepared.call.attendance, attendance.answer))
+        played = _play(prepared.call, on_event)
     processes.end(processes.descendants(os.getpid()), patience_seconds=PATIENCE_SECONDS)
     writer.close()
     return _result(played, prepared, attendance, writer.counts)
@@ -202,7 +212,9 @@ def _result(
     return Result(ending, prepared, frozenset(attendance.stale))
 
 
-def _prepare(run: Run, work: Path, control: Path, *, settings: Settings, clock: Clock) -> Prepared:
+def _prepare(
+    run: Run, work: Path, control: Path, secrets: RunSecrets, handed: Handed, *, settings: Settings, clock: Clock
+) -> Prepared:
     _check_space(settings)
     stage, source = run.stage, Source(run.stage.project, settings)
     judge = liveness.judge(at=clock.now(), gone_after_seconds=settings.gone_after_seconds)
@@ -235,9 +247,14 @@ def _prepare(run: Run, work: Path, control: Path, *, settings: Settings, clock: 
         settings=settings,
         work=work,
         control_dir=control,
-        inventory=_write_inventory(work, chosen.listing),
+        inventory=_write_inventory(work, _with_templates(chosen.listing, run, secrets)),
         chosen=chosen.chosen,
-        extra_vars={**run.extra_vars, **own, "callboard_gate": str(control / _GATE)},
+        extra_vars={
+            **secrets.resolve(run.extra_vars, work / "secrets"),
+            **own,
+            "callboard_gate": str(control / _GATE),
+        },
+        handed=handed,
     )
     return Prepared(call, chosen.chosen, release, tuple(hosts.live_hosts(stage, judge=judge)))
 
@@ -290,6 +307,7 @@ def _call(
     inventory: Path,
     chosen: tuple[Host, ...],
     extra_vars: dict[str, Any],
+    handed: Handed,
 ) -> runner.PlaybookCall:
     shipped = _SHIPPED if run.kind in statuses.RELEASE_KINDS else ()
     return runner.PlaybookCall(
@@ -300,7 +318,9 @@ def _call(
         known_hosts=_write(work / "known_hosts", known_hosts.render(list(chosen))),
         control_dir=control_dir,
         attendance=control_dir / "attendance",
-        ssh_key=settings.ssh_key_path,
+        identities=handed.identities,
+        agent_socket=handed.agent_socket,
+        vault_ids=handed.vault_ids,
         content_dir=content_dir(),
         extra_vars=extra_vars,
         limit=tuple(host.name for host in chosen),
@@ -312,6 +332,12 @@ def _call(
         has_mitogen=run.stage.strategy == MITOGEN,
         marker=(MARKER, f"{settings.data_dir}#{run.id}"),
     )
+
+
+def _with_templates(listing: dict[str, Any], run: Run, secrets: RunSecrets) -> dict[str, Any]:
+    """The inventory as it lies on disk for Ansible: no secret is in it, only templates that name them."""
+    group = rendering.own_group(run.stage)
+    return {**listing, group: {**listing[group], "vars": secrets.templated(listing[group]["vars"])}}
 
 
 def _write_inventory(work: Path, listing: dict[str, Any]) -> Path:
@@ -349,7 +375,7 @@ def _finish(run: Run, result: Result, counts: dict[str, outcome.HostCount], *, a
     """
     status = result.ending.status
     with database.atomic():
-        ended = Run.update(status=status, error=result.ending.error, ended_at=at, in_flight=None)
+        ended = Run.update(status=status, error=result.ending.error, ended_at=at, in_flight=None, sealed_vars=None)
         if ended.where(leases.held(run)).execute() != 1:
             log.error("run %s was given up by others; nothing of it is recorded", run.id)
             return statuses.LOST

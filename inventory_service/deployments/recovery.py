@@ -13,7 +13,7 @@ import logging
 from inventory_service import audit
 from inventory_service.adapters import processes
 from inventory_service.database import database
-from inventory_service.deployments import execution, history, leases, locks, outcome, statuses
+from inventory_service.deployments import execution, history, leases, locks, outcome, run_secrets, statuses
 from inventory_service.models import Project, Run, RunHost, Stage
 from inventory_service.settings import Settings
 
@@ -46,12 +46,14 @@ def _lose(run: Run, settings: Settings, *, at: dt.datetime) -> bool:
     ours = leases.held(run) & (Run.lease_at == run.lease_at)
     error = _explain(run)
     with database.atomic():
-        lost = Run.update(status=statuses.LOST, error=error, ended_at=at, attempt=Run.attempt + 1)
+        lost = Run.update(status=statuses.LOST, error=error, ended_at=at, attempt=Run.attempt + 1, sealed_vars=None)
         if lost.where(ours).execute() != 1:
             return False
         _record_hosts(run)
         locks.free_from_run(run.id)
         audit.record(audit.SERVICE, "run.lost", f"run {run.id}", at=at)
+    if processes.is_on_this_machine(run.executor):
+        run_secrets.erase_leftovers(settings, lambda number: number == run.id)
     log.warning("run %s is lost: its executor died", run.id)
     return True
 
@@ -89,3 +91,13 @@ def _record_hosts(run: Run) -> None:
             message = outcome.under_way(run.in_flight[row.name])
         fields = {**dataclasses.asdict(count), "status": status, "message": message}
         RunHost.update(**fields).where(RunHost.id == row.id).execute()
+
+
+def erase_leftovers(settings: Settings) -> None:
+    """Secrets that ended runs have left, in their rows and in their folders on this machine, however they ended."""
+    Run.update(sealed_vars=None).where(Run.status.in_(statuses.ENDED) & Run.sealed_vars.is_null(False)).execute()
+    run_secrets.erase_leftovers(settings, _has_ended)
+
+
+def _has_ended(run_id: int) -> bool:
+    return Run.select().where((Run.id == run_id) & Run.status.in_(statuses.ENDED)).exists()

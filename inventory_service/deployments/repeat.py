@@ -6,13 +6,14 @@ import datetime as dt
 from typing import Any
 
 from inventory_service import audit
-from inventory_service.deployments import outcome, requests, snapshot, statuses, variables
+from inventory_service.deployments import outcome, requests, run_secrets, snapshot, statuses, variables
 from inventory_service.deployments.requests import RunRequest
 from inventory_service.deployments.targets import Missing, Targets
 from inventory_service.errors import ConflictError, InvalidError
 from inventory_service.models import Host, Run, RunHost, Stage
 from inventory_service.registry import hosts, liveness
 from inventory_service.registry.stages import stage_name
+from inventory_service.vault import references
 
 _BATCHES = ("callboard_batches", "callboard_max_fail_percentage")  # of rollout.variables
 
@@ -31,12 +32,15 @@ def request_repeat(
     allow_frozen: bool = False,
     idempotency_key: str | None = None,
     override_lock: str | None = None,
+    secret_names: tuple[str, ...] = (),
+    sealed_vars: str | None = None,
 ) -> tuple[Run, bool]:
     """Queue a repeat of a run; returns it and whether it is new. `comment` None: the run's own.
 
     Raises ConflictError for a run that has not frozen what the mode needs, LockedError as `request_run` does.
     """
     _check(run, mode)
+    _check_secrets(run, secret_names)
     request = RunRequest(
         kind=run.kind,
         if_locked=if_locked,
@@ -58,6 +62,7 @@ def request_repeat(
         "is_check": run.is_check,
         "is_diff": run.is_diff,
         "extra_vars": run.extra_vars,
+        "sealed_vars": sealed_vars,
         "comment": run.comment if comment is None else comment.strip(),
         "idempotency_key": idempotency_key,
         "repeat_of": run.id,
@@ -87,6 +92,20 @@ def _check(run: Run, mode: str) -> None:
         raise ConflictError(
             f"Run {run.id} brought hosts to release {run.release_number}, which is not what {name} should run now: "
             "convergence would take them back at once. Roll back to that release instead."
+        )
+
+
+def _check_secrets(run: Run, given: tuple[str, ...]) -> None:
+    """Secret extra vars were erased when the run ended: they have to be given again, no more and no less."""
+    wanted = set(run_secrets.missing(run.stage, run.extra_vars))
+    unasked = set(given) - references.names(run.extra_vars)
+    if unasked:
+        raise InvalidError.at("extra_vars_secret", f"Run {run.id} had no secret extra var {min(unasked)!r}.")
+    if wanted - set(given):
+        raise InvalidError.at(
+            "extra_vars_secret",
+            f"Run {run.id} had secret extra vars that are not kept: {', '.join(sorted(wanted - set(given)))}. "
+            "Give them again.",
         )
 
 

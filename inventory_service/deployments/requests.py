@@ -13,11 +13,12 @@ import peewee as pw
 
 from inventory_service import audit
 from inventory_service.database import database
-from inventory_service.deployments import limits, locks, releases, statuses
+from inventory_service.deployments import limits, locks, releases, run_secrets, statuses
 from inventory_service.errors import ConflictError, InvalidError, LockedError, NotFoundError
 from inventory_service.models import Project, Run, Stage
 from inventory_service.registry import hosts, liveness, stages
 from inventory_service.registry.stages import stage_name
+from inventory_service.vault import references
 
 WAIT, REFUSE = "wait", "refuse"
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}")
@@ -51,6 +52,8 @@ class RunRequest:
     idempotency_key: str | None = None
     repeat_of: int | None = None
     override_lock: str | None = None
+    secret_names: tuple[str, ...] = ()
+    sealed_vars: str | None = dataclasses.field(default=None, repr=False)
 
 
 def request_run(stage: Stage, request: RunRequest, *, actor: audit.Actor, at: dt.datetime) -> tuple[Run, bool]:
@@ -160,7 +163,8 @@ def _checked(stage: Stage, request: RunRequest) -> dict[str, Any]:
         "skip_tags": list(request.skip_tags),
         "is_check": request.is_check,
         "is_diff": request.is_diff,
-        "extra_vars": check_extra_vars(request.extra_vars),
+        "extra_vars": with_secrets(stage, request),
+        "sealed_vars": request.sealed_vars,
         "comment": request.comment.strip(),
         "idempotency_key": request.idempotency_key,
         "repeat_of": request.repeat_of,
@@ -213,6 +217,18 @@ def _rollback_target(stage: Stage, number: int | None) -> int:
     return release.number
 
 
+def with_secrets(stage: Stage, request: RunRequest) -> dict[str, Any]:
+    """The extra vars as a run's row keeps them: a secret one by reference, `{"$secret": NAME}`."""
+    twice = sorted(set(request.secret_names) & set(request.extra_vars))
+    if twice:
+        raise InvalidError.at("extra_vars_secret", f"{twice[0]!r} is among the extra vars twice.")
+    unknown = set(run_secrets.missing(stage, request.extra_vars)) - set(request.secret_names)
+    if unknown:
+        name = stage_name(stage)
+        raise InvalidError.at("extra_vars", f"{name} has no secret {min(unknown)!r} that a variable could hold.")
+    return check_extra_vars({**request.extra_vars, **{name: references.to(name) for name in request.secret_names}})
+
+
 def check_extra_vars(variables: dict[str, Any]) -> dict[str, Any]:
     """Extra vars beat everything, so those that steer the connection or the service itself are not accepted."""
     stages.check_variables(variables)
@@ -233,6 +249,7 @@ def cancel(run: Run, *, actor: audit.Actor, at: dt.datetime) -> Run:
     wish = {"cancel_requested_at": at, "cancel_requested_by": actor.name}
     with database.atomic():
         ended = {"status": statuses.CANCELED, "ended_at": at, "error": "Canceled before it started.", **wish}
+        ended |= {"sealed_vars": None}
         if Run.update(**ended).where((Run.id == run.id) & (Run.status == statuses.QUEUED)).execute() == 0:
             Run.update(**wish).where((Run.id == run.id) & Run.cancel_requested_at.is_null()).execute()
         audit.record(actor, "run.cancel", f"run {run.id}", at=at)

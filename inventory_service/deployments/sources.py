@@ -20,6 +20,8 @@ from inventory_service.errors import SourceError
 from inventory_service.models import Project
 from inventory_service.registry.stages import FOLDER
 from inventory_service.settings import Settings
+from inventory_service.vault import keyring, kinds, store
+from inventory_service.vault.masking import Masker
 
 _SKIPPED = {".git"}
 
@@ -44,8 +46,18 @@ class Source:
             return self._resolve_folder(revision_name)
         if not git.is_present(self._mirror, revision_name):
             with _alone(self._mirror):
-                git.fetch(self.project.source, self._mirror)
+                self._fetch()
         return git.resolve(self._mirror, revision_name)
+
+    def _fetch(self) -> None:
+        """With the project's git secret; what git says is masked."""
+        secret = store.open_for_source(self.project, keyring.load(self.settings))
+        access = git.Access(_credential(secret), known_hosts=self.settings.git_known_hosts)
+        try:
+            git.fetch(self.project.source, self._mirror, access)
+        except SourceError as error:
+            masker = Masker(kinds.shown_parts(secret.kind, secret.value) if secret else ())
+            raise SourceError(masker.text(error.detail)) from None
 
     def _resolve_folder(self, revision_name: str) -> str:
         if self._kept_archive(revision_name).exists():
@@ -99,6 +111,12 @@ def _digest(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
     file = archive.extractfile(member) if member.isfile() else None
     content = file.read() if file is not None else member.linkname.encode()
     return f"{member.type!r} {member.mode:o} {hashlib.sha256(content).hexdigest()}"
+
+
+def _credential(secret: store.Opened | None) -> git.Credential:
+    if secret is None:
+        return git.Credential()
+    return git.Credential(key=secret.value) if secret.kind == kinds.GIT_KEY else git.Credential(token=secret.text)
 
 
 @contextlib.contextmanager

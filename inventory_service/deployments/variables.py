@@ -11,12 +11,12 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from inventory_service.deployments import releases
+from inventory_service.deployments import releases, run_secrets
 from inventory_service.models import Release, Run, Stage
 from inventory_service.registry import hosts
 from inventory_service.registry import inventory as rendering
 
-PROJECT, STAGE, RELEASE, SERVER, RUN = "project", "stage", "release", "server", "run"
+PROJECT, STAGE, RELEASE, SECRET, SERVER, RUN = "project", "stage", "release", "secret", "server", "run"
 ABOUT_THE_RUN = ("run", "kind", "project", "stage", "release", "revision")  # with callboard_ in front
 
 # {"from": one of the words above, "values": {name: value}}, as a snapshot keeps it.
@@ -41,6 +41,7 @@ def of_group(stage: Stage, named: dict[str, Any] | None, *, release: Release | N
     """
     layers = [_layer(PROJECT, stage.project.variables), _layer(STAGE, stage.variables)]
     layers += [_layer(RELEASE, release.variables)] if release is not None else []
+    layers += [_layer(SECRET, secret)] if (secret := run_secrets.as_variables(stage)) else []
     return [*layers, _layer(SERVER, rendering.server_variables(stage, named))]
 
 

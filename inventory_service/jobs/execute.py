@@ -16,13 +16,17 @@ from inventory_service.adapters.queue import RunQueue
 from inventory_service.clock import SystemClock
 from inventory_service.database import open_database
 from inventory_service.deployments import convergence, execution, requests
+from inventory_service.vault import masking
+from inventory_service.vault.masking import MaskingFormatter
+
+log = logging.getLogger("inventory_service.jobs.execute")
 
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 def main(run_id: int) -> int:
     """Execute the run if it is due. 0 also when somebody else has it: that is no error."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _log_without_secrets()
     settings, clock = settings_module.load(), SystemClock()
     _scrub_environment()
     processes.adopt_orphans()
@@ -33,8 +37,16 @@ def main(run_id: int) -> int:
     status = execution.execute(run, settings=settings, clock=clock)
     convergence.conclude(requests.get(run.id))
     RunQueue(settings).send(run_id)  # the stage is free again
-    logging.getLogger(__name__).info("run %s: %s", run_id, status)
+    log.info("run %s: %s", run_id, status)
     return 0
+
+
+def _log_without_secrets() -> None:
+    """What an exception or a library says may hold a value that it choked on."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(MaskingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s", masking.in_use))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    sys.excepthook = lambda kind, error, trace: log.critical("the executor died", exc_info=(kind, error, trace))
 
 
 def _scrub_environment() -> None:

@@ -62,6 +62,7 @@ def jobs(settings: Settings, run_queue: RunQueue) -> tuple[Job, ...]:
             loop.prune(at=at, days=settings.transition_days)
             notifications.prune(at=at, days=settings.transition_days)
             webhooks.prune(at=at, days=settings.transition_days)
+        recovery.erase_leftovers(settings)
 
     cloud_of = functools.cache(Cloud)
 

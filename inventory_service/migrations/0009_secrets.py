@@ -33,7 +33,4 @@ def up(migrator, db):
         Secret.index(Secret.project, Secret.name, unique=True, name="secret_project_name").where(Secret.stage.is_null())
     )
     db.create_tables([Secret])
-    migrator.migrate(
-        migrator.add_column("run", "secret_names", pw.JSONField(null=True)),
-        migrator.add_column("run", "sealed_vars", pw.TextField(null=True)),
-    )
+    migrator.migrate(migrator.add_column("run", "sealed_vars", pw.TextField(null=True)))

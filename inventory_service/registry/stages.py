@@ -70,7 +70,7 @@ def create_project(
                 variables=check_variables(variables),
                 created_at=at,
             )
-            audit.record(actor, "project.create", name, at=at, source=source)
+            audit.record(actor, "project.create", name, at=at, source=shown_source(source))
     except pw.IntegrityError as error:
         raise ConflictError(f"There is a project {name!r} already (perhaps archived).") from error
     return row

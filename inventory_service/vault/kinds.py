@@ -1,9 +1,10 @@
-"""What a secret can be. Pure."""
+"""What a secret can be, and which values each kind takes."""
 
 from __future__ import annotations
 
 import re
 
+from inventory_service.adapters import ssh_agent
 from inventory_service.errors import InvalidError
 
 VARIABLE, FILE = "variable", "file"
@@ -38,8 +39,24 @@ def check_value(value: bytes, kind: str) -> None:
         raise InvalidError.at("value", f"A {kind} is one line.")
     if kind == GIT_TOKEN and not _TOKEN.fullmatch(value.decode()):
         raise InvalidError.at("value", "A git_token is the token alone, or user:token, in printable characters.")
-    if kind in (SSH_KEY, GIT_KEY) and not value.lstrip().startswith(b"-----BEGIN "):
-        raise InvalidError.at("value", "An SSH key is a private key in OpenSSH's or PEM form (-----BEGIN …).")
+    if kind in (SSH_KEY, GIT_KEY):
+        _check_key(value, kind)
+
+
+def _check_key(value: bytes, kind: str) -> None:
+    try:
+        ssh_agent.public_line(value)
+    except ValueError as error:
+        raise InvalidError.at(
+            "value", f"A {kind} is a private key in OpenSSH's or PEM form (-----BEGIN …) without a passphrase."
+        ) from error
+
+
+def shown_parts(kind: str, value: bytes) -> list[bytes]:
+    """The parts of a value that must be masked wherever they appear: of user:token, the token alone too."""
+    user, colon, token = value.partition(b":")
+    parts = [value, token or user] if kind == GIT_TOKEN and colon else [value]
+    return [part for part in parts if len(part.strip()) >= SHORTEST]
 
 
 def _is_text(value: bytes) -> bool:

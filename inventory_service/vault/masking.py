@@ -58,7 +58,10 @@ class _Patterns:
 
 
 class Masker:
-    """Masks the given values. Made once per run; `Masker()` masks nothing."""
+    """Masks the given values. Made once per run; `Masker()` masks nothing.
+
+    `reach`: how many characters the longest spelling of a secret has.
+    """
 
     def __init__(self, values: Iterable[str | bytes] = ()) -> None:
         found: set[str] = set()
@@ -67,7 +70,7 @@ class Masker:
         spaced = [one for one in found if re.search(r"\s", one.strip())]
         self._tight = _Patterns(found, _DROPPED, shortest=_SHORTEST)
         self._loose = _Patterns(spaced, _BLANK, shortest=_SHORTEST_SPACED)
-        self._reach = max((len(one) for one in found), default=0)
+        self.reach = max((len(one) for one in found), default=0)
 
     def text(self, text: str) -> str:
         """The text with each secret replaced by asterisks."""
@@ -79,21 +82,39 @@ class Masker:
         spans = self._spans("\n".join(texts))
         return _apply_each(texts, spans) if spans else list(texts)
 
-    def value(self, value: Any) -> Any:
-        """A JSON-like value with every text in it masked, keys too; the same object when it holds no secret."""
+    def value(self, value: Any, *, longest: int = 2**62) -> Any:
+        """A JSON-like value with every text in it masked, keys too; the same object when it holds no secret.
+
+        Texts are looked at up to `longest` characters; where something is masked, longer ones end there.
+        """
         leaves: list[str] = []
-        if self._reach:
+        if self.reach:
             _collect(value, leaves)
-        return _rebuild(value, self.text) if self._spans(_BETWEEN.join(leaves)) else value
+        if not self._spans(_BETWEEN.join(leaf[: longest + self.reach] for leaf in leaves)):
+            return value
+        return _rebuild(value, lambda text: self.text(text[: longest + self.reach])[:longest])
 
     def is_cut(self, text: str) -> bool:
         """Whether the text ends amid what may be a secret, so that what follows must be seen before it is written."""
-        end = _DROPPED.sub("", text[-4 * self._reach - 64 :]) if self._reach else ""
+        end = _DROPPED.sub("", text[-4 * self.reach - 64 :]) if self.reach else ""
         return any(_overlaps(end, one) for one in self._tight.texts)
 
     def _spans(self, text: str) -> list[tuple[int, int]]:
         """Where secrets stand, merged, in order."""
         return _merge(self._tight.find(text) + self._loose.find(text))
+
+
+_holder = [Masker()]
+
+
+def use(masker: Masker) -> None:
+    """From now on this process logs through it. An executor serves one run, so there is one."""
+    _holder[0] = masker
+
+
+def in_use() -> Masker:
+    """The masker for this process's log."""
+    return _holder[0]
 
 
 class MaskingFormatter(logging.Formatter):

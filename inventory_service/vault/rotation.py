@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from inventory_service.models import Notification, Run, Secret, Webhook
+from inventory_service.models import TABLES
 from inventory_service.settings import Settings
 from inventory_service.vault import keyring
 from inventory_service.vault.keyring import Keyring, SealError
@@ -57,17 +57,18 @@ def _are_current(keys: Keyring) -> bool:
 
 
 def _rows() -> list[_Row]:
+    """Every value of every column whose name begins with `sealed`."""
     found: list[_Row] = []
-    columns: tuple[tuple[Any, Any], ...] = (
-        (Secret, Secret.sealed),
-        (Run, Run.sealed_vars),
-        (Webhook, Webhook.sealed_secret),
-        (Notification, Notification.sealed_url),
-    )
-    for model, column in columns:
-        query = model.select(model.id, column).where(column.is_null(False)).tuples()
-        found += [_Row(model, column, key, sealed) for key, sealed in query]
+    for column in sealed_columns():
+        query = column.model.select(column.model.id, column).where(column.is_null(False)).tuples()
+        found += [_Row(column.model, column, key, sealed) for key, sealed in query]
     return found
+
+
+def sealed_columns() -> list[Any]:
+    """The columns that hold sealed values, told by their names."""
+    tables: tuple[Any, ...] = TABLES
+    return [column for table in tables for name, column in table._meta.fields.items() if name.startswith("sealed")]  # noqa: SLF001 - peewee's own way
 
 
 def _reseal(row: _Row, keys: Keyring) -> bool:

@@ -108,4 +108,4 @@ def name_of(pid: int) -> str:
 
 def test_it_does_not_begin_when_its_parent_died_before() -> None:
     done = subprocess.run([sys.executable, "-I", GUARD, "1", "/bin/echo"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "the executor died before the playbook began\n")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "the parent died before the program began\n")

@@ -22,7 +22,9 @@ def call(tmp_path: Path) -> runner.PlaybookCall:
         known_hosts=tmp_path / "known hosts",
         control_dir=tmp_path / "c",
         attendance=tmp_path / "c" / "attendance",
-        ssh_key=tmp_path / "key",
+        identities=(tmp_path / "identity-0.pub",),
+        agent_socket=tmp_path / "c" / "agent",
+        vault_ids=(("main", tmp_path / "vault-main"),),
         content_dir=content_dir(),
         extra_vars={"greeting": "{{ lookup('pipe', 'id') }}", "size": 3},
         limit=("web-1", "2001:db8::1"),
@@ -39,12 +41,13 @@ def call(tmp_path: Path) -> runner.PlaybookCall:
 def test_it_says_exactly_what_is_to_be_run(call: runner.PlaybookCall) -> None:
     folder = call.private_dir
     expected = ["-e", f"@{folder}/extra_vars.json", "--limit", f"@{folder}/limit", "--forks", "20"]
+    expected += ["--vault-id", f"main@{folder}/vault-main"]
     assert runner.command_line(call) == expected
 
 
 def test_it_passes_tags_check_and_diff_on(call: runner.PlaybookCall) -> None:
     asked = dataclasses.replace(call, tags=("a", "b"), skip_tags=("c",), is_check=True, is_diff=True)
-    assert runner.command_line(asked)[6:] == ["--tags", "a,b", "--skip-tags", "c", "--check", "--diff"]
+    assert runner.command_line(asked)[8:] == ["--tags", "a,b", "--skip-tags", "c", "--check", "--diff"]
 
 
 def test_it_keeps_limit_and_extra_vars_off_the_process_list(call: runner.PlaybookCall) -> None:
@@ -82,6 +85,8 @@ def test_it_insists_on_known_host_keys(call: runner.PlaybookCall) -> None:
     assert "StrictHostKeyChecking=yes" in arguments
     assert f"'UserKnownHostsFile=\"{call.private_dir}/known hosts\"'" in arguments
     assert "GlobalKnownHostsFile=/dev/null" in arguments
+    assert f"'IdentityFile=\"{call.identities[0]}\"'" in arguments
+    assert environment["SSH_AUTH_SOCK"] == str(call.agent_socket)
     assert environment["ANSIBLE_SSH_CONTROL_PATH_DIR"] == str(call.control_dir)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 
 from inventory_service.deployments import requests, run_diff
 from inventory_service.deployments.run_diff import RunDiff
-from inventory_service.models import Host, Project, Run, RunHost, Secret, Stage
+from inventory_service.models import Host, Project, Run, RunHost, Stage
 from inventory_service.registry import hosts, stages
 from inventory_service.settings import Settings
+from inventory_service.vault import store
+from inventory_service.vault.store import Scope
 from tests.support import ADA, FakeClock, Machine, Repository
 
 Launch = Callable[..., Run]
@@ -84,12 +87,15 @@ def test_it_compares_versions(launch: Launch, compare: Compare) -> None:
 
 
 def test_it_tells_when_a_secret_was_set_anew(
-    launch: Launch, compare: Compare, web_1: Machine, clock: FakeClock
+    *, launch: Launch, compare: Compare, web_1: Machine, settings: Settings, clock: FakeClock
 ) -> None:
-    fields = {"kind": "text", "sealed": "…", "created_by": "ada", "updated_by": "ada", "created_at": clock.now()}
-    Secret.create(project=web_1.stage.project, name="api", updated_at=clock.now(), **fields)
+    def put(at: dt.datetime) -> None:
+        scope = Scope(web_1.stage.project)
+        store.put(scope, "api", kind="variable", value=b"canary", settings=settings, actor=ADA, at=at)
+
+    put(clock.now())
     before = launch()
-    Secret.update(updated_at=clock.advance(60)).execute()
+    put(clock.advance(60))
     assert pairs(compare(before, launch()).secrets) == {"api": ("2026-11-23T14:00:00Z", "2026-11-23T14:01:00Z")}
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from inventory_service.models import Run, Secret, Stage
 from inventory_service.settings import Settings
-from inventory_service.vault import keyring, store
+from inventory_service.vault import keyring, rotation, store
 from inventory_service.vault.keyring import Keyring
 from inventory_service.vault.rotation import rotate
 from inventory_service.vault.store import Scope
@@ -112,6 +112,11 @@ def test_it_takes_the_keys_that_the_setting_names(put: Callable[..., None], stag
     assert (done.count, done.has_new_key) == (1, False)
     assert values(stage, dataclasses.replace(settings, keyring=(new,))) == {"value-of-a"}
     assert not (settings.data_dir / "keyring").exists()
+
+
+def test_it_finds_every_sealed_column() -> None:
+    found = {f"{column.model.__name__}.{column.name}" for column in rotation.sealed_columns()}
+    assert found >= {"Secret.sealed", "Run.sealed_vars", "Webhook.sealed_secret", "Notification.sealed_url"}
 
 
 def test_it_rotates_the_secret_extra_vars_of_waiting_runs(stage: Stage, settings: Settings, clock: FakeClock) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
 from inventory_service.errors import CallboardError, ConflictError, InvalidError, NotFoundError
 from inventory_service.models import AuditEntry, Secret, Stage
@@ -17,7 +19,10 @@ from inventory_service.vault.store import Scope
 from tests.support import ADA, FakeClock
 
 Put = Callable[..., Secret]
-KEY = b"-----BEGIN OPENSSH PRIVATE KEY-----\nx\n-----END OPENSSH PRIVATE KEY-----\n"
+KEY = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+LOCKED_KEY = Ed25519PrivateKey.generate().private_bytes(
+    Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"pass phrase")
+)
 
 
 @pytest.fixture
@@ -71,6 +76,7 @@ def test_it_records_who_set_and_removed_what(put: Put, stage: Stage, clock: Fake
         ({"value": b"two\nlines", "kind": "vault_password"}, "one line"),
         ({"value": b"to ken", "kind": "git_token", "is_project": True}, "token alone"),
         ({"value": b"no key", "kind": "ssh_key"}, "-----BEGIN"),
+        ({"value": LOCKED_KEY, "kind": "ssh_key"}, "without a passphrase"),
         ({"value": KEY, "kind": "git_key"}, "belongs to the project"),
         ({"kind": "nonsense"}, "no kind of secret"),
     ],

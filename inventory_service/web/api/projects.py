@@ -8,6 +8,7 @@ from flask import Response
 from pydantic import Field
 
 from inventory_service.accounts.roles import ADMIN, VIEWER
+from inventory_service.deployments import source_credentials
 from inventory_service.errors import ForbiddenError
 from inventory_service.registry import stages
 from inventory_service.web import auth, context, present
@@ -19,7 +20,10 @@ api = blueprint("projects", "Applications: where their playbooks and releases co
 
 class ProjectBody(Strict):
     name: str = Field(max_length=60)
-    source: str = Field(max_length=1000, description="A git URL, or the absolute path of a repository or folder/")
+    source: str = Field(
+        max_length=1000,
+        description="A git URL, or the absolute path of a repository or folder/. A token in it becomes a secret.",
+    )
     description: str = Field("", max_length=500)
     variables: dict[str, Any] = {}
 
@@ -45,9 +49,10 @@ def create_project(body: ProjectBody) -> tuple[dict[str, Any], int]:
     """201 with the project. An admin of some projects can add only those."""
     if not auth.caller().reaches(body.name):
         raise ForbiddenError(f"{auth.caller().actor.name} is no admin of a project {body.name!r}.")
-    row = stages.create_project(
+    row = source_credentials.create_project(
         name=body.name,
         source=body.source,
+        settings=context.services().settings,
         description=body.description,
         variables=body.variables,
         actor=auth.caller().actor,
@@ -70,7 +75,10 @@ def patch_project(path: ProjectPath, body: ProjectChange) -> dict[str, Any]:
     """Only the given fields change."""
     row = auth.reach_project(path.project)
     changes = body.model_dump(exclude_none=True)
-    return present.project(stages.update_project(row, changes=changes, actor=auth.caller().actor, at=context.now()))
+    changed = source_credentials.update_project(
+        row, changes=changes, settings=context.services().settings, actor=auth.caller().actor, at=context.now()
+    )
+    return present.project(changed)
 
 
 @api.delete("/projects/<project>", summary="Archive a project", responses={"204": None})

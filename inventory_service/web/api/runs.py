@@ -22,6 +22,7 @@ from inventory_service.deployments import (
 )
 from inventory_service.errors import InvalidError
 from inventory_service.models import Run, Stage
+from inventory_service.vault import launch
 from inventory_service.web import auth, context, export, log_stream, present, present_diff
 from inventory_service.web.api import answers
 from inventory_service.web.api.common import Paging, RunPairPath, RunPath, Strict, blueprint, page
@@ -44,7 +45,10 @@ class RunBody(Strict):
     skip_tags: list[Word] = Field(default=[], max_length=50)
     check: bool = False
     diff: bool = False
-    extra_vars: dict[str, Any] = {}
+    extra_vars: dict[str, Any] = Field({}, description='A value {"$secret": "NAME"} stands for that secret')
+    extra_vars_secret: dict[str, Any] = Field(
+        {}, description="Extra vars that are encrypted, masked in all output, and erased when the run has ended"
+    )
     comment: str = Field("", max_length=2000)
     if_locked: Literal["wait", "refuse"] = "wait"
     allow_frozen: bool = False
@@ -59,6 +63,7 @@ class RunBody(Strict):
 class RepeatBody(Strict):
     mode: Literal["exact", "live"] = "exact"
     comment: str | None = Field(None, max_length=2000, description="The run's own when left out")
+    extra_vars_secret: dict[str, Any] = Field({}, description="The run's secret extra vars again, which were not kept")
     if_locked: Literal["wait", "refuse"] = "wait"
     allow_frozen: bool = False
     override_lock: str | None = Field(
@@ -118,6 +123,8 @@ def create_run(body: RunBody) -> tuple[dict[str, Any], int]:
         allow_frozen=body.allow_frozen,
         idempotency_key=_idempotency_key(),
         override_lock=body.override_lock,
+        secret_names=tuple(body.extra_vars_secret),
+        sealed_vars=_sealed(stage, body.extra_vars_secret),
     )
     run, is_new = _request(stage, wanted, is_releasing=body.release_quarantined)
     if is_new:
@@ -132,6 +139,10 @@ def _request(stage: Stage, wanted: requests.RunRequest, *, is_releasing: bool) -
     if is_releasing:
         raise InvalidError.at("release_quarantined", f"A {wanted.kind} takes quarantined hosts along; leave this out.")
     return requests.request_run(stage, wanted, actor=actor, at=context.now())
+
+
+def _sealed(stage: Stage, values: dict[str, Any]) -> str | None:
+    return launch.seal(stage, values, context.services().settings)
 
 
 def _idempotency_key() -> str | None:
@@ -272,8 +283,9 @@ def repeat_run(path: RunPath, body: RepeatBody) -> tuple[dict[str, Any], int]:
     `exact`: the same commit, release, variables, extra vars and hosts; hosts that have left are listed as `gone`.
     `live`: the same release or commit with the same options, on the hosts that are live now.
     """
+    row = _run(path)
     run, is_new = repeat.request_repeat(
-        _run(path),
+        row,
         body.mode,
         actor=auth.caller().actor,
         at=context.now(),
@@ -282,6 +294,8 @@ def repeat_run(path: RunPath, body: RepeatBody) -> tuple[dict[str, Any], int]:
         allow_frozen=body.allow_frozen,
         idempotency_key=_idempotency_key(),
         override_lock=body.override_lock,
+        secret_names=tuple(body.extra_vars_secret),
+        sealed_vars=_sealed(row.stage, body.extra_vars_secret),
     )
     if is_new:
         context.services().run_queue.send(run.id)
