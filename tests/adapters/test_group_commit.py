@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -32,3 +35,15 @@ def test_it_refuses_at_once_while_a_write_is_stuck(monkeypatch: pytest.MonkeyPat
     wait_for(lambda: bool(written))
     assert written == [1]
     assert commit.submit(2) == 2
+
+
+def test_it_begins_batches_at_least_the_pace_apart() -> None:
+    begun: list[float] = []
+
+    def write(items: Sequence[int]) -> Sequence[int]:
+        begun.append(time.monotonic())
+        return items
+
+    commit: GroupCommit[int, int] = GroupCommit(write, name="paced", pace_seconds=0.05)
+    assert [commit.submit(number) for number in range(3)] == [0, 1, 2]
+    assert all(later - earlier >= 0.049 for earlier, later in pairwise(begun))
