@@ -38,6 +38,11 @@ _LARGEST_BODY = 1024 * 1024
 class _Application(OpenAPI):
     request_class = StrictRequest
 
+    def generate_spec_json(self) -> None:
+        """The document, with what only this application knows about its routes."""
+        super().generate_spec_json()  # type: ignore[no-untyped-call]
+        reference.refine(self.spec_json, self)
+
 
 def create_app(settings: Settings, clock: Clock | None = None) -> OpenAPI:
     """The application over an opened database. Settings and clock are given; nothing is read from outside."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
-from flask import Response, jsonify, render_template
+from flask import Flask, Response, jsonify, render_template
 from flask_openapi import OpenAPI
+
+from inventory_service.web import auth
 
 _METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -22,6 +25,19 @@ def register(app: OpenAPI) -> None:
 
     app.add_url_rule("/openapi/openapi.json", "reference_document", document)
     app.add_url_rule("/openapi/", "reference", browse)
+
+
+def refine(document: dict[str, Any], app: Flask) -> None:
+    """Say in the document which calls need no token, and which bodies may be left out: those without needed fields."""
+    for rule in app.url_map.iter_rules():
+        item = document["paths"].get(re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), {})
+        for method in (rule.methods or set()) & {name.upper() for name in item}:
+            operation = item[method.lower()]
+            if getattr(app.view_functions[rule.endpoint], "callboard_access", None) == auth.PUBLIC:
+                operation["security"] = []
+            if "requestBody" in operation:
+                schema = operation["requestBody"]["content"]["application/json"]["schema"]
+                operation["requestBody"]["required"] = bool(_resolve(document, schema)["required"])
 
 
 def sections(document: dict[str, Any]) -> list[dict[str, Any]]:

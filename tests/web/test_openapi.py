@@ -49,3 +49,12 @@ def test_it_describes_each_parameter_of_a_path(document: dict[str, Any]) -> None
         for call in item.values():
             told = {entry["name"] for entry in call.get("parameters", []) if entry["in"] == "path"}
             assert told == set(re.findall(r"\{(\w+)\}", path)), path
+
+
+def test_it_describes_what_each_call_answers(document: dict[str, Any]) -> None:
+    """How: `responses={"200": answers.Something}` in the route's decorator; tests/documented.py compares."""
+    for path, item in document["paths"].items():
+        for method, call in item.items():
+            good = [answer for status, answer in call["responses"].items() if status.startswith("2")]
+            assert good, f"{method} {path}"
+            assert all("content" in answer or method == "delete" for answer in good), f"{method} {path}"

@@ -12,27 +12,27 @@ from inventory_service.accounts.roles import ADMIN, VIEWER
 from inventory_service.errors import NotFoundError
 from inventory_service.web import auth, context, present
 from inventory_service.web.api import answers
-from inventory_service.web.api.common import Moment, Strict, TokenPath, UserPath, blueprint
+from inventory_service.web.api.common import Moment, Password, Role, Strict, TokenPath, UserPath, blueprint
 
 api = blueprint("accounts", "People and CI jobs, and what they may do")
 
 
 class UserBody(Strict):
     name: str = Field(max_length=64)
-    password: str = Field(max_length=200)
-    role: str = Field("viewer", max_length=20)
+    password: Password = Field(max_length=200)
+    role: Role = Field("viewer", max_length=20)
     projects: list[str] | None = Field(None, max_length=200)
 
 
 class UserChange(Strict):
-    password: str | None = Field(None, max_length=200)
-    role: str | None = Field(None, max_length=20)
+    password: Password | None = Field(None, max_length=200)
+    role: Role | None = Field(None, max_length=20)
     disabled: bool | None = None
 
 
 class TokenBody(Strict):
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@-]*$")
-    role: str = Field("viewer", max_length=20)
+    role: Role = Field("viewer", max_length=20)
     projects: list[str] | None = Field(None, max_length=200)
     expires_at: Moment | None = None
 

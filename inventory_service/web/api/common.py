@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from flask_openapi import APIBlueprint, Tag
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from inventory_service.accounts import roles
 from inventory_service.web import auth
 
 _PROBLEM = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
@@ -36,6 +37,15 @@ def _as_utc(moment: dt.datetime) -> dt.datetime:
         raise ValueError("this moment lies beyond the years 1 to 9999 of UTC") from error
 
 
+def _said(**schema: Any) -> Any:
+    """A field whose rule the domain checks, in better words than a validator's; here it is told to clients."""
+    return Field(json_schema_extra=schema)
+
+
+Slug = Annotated[str, _said(pattern="^[a-z][a-z0-9]*(-[a-z0-9]+)*$", minLength=1, maxLength=40)]
+Group = Annotated[str, _said(pattern="^[a-z][a-z0-9_]{0,62}$")]
+Role = Annotated[str, _said(enum=list(roles.ROLES))]
+Password = Annotated[str, _said(minLength=10)]
 Moment = Annotated[AwareDatetime, AfterValidator(_as_utc)]
 
 

@@ -17,7 +17,7 @@ from inventory_service.registry import enrolment, heartbeats, hosts, last_words,
 from inventory_service.registry import stages as registry_stages
 from inventory_service.web import auth, context, present
 from inventory_service.web.api import answers
-from inventory_service.web.api.common import HostPath, Paging, StageHostPath, StagePath, Strict, blueprint, page
+from inventory_service.web.api.common import Group, HostPath, Paging, StageHostPath, StagePath, Strict, blueprint, page
 
 api = blueprint("hosts", "Machines: enrol, renew, leave; and what is known about them")
 
@@ -91,7 +91,7 @@ class HeartbeatBody(Strict):
 
 
 class PutHostBody(Strict):
-    groups: list[str] = Field(default=[], max_length=32)
+    groups: list[Group] = Field(default=[], max_length=32)
     port: int | None = Field(None, ge=1, le=65535)
 
 
@@ -113,7 +113,7 @@ class HostChange(Strict):
     draining: bool | None = None
     quarantined: bool | None = None
     reason: str | None = Field(None, max_length=500)
-    groups: list[str] | None = Field(None, max_length=32)
+    groups: list[Group] | None = Field(None, max_length=32)
     description: str | None = Field(None, max_length=500)
     host_keys: list[Line] | None = Field(None, max_length=16)
 

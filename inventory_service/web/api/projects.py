@@ -13,13 +13,13 @@ from inventory_service.errors import ForbiddenError
 from inventory_service.registry import stages
 from inventory_service.web import auth, context, present
 from inventory_service.web.api import answers
-from inventory_service.web.api.common import Paging, ProjectPath, Strict, blueprint, page
+from inventory_service.web.api.common import Paging, ProjectPath, Slug, Strict, blueprint, page
 
 api = blueprint("projects", "Applications: where their playbooks and releases come from")
 
 
 class ProjectBody(Strict):
-    name: str = Field(max_length=60)
+    name: Slug = Field(max_length=60)
     source: str = Field(
         max_length=1000,
         description="A git URL, or the absolute path of a repository or folder/. A token in it becomes a secret.",

@@ -34,7 +34,9 @@ Word = Annotated[str, Field(max_length=253)]
 
 
 class RunBody(Strict):
-    stage: str = Field(max_length=130, description="project/stage", pattern=r"^[^/]+/[^/]+$")
+    stage: str = Field(
+        max_length=130, description="project/stage", pattern=r"^[^/]+/[^/]+$", examples=["shop/production"]
+    )
     kind: Literal["deploy", "rollback", "converge", "playbook"]
     playbook: str | None = Field(None, max_length=255)
     revision: str | None = Field(None, max_length=200)

@@ -16,9 +16,11 @@ from inventory_service.registry.stages import stage_name
 from inventory_service.web import auth, context, present
 from inventory_service.web.api import answers
 from inventory_service.web.api.common import (
+    Group,
     Moment,
     Paging,
     ProjectPath,
+    Slug,
     StagePath,
     StageTokenPath,
     Strict,
@@ -85,7 +87,7 @@ class StageFields(Strict):
 
 
 class StageBody(StageFields):
-    name: str = Field(max_length=60)
+    name: Slug = Field(max_length=60)
 
 
 class CheckQuery(BaseModel):
@@ -100,7 +102,7 @@ class LockBody(Strict):
 
 class JoinTokenBody(Strict):
     description: str = Field("", max_length=200)
-    groups: list[str] = Field(default=[], max_length=32)
+    groups: list[Group] = Field(default=[], max_length=32)
     networks: list[str] = Field(default=[], max_length=64)
     maximum_uses: int | None = Field(None, ge=1, le=1_000_000)
     expires_at: Moment | None = None
