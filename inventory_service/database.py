@@ -17,7 +17,8 @@ from typing import Any
 import peewee
 from playhouse.migrations import Runner
 
-from inventory_service.errors import SettingsError
+from inventory_service.errors import BusyError, SettingsError
+from inventory_service.postgresql import Postgresql, open_postgresql
 
 database: peewee.DatabaseProxy = peewee.DatabaseProxy()
 
@@ -74,11 +75,25 @@ def execute_many(sql: str, rows: Sequence[Sequence[Any]]) -> None:
             database.connection().cursor().executemany(sql.replace("?", str(database.param)), rows)
 
 
-def open_database(url: str) -> peewee.Database:
-    """Bind the models to the database that `url` names and return it. Raises SettingsError."""
-    opened = _sqlite(url) if url.startswith("sqlite:") else _postgresql(url)
+def open_database(url: str, *, connections: int = 10) -> peewee.Database:
+    """Bind the models to the database that `url` names and return it. Raises SettingsError.
+
+    `connections`: how many a PostgreSQL's pool holds at most, one for each thread that works at the same time.
+    """
+    if url.startswith("sqlite:///"):
+        opened: peewee.Database = _sqlite(url)
+    elif url.startswith(("postgresql://", "postgres://")):
+        opened = open_postgresql(url, connections=connections)
+    else:
+        raise SettingsError("CALLBOARD_DATABASE_URL must begin with sqlite:/// or postgresql://.")
     database.initialize(opened)
     return opened
+
+
+def release_connection() -> None:
+    """Give this thread's connection back to the pool. SQLite's stays open: opening it costs more than a query."""
+    if isinstance(database.obj, Postgresql) and not database.in_transaction():
+        database.close()
 
 
 def _sqlite(url: str) -> peewee.SqliteDatabase:
@@ -97,20 +112,19 @@ def _create_private(path: Path) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
 
 
-def _postgresql(url: str) -> peewee.Database:
-    if not url.startswith(("postgresql://", "postgres://")):
-        raise SettingsError("CALLBOARD_DATABASE_URL must begin with sqlite:/// or postgresql://.")
-    from playhouse.db_url import connect  # noqa: PLC0415 - psycopg is an optional dependency
-
-    opened: peewee.Database = connect(url)
-    return opened
-
-
 def migrate(opened: peewee.Database) -> list[str]:
-    """Apply the pending migrations and return their names. Safe when two processes start at once."""
+    """Apply the pending migrations and return their names. Safe when two processes start at once.
+
+    Raises BusyError when the database does not answer.
+    """
     folder = Path(__file__).parent / "migrations"
-    with _alone(opened):
-        return list(Runner(opened, str(folder)).up())
+    try:
+        with _alone(opened):
+            return list(Runner(opened, str(folder)).up())
+    except peewee.OperationalError as error:
+        raise BusyError(
+            f"The database does not answer: {error}. Is it running, and does CALLBOARD_DATABASE_URL name it?"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -121,8 +135,10 @@ def _alone(opened: peewee.Database) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
         return
+    opened.execute_sql("SET lock_timeout = 0")  # type: ignore[no-untyped-call]
     opened.execute_sql("SELECT pg_advisory_lock(%s)", (_MIGRATION_LOCK,))  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         opened.execute_sql("SELECT pg_advisory_unlock(%s)", (_MIGRATION_LOCK,))  # type: ignore[no-untyped-call]
+        opened.execute_sql("RESET lock_timeout")  # type: ignore[no-untyped-call]

@@ -95,7 +95,9 @@ def _log_level(text: str) -> str:
 
 TABLE: tuple[Setting, ...] = (
     Setting("data_dir", "callboard-data", "Folder for the database, logs, sources and keys.", Path),
-    Setting("database_url", "", "sqlite:///FILE; empty: callboard.db in the data folder.", is_secret=True),
+    Setting(
+        "database_url", "", "sqlite:///FILE or postgresql://…; empty: callboard.db in the data folder.", is_secret=True
+    ),
     Setting("queue_url", "sqlite", "`sqlite`, or redis://HOST for several machines.", is_secret=True),
     Setting(
         "secret_key",

@@ -1,4 +1,8 @@
-"""The service's parts, real ones: a migrated SQLite file, the Flask application, tokens, a project with a stage."""
+"""The service's parts, real ones: a migrated database, the Flask application, tokens, a project with a stage.
+
+The database is a SQLite file; with `pytest --postgresql` it is on a PostgreSQL server. What is marked `each_database`
+runs on both without being asked.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +20,48 @@ from inventory_service.accounts import api_tokens
 from inventory_service.accounts.roles import ADMIN, OPERATOR, VIEWER
 from inventory_service.database import migrate, open_database
 from inventory_service.models import Project, Stage
+from inventory_service.postgresql import Postgresql
 from inventory_service.registry import stages
 from inventory_service.registry.stages import StageChange
 from inventory_service.settings import Settings
 from inventory_service.web.app import _services, create_app
+from tests.postgresql import PostgreSQL
 from tests.support import ADA, Caller, FakeClock, Machine, Repository
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--postgresql", action="store_true", help="Have every test's database on a PostgreSQL server.")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    if "database_url" in metafunc.fixturenames and "each_database" in marks and "sqlite" not in marks:
+        metafunc.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A server with a migrated database."""
+    server = PostgreSQL()
+    server.start()
+    server.migrate()
+    yield server
+    server.clean_up()
+
+
+def _database_of(request: pytest.FixtureRequest) -> str:
+    usual = "postgresql" if request.config.getoption("--postgresql") else "sqlite"
+    marked = (name for name in ("sqlite", "postgresql") if request.node.get_closest_marker(name))
+    return getattr(request, "param", None) or next(marked, usual)
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Where this test's database is; empty for a SQLite file in the data folder."""
+    if _database_of(request) == "sqlite":
+        return ""
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    return server.cleared()
 
 
 @pytest.fixture(scope="session")
@@ -40,18 +81,22 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return settings_module.load({}, data_dir=tmp_path / "data")
+def settings(tmp_path: Path, database_url: str) -> Settings:
+    return settings_module.load({}, data_dir=tmp_path / "data", database_url=database_url)
 
 
 @pytest.fixture
 def database(settings: Settings, migrated: Path) -> Iterator[peewee.Database]:
-    """The models are bound to this test's own file."""
-    shutil.copyfile(migrated, settings.data_dir / "callboard.db")
+    """The models are bound to this test's own database."""
+    if settings.database_url.startswith("sqlite:"):
+        shutil.copyfile(migrated, settings.data_dir / "callboard.db")
     opened = open_database(settings.database_url)
-    opened.pragma("synchronous", 0, permanent=True)  # a test does not outlive a power cut
+    if isinstance(opened, peewee.SqliteDatabase):
+        opened.pragma("synchronous", 0, permanent=True)  # a test does not outlive a power cut
     yield opened
     opened.close()
+    if isinstance(opened, Postgresql):
+        opened.close_all()
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ def write(at: dt.datetime) -> None:
     JobTick.create(name="sweep", next_at=at)
 
 
+@pytest.mark.each_database
 def test_it_keeps_a_moment_to_the_microsecond(database: peewee.Database) -> None:
     moment = START + dt.timedelta(microseconds=123_457)
     write(moment)
@@ -32,6 +33,7 @@ def test_it_keeps_a_moment_of_another_zone_as_utc(database: peewee.Database) -> 
     assert JobTick.get().next_at.isoformat() == START.isoformat()
 
 
+@pytest.mark.each_database
 def test_it_compares_moments_as_moments(database: peewee.Database) -> None:
     write(START)
     later = START.astimezone(dt.timezone(dt.timedelta(hours=-9))) + dt.timedelta(microseconds=1)
@@ -64,12 +66,14 @@ def test_it_rejects_a_url_that_names_no_database(url: str) -> None:
         open_database(url)
 
 
+@pytest.mark.sqlite
 def test_it_holds_the_write_lock_from_a_transactions_beginning(database: peewee.Database, settings: Settings) -> None:
     with database.atomic(), sqlite3.connect(settings.data_dir / "callboard.db", timeout=0) as other:  # noqa: SIM117
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             other.execute("BEGIN IMMEDIATE")
 
 
+@pytest.mark.each_database
 def test_it_takes_400_transactions_of_8_threads_that_read_and_then_write(database: peewee.Database) -> None:
     JobTick.create(name="count", next_at=0)
 
@@ -105,6 +109,7 @@ def test_it_has_migrations_that_make_what_the_models_say(tmp_path: Path) -> None
     by_models.close()
 
 
+@pytest.mark.each_database
 def test_it_migrates_once(database: peewee.Database) -> None:
     assert migrate(database) == []
 

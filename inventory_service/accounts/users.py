@@ -58,7 +58,7 @@ def _hash(password: str) -> str:
 
 def sign_in(name: str, password: str) -> User:
     """The user whose password this is. Raises UnauthorizedError, the same for every reason."""
-    row = User.get_or_none(User.name == name)
+    row = User.get_or_none(User.name == name) if _NAME.fullmatch(name) else None
     try:
         _HASHER.verify(row.password_hash if row else _NOBODY, password)
     except argon2.exceptions.VerificationError as error:

@@ -20,7 +20,7 @@ from inventory_service.adapters.group_commit import GroupCommit
 from inventory_service.adapters.queue import RunQueue
 from inventory_service.clock import Clock, SystemClock
 from inventory_service.content import agent_path
-from inventory_service.database import database, open_database
+from inventory_service.database import database, open_database, release_connection
 from inventory_service.registry import instance_identity
 from inventory_service.registry.enrolment import IdentityRules
 from inventory_service.registry.hearing import Hearing
@@ -32,6 +32,7 @@ from inventory_service.web.heartbeat_shim import HeartbeatShim
 from inventory_service.web.log_stream import Streams
 from inventory_service.web.strict_json import StrictRequest
 
+_BESIDE_REQUESTS = 2  # the writer of heartbeats, and one to spare
 _LARGEST_BODY = 1024 * 1024
 
 
@@ -75,6 +76,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> OpenAPI:
     reference.register(app)
     _serve_agent(app)
     app.after_request(_harden)
+    app.teardown_request(lambda _: release_connection())
     return app
 
 
@@ -132,7 +134,7 @@ def from_environment() -> Any:
     mimetypes.add_type("text/javascript", ".js")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = settings_module.load()
-    open_database(settings.database_url)
+    open_database(settings.database_url, connections=settings.web_threads + _BESIDE_REQUESTS)
     app = create_app(settings)
     database.close()
     _spare_the_collector()

@@ -65,6 +65,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(errors.CallboardError, _on_domain_error)
     app.register_error_handler(HTTPException, _on_http_error)
     app.register_error_handler(pw.OperationalError, _on_busy_database)
+    app.register_error_handler(pw.DataError, _on_unfit_value)
     app.register_error_handler(Exception, _on_surprise)
 
 
@@ -93,6 +94,13 @@ def _on_http_error(error: HTTPException) -> Response:
 def _on_busy_database(error: pw.OperationalError) -> Response:
     log.warning("the database did not answer: %s", error)
     return _answer(503, "Busy", "The database is busy or full; nothing was changed. Try again in a moment.")
+
+
+def _on_unfit_value(error: pw.DataError) -> Response:
+    """PostgreSQL takes no NUL in a text and no number beyond its column's; SQLite takes both and finds nothing."""
+    log.info("a value does not fit: %s", error)
+    detail = "A value is too large, or holds a character that can't be stored; nothing was changed."
+    return _answer(422, "Invalid value", detail)
 
 
 def _on_surprise(error: Exception) -> Response:

@@ -129,6 +129,7 @@ def test_it_lets_an_admin_go_when_there_is_another(grace: User, add: Callable[..
     assert change(grace, role="viewer").role == "viewer"
 
 
+@pytest.mark.each_database
 def test_it_keeps_one_admin_when_two_send_each_other_away(grace: User, add: Callable[..., User]) -> None:
     both = [grace, add("ada")]
     results = at_once(lambda number: change(both[number], is_disabled=True), 2)

@@ -10,6 +10,8 @@ from inventory_service.deployments import dispatch, execution, locks
 from inventory_service.models import Release, Run, Stage, StageLock
 from tests.support import ADA, FakeClock, at_once
 
+pytestmark = pytest.mark.each_database
+
 Queue = Callable[..., Run]
 
 

@@ -16,6 +16,8 @@ from inventory_service.deployments.outcome import HostCount
 from inventory_service.models import Run, RunEvent, RunLogChunk, Stage
 from tests.support import START, FakeClock, wait_for
 
+pytestmark = pytest.mark.each_database
+
 
 def event(name: str = "runner_on_ok", counter: int = 1, stdout: str = "", **data: Any) -> dict[str, Any]:
     given = {"host": "web-1", "play": "all", "task": "Say", "task_action": "debug", "res": {}, **data}
@@ -202,6 +204,7 @@ def test_it_keeps_an_event_that_comes_twice_once(write: Callable[..., EventWrite
     assert RunEvent.select().count() == 1
 
 
+@pytest.mark.sqlite
 def test_it_tries_again_when_the_database_did_not_answer(
     run: Run, tmp_path: Path, clock: FakeClock, database: peewee.Database
 ) -> None:
@@ -241,6 +244,7 @@ def test_it_copies_the_log_into_the_database(
     assert all(one.start + len(one.data) == other.start for one, other in itertools.pairwise(chunks))
 
 
+@pytest.mark.sqlite
 def test_it_copies_what_was_written_while_the_database_did_not_answer(
     run: Run, tmp_path: Path, clock: FakeClock, database: peewee.Database
 ) -> None:

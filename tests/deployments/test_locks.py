@@ -9,6 +9,8 @@ from inventory_service.errors import ConflictError, InvalidError
 from inventory_service.models import AuditEntry, Run, Stage
 from tests.support import ADA, START, at_once
 
+pytestmark = pytest.mark.each_database
+
 
 def lock(stage: Stage) -> object:
     return locks.lock(stage, reason=" Black Friday ", actor=ADA, at=START)

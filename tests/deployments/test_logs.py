@@ -14,6 +14,8 @@ from inventory_service.models import Run, Stage
 from inventory_service.settings import Settings
 from tests.support import FakeClock
 
+pytestmark = pytest.mark.each_database
+
 TEXT = "one\ngrüß\n" + "x" * 200_000 + "\nlast\n"
 DATA = TEXT.encode()
 

@@ -95,6 +95,7 @@ def test_it_makes_one_run_for_one_key(stage: Stage, clock: FakeClock) -> None:
     assert (first.id, is_new, is_new_again) == (second.id, True, False)
 
 
+@pytest.mark.each_database
 def test_it_makes_one_run_for_one_key_of_callers_at_the_same_time(stage: Stage, clock: FakeClock) -> None:
     ask = RunRequest(kind="deploy", idempotency_key="token:ci:42")
     results = at_once(lambda _: requests.request_run(stage, ask, actor=ADA, at=clock.now()), 8)
@@ -216,6 +217,7 @@ def test_it_converges_to_the_desired_release(stage: Stage, queue: Queue, release
 # cancel
 
 
+@pytest.mark.each_database
 def test_it_ends_a_queued_run_at_once(stage: Stage, queue: Queue, clock: FakeClock) -> None:
     run = requests.cancel(queue(stage), actor=ADA, at=clock.now())
     assert (run.status, run.ended_at, run.cancel_requested_by) == ("canceled", clock.now(), "ada")
@@ -246,6 +248,7 @@ def test_it_finds_no_run_of_a_number_that_there_is_not(stage: Stage, number: int
         requests.get(number)
 
 
+@pytest.mark.each_database
 def test_it_lists_runs_newest_first_and_page_by_page(stage: Stage, queue: Queue) -> None:
     for _ in range(5):
         queue(stage)

@@ -30,7 +30,12 @@ PLAYBOOK = """
 
 
 def execute(run: Run, settings: Settings) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "CALLBOARD_DATA_DIR": str(settings.data_dir), "CALLBOARD_SECRET_KEY": "hunter2"}
+    environment = {
+        **os.environ,
+        "CALLBOARD_DATA_DIR": str(settings.data_dir),
+        "CALLBOARD_DATABASE_URL": settings.database_url,
+        "CALLBOARD_SECRET_KEY": "hunter2",
+    }
     command = [sys.executable, "-m", "inventory_service.jobs.execute", str(run.id)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 

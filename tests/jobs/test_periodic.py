@@ -14,6 +14,8 @@ from inventory_service.models import JobTick, Run, Stage
 from inventory_service.settings import Settings
 from tests.support import START, FakeClock, Machine, at_once, judge, wait_for
 
+pytestmark = pytest.mark.each_database
+
 pytestmark = pytest.mark.usefixtures("database")
 SWEEP = Job("sweep", 5, lambda _: None)
 

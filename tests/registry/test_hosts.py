@@ -19,6 +19,8 @@ from inventory_service.registry import enrolment, heartbeats, hosts, join_tokens
 from inventory_service.registry.stages import StageChange, archive_stage, update_stage
 from tests.support import ADA, START, FakeClock, Machine, at_once, judge, key_line
 
+pytestmark = pytest.mark.each_database
+
 OTHER_KEY = (key_line(seed=2),)
 
 

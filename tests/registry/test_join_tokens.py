@@ -96,6 +96,7 @@ def test_it_takes_any_caller_where_no_network_is_named(stage: Stage) -> None:
     join_tokens.check_peer(make(stage)[0], "203.0.113.9")
 
 
+@pytest.mark.each_database
 def test_it_lets_no_more_machines_in_than_it_may(stage: Stage) -> None:
     row, token = make(stage, maximum_uses=3)
     machines = [Machine(stage, f"web-{n}", f"10.0.1.{n}", keys=(key_line(seed=n),)) for n in range(10)]

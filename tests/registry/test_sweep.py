@@ -7,6 +7,8 @@ from inventory_service.registry import hosts, liveness
 from inventory_service.registry.sweep import expire, sweep
 from tests.support import FakeClock, Machine, at_once, judge
 
+pytestmark = pytest.mark.each_database
+
 DAY = 86400
 
 

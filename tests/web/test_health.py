@@ -36,11 +36,13 @@ def test_it_is_ready_while_the_sweep_runs(nobody: Caller, clock: FakeClock, age:
     assert nobody.get("/readyz").status_code == status
 
 
+@pytest.mark.sqlite
 def test_it_is_not_ready_without_its_database(nobody: Caller, database: object) -> None:
     JobTick.drop_table()
     assert nobody.get("/readyz").status_code == 503
 
 
+@pytest.mark.sqlite
 def test_it_answers_503_when_the_database_does_not(admin: Caller, stage: object) -> None:
     Run.drop_table()
     answer = admin.get("/api/v1/runs")

@@ -13,6 +13,8 @@ from inventory_service.registry import hosts
 from inventory_service.web.heartbeat_shim import HeartbeatShim
 from tests.support import FakeClock, Machine
 
+pytestmark = pytest.mark.each_database
+
 BEAT = b'{"boot_id": "b007", "seq": 1000, "facts": {"zone": "a"}}'
 
 
@@ -79,6 +81,7 @@ def test_it_tells_a_host_that_has_left(shim: Client, web_1: Machine, clock: Fake
     assert beat(shim, web_1).status_code == 410
 
 
+@pytest.mark.sqlite
 def test_it_answers_503_when_the_database_does_not(shim: Client, web_1: Machine) -> None:
     Transition.drop_table()
     Host.drop_table()

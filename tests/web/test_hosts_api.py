@@ -264,6 +264,7 @@ def test_it_lists_hosts(viewer: Caller, fleet: object, query: str, found: list[s
     assert [row["name"] for row in viewer.get(f"{HOSTS}?{query}").json["items"]] == found
 
 
+@pytest.mark.each_database
 def test_it_lists_hosts_page_by_page(viewer: Caller, fleet: object) -> None:
     first = viewer.get(f"{HOSTS}?limit=2").json
     second = viewer.get(f"{HOSTS}?limit=2&cursor={first['next']}").json
@@ -271,6 +272,7 @@ def test_it_lists_hosts_page_by_page(viewer: Caller, fleet: object) -> None:
     assert second["next"] is None
 
 
+@pytest.mark.each_database
 def test_it_loses_no_host_of_the_past_at_a_pages_edge(viewer: Caller, stage: Stage, clock: FakeClock) -> None:
     name = "w" * 63 + ".example.org"
     for _ in range(5):

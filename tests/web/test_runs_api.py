@@ -97,6 +97,7 @@ def test_it_cancels_a_queued_run_and_says_409_the_second_time(operator: Caller, 
     assert answers[0].json["status"] == "canceled"
 
 
+@pytest.mark.each_database
 def test_it_lists_runs_page_by_page(viewer: Caller, launch: Launch) -> None:
     for _ in range(5):
         launch()
@@ -119,6 +120,7 @@ def test_it_shows_a_run_with_its_hosts(viewer: Caller, run: Run) -> None:
     assert (shown["hosts"][0]["host"], shown["hosts"][0]["status"], shown["hosts"][0]["ok"]) == ("web-1", "changed", 3)
 
 
+@pytest.mark.each_database
 def test_it_pages_through_events(viewer: Caller, run: Run) -> None:
     for counter in range(1, 6):
         RunEvent.create(run=run, counter=counter, at=START, event="runner_on_ok", log_start=0, log_end=0)

@@ -1,0 +1,172 @@
+"""What is particular to PostgreSQL. What holds on both databases is marked `each_database` where it is tested."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import peewee
+import pytest
+from flask import Flask
+from werkzeug.test import Client, TestResponse
+
+from inventory_service import models
+from inventory_service.database import database as proxy
+from inventory_service.database import migrate, open_database
+from inventory_service.errors import SettingsError
+from inventory_service.models import JobTick
+from inventory_service.postgresql import Postgresql
+from inventory_service.settings import Settings
+from inventory_service.web.heartbeat_shim import HeartbeatShim
+from tests.postgresql import PostgreSQL
+from tests.support import START, Caller, Machine, at_once
+from tests.web.test_heartbeat_shim import beat
+
+pytestmark = pytest.mark.postgresql
+
+
+@pytest.fixture
+def empty(postgresql: PostgreSQL) -> Iterator[str]:
+    url = postgresql.empty()
+    yield url
+    postgresql.drop(url)
+
+
+def schema(opened: peewee.Database) -> dict[str, object]:
+    """Each table's columns, indexes and foreign keys, but for migrations' own."""
+    columns = (
+        "SELECT column_name, data_type, is_nullable, column_default, collation_name FROM information_schema.columns"
+    )
+    keys = "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass"
+    described: dict[str, object] = {}
+    for table in sorted(set(opened.get_tables()) - {"schema_migration"}):
+        described[table] = (
+            sorted(opened.execute_sql(f"{columns} WHERE table_name = %s", (table,)).fetchall(), key=str),
+            sorted(opened.execute_sql(keys, (f'"{table}"',)).fetchall()),
+            sorted(index.sql for index in opened.get_indexes(table)),
+        )
+    return described
+
+
+def test_it_has_migrations_that_make_what_the_models_say(database: Postgresql, empty: str) -> None:
+    migrated = schema(database)
+    opened = open_database(empty)
+    opened.create_tables(models.TABLES)
+    assert schema(opened) == migrated
+    opened.close_all()
+
+
+def test_it_migrates_when_two_processes_start_at_once(database: Postgresql, empty: str) -> None:
+    opened = open_database(empty)
+    results = at_once(lambda _: migrate(opened), 4)
+    assert sorted(map(bool, results)) == [False, False, False, True], results
+    opened.close_all()
+
+
+def test_it_lets_one_transaction_begin_at_a_time(database: Postgresql) -> None:
+    begun = threading.Event()
+
+    def other() -> None:
+        with proxy.atomic():
+            begun.set()
+        proxy.close()
+
+    thread = threading.Thread(target=other)
+    with proxy.atomic():
+        thread.start()
+        assert not begun.wait(0.5)
+        JobTick.create(name="sweep", next_at=START)
+    thread.join()
+    assert begun.is_set()
+
+
+def test_it_gives_up_a_transaction_that_cannot_begin(database: Postgresql) -> None:
+    database.execute_sql("SET lock_timeout = '100ms'")
+    other = open_database(database.database)
+    with other.atomic(), pytest.raises(peewee.OperationalError, match="lock timeout"), database.atomic():
+        pass
+    assert JobTick.select().count() == 0, "the connection is of use again"
+    other.close_all()
+
+
+def test_it_sorts_text_as_sqlite_does(database: Postgresql) -> None:
+    for name in ("ab", "a-c", "Aa", "a b", "é", "a"):
+        JobTick.create(name=name, next_at=START)
+    names = [row.name for row in JobTick.select().order_by(JobTick.name)]
+    assert names == sorted(names) == ["Aa", "a", "a b", "a-c", "ab", "é"]
+
+
+def test_it_gives_a_requests_connection_back(admin: Caller, database: Postgresql) -> None:
+    database.close()
+    assert admin.get("/api/v1/projects").status_code == 200
+    assert (len(database._in_use), len(database._connections)) == (0, 1)
+
+
+def test_it_waits_for_a_connection_of_the_pool(database: Postgresql) -> None:
+    small = open_database(database.database, connections=2)
+    answers = at_once(lambda number: small.execute_sql("SELECT %s, pg_sleep(0.05)", (number,)).fetchone()[0], 6)
+    assert answers == list(range(6))
+    small.close_all()
+
+
+def test_it_answers_503_without_a_connection_of_the_pool(admin: Caller, settings: Settings) -> None:
+    small = open_database(settings.database_url, connections=1)
+    small._wait_timeout = 0.1
+    with small.connection_context():
+        answers = at_once(lambda _: admin.get("/api/v1/projects"), 1)
+    assert (answers[0].status_code, answers[0].headers["Retry-After"]) == (503, "2")
+    small.close_all()
+
+
+@pytest.mark.parametrize("query", ["q=%00", "user=%00", "stage=%00/%00"])
+def test_it_rejects_what_postgresql_cannot_hold(admin: Caller, query: str) -> None:
+    assert admin.get(f"/api/v1/runs?{query}").status_code in (404, 422)
+
+
+def test_it_rejects_a_number_beyond_its_column(admin: Caller, stage: object) -> None:
+    body = {"stage": "shop/production", "kind": "rollback", "release": 2**31}
+    assert admin.post("/api/v1/runs", body).status_code in (404, 422)
+
+
+def test_it_answers_503_while_the_server_is_away_and_goes_on_when_it_is_back(
+    app: Flask, admin: Caller, web_1: Machine, postgresql: PostgreSQL
+) -> None:
+    shim = Client(HeartbeatShim(app, app.extensions["callboard"]))
+
+    def ask() -> list[TestResponse]:
+        return [
+            admin.get("/api/v1/projects"),
+            admin.get("/readyz"),
+            beat(shim, web_1),
+            *at_once(lambda _: admin.get("/api/v1/runs"), 3),
+        ]
+
+    assert [answer.status_code for answer in ask()] == [200, 503, 200, 200, 200, 200]
+    postgresql.stop()
+    away = ask()
+    postgresql.restart()
+    assert [(answer.status_code, answer.headers.get("Retry-After")) for answer in away] == [(503, "2")] * 6
+    assert "Try again" in away[0].json["detail"]
+    assert [answer.status_code for answer in ask()] == [200, 503, 200, 200, 200, 200]
+
+
+def test_it_says_what_is_wrong_with_a_url() -> None:
+    with pytest.raises(SettingsError, match="is no PostgreSQL URL"):
+        open_database("postgresql://db/callboard?no_such_option=1")
+
+
+def test_it_says_so_at_the_start_when_nobody_listens(tmp_path: Path) -> None:
+    url = f"postgresql://nobody@/none?host={tmp_path}"
+    done = subprocess.run(
+        [sys.executable, "-m", "inventory_service.cli", "init"],
+        env={**os.environ, "CALLBOARD_DATABASE_URL": url, "CALLBOARD_DATA_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "database does not answer" in done.stderr) == (1, True), done.stderr
+    assert "Traceback" not in done.stderr
