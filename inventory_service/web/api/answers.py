@@ -613,4 +613,8 @@ def text(description: str, *others: str) -> dict[str, Any]:
 
 
 INVENTORY: Any = {"description": "Ansible's --list JSON", "content": {"application/json": _INVENTORY_SCHEMA}}
+EXPORT: Any = {
+    "description": "The run as a folder, or as JUnit XML",
+    "content": {"application/gzip": _TEXT_SCHEMA, "application/xml": {}},
+}
 NOT_MODIFIED: Any = {"description": "The inventory is the one that If-None-Match names"}

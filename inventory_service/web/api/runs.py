@@ -249,7 +249,7 @@ def _ended_as(run_id: int) -> str | None:
     return status if status in statuses.ENDED else None
 
 
-@api.get("/runs/<int:run>/export", summary="A run to take away")
+@api.get("/runs/<int:run>/export", summary="A run to take away", responses={"200": answers.EXPORT})
 @auth.access(VIEWER)
 def export_run(path: RunPath, query: ExportQuery) -> Response:
     """tar: run, snapshot, inventory, results, events as JSON lines, log and JUnit XML in one folder. Of a run whose
