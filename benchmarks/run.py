@@ -24,7 +24,7 @@ PAGE = HERE.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- written by make bench: begin -->", "<!-- written by make bench: end -->"
 
 # Each takes --quick and --json FILE (support.arguments) and hands over rows (support.finish). Add yours here.
-SCRIPTS = ("heartbeats.py", "fleet.py", "inventory.py")
+SCRIPTS = ("heartbeats.py", "fleet.py", "inventory.py", "runs.py", "reach.py", "launch.py", "live_log.py")
 PACKAGES = ("flask", "granian", "peewee", "ansible-core")
 
 
