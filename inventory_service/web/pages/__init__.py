@@ -13,6 +13,7 @@ from inventory_service.web.pages import (
     run,
     run_events,
     runs,
+    secrets,
     session,
     stage,
     timeline,
@@ -23,7 +24,7 @@ from inventory_service.web.pages.common import pages
 __all__ = ["register"]
 
 # Importing a module of pages adds its routes to the blueprint.
-_MODULES = (dashboard, stage, automation, timeline, launch, host, runs, run, run_events, compare)
+_MODULES = (dashboard, stage, secrets, automation, timeline, launch, host, runs, run, run_events, compare)
 
 
 def register(app: Flask) -> None:

@@ -1,0 +1,81 @@
+"""A stage's secrets: names, who set them when, and a form that writes and never reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, make_response, redirect, render_template, request, url_for
+
+from inventory_service.accounts.roles import ADMIN
+from inventory_service.errors import CallboardError
+from inventory_service.models import Stage
+from inventory_service.vault import kinds, store
+from inventory_service.vault.store import Scope
+from inventory_service.web import auth, context, problems
+from inventory_service.web.pages.common import pages
+
+_WHOLE = (kinds.FILE, kinds.SSH_KEY, kinds.GIT_KEY)  # their line ends belong to them
+
+
+@pages.get("/stages/<project>/<stage>/secrets")
+def secrets(project: str, stage: str) -> str:
+    """The whole page."""
+    return _show(auth.reach_stage(project, stage))
+
+
+def _show(row: Stage, **more: Any) -> str:
+    typed = {name: request.form.get(name, "") for name in ("name", "kind", "of")}  # never the value
+    return render_template(
+        "secrets.html",
+        stage=row,
+        secrets=store.list_for_stage(row),
+        kinds=kinds.KINDS,
+        may_manage=auth.caller().may(ADMIN),
+        typed=typed,
+        **more,
+    )
+
+
+@pages.post("/stages/<project>/<stage>/secrets")
+def set_secret(project: str, stage: str) -> Response:
+    """Set a secret of the stage or its project; refused, the form comes back without the value."""
+    row = auth.reach_stage(project, stage)
+    auth.caller().require(ADMIN)
+    kind = request.form.get("kind", "")
+    try:
+        store.put(
+            _scope(row),
+            request.form.get("name", "").strip(),
+            kind=kind,
+            value=_value(kind),
+            settings=context.services().settings,
+            actor=auth.caller().actor,
+            at=context.now(),
+        )
+    except CallboardError as error:
+        return make_response(_show(row, error=error.detail), problems.status_of(error))
+    return _back(row)
+
+
+@pages.post("/stages/<project>/<stage>/secrets/<name>/remove")
+def remove_secret(project: str, stage: str, name: str) -> Response:
+    """Remove a secret of the stage or its project."""
+    row = auth.reach_stage(project, stage)
+    auth.caller().require(ADMIN)
+    store.remove(_scope(row), name, actor=auth.caller().actor, at=context.now())
+    return _back(row)
+
+
+def _scope(row: Stage) -> Scope:
+    return Scope(row.project, None if request.form.get("of") == "project" else row)
+
+
+def _value(kind: str) -> bytes:
+    """Browsers send every line end of a form as CRLF."""
+    text = request.form.get("value", "").replace("\r\n", "\n")
+    text = text if kind in _WHOLE else text.removesuffix("\n")
+    return text.encode("utf-8", "replace")
+
+
+def _back(row: Stage) -> Response:
+    return make_response(redirect(url_for("pages.secrets", project=row.project.name, stage=row.name), 303))
