@@ -30,8 +30,9 @@ STAGE = "shop/production"
 _NETWORK = "127.0.0.0/8"
 _INTERVAL_SECONDS = 2
 _TTL_SECONDS = 6
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 180.0
 _LOOK_SECONDS = 0.25
+_RUN_FAILED = 2  # exit code of the commands that follow a run
 _SERVICE_SETTINGS = {
     "CALLBOARD_SWEEP_SECONDS": "1",
     "CALLBOARD_CONVERGE_SECONDS": "1",
@@ -67,6 +68,7 @@ class Story:
         self._deploy("v1")
         self._welcome_newcomer()
         self._deploy("v2")
+        self._stop_bad_rollout()
         self._kill_one()
         self._roll_back()
         self._compare_deploys()
@@ -79,13 +81,12 @@ class Story:
         click.echo(f"   {self.service.url} is ready")
 
     def _make_project(self) -> None:
-        self._say("A project from a git repository with the tags v1 and v2, and a stage with short timings")
+        self._say("A project from a git repository with the tags v1, v2 and v3, and a stage with short timings")
         repository = self.folder / "shop.git-work"
         self._shas = sample.make_repository(repository)
         self._callboard("project", "add", "shop", "--source", str(repository), "--description", "A small web shop")
         variables = {
             "release_path": "~/shop",
-            "release_serial": ["1", "100%"],
             "release_shared_dirs": ["data"],
             "release_restart_command": f"bin/restart {{{{ ansible_host }}}} {APP_PORT}",
             "release_health_url": f"http://{{{{ ansible_host }}}}:{APP_PORT}/healthz",
@@ -94,6 +95,7 @@ class Story:
         }
         timings = ["--interval-seconds", str(_INTERVAL_SECONDS), "--ttl-seconds", str(_TTL_SECONDS)]
         own = ["--ansible-user", _user(), "-e", json.dumps(variables), "--default-revision", "main"]
+        own += ["--batches", "1,100%", "--auto-rollback"]
         self._callboard("stage", "add", STAGE, *timings, *own)
         made = self._callboard(
             "join-token", "add", STAGE, "--group", "web", "--network", _NETWORK, "--json", quiet=True
@@ -133,6 +135,24 @@ class Story:
         self._wait("web-4 reported on release 1", lambda: self._live().get("web-4") == 1)
         self._wait("the converge run's end", lambda: not self._active_runs())
         self._check_applications("v1")
+        self._show_hosts()
+
+    def _stop_bad_rollout(self) -> None:
+        self._say("Deploy v3, which starts well and serves errors: the first machine's heartbeat says so, and it stops")
+        self._callboard("deploy", STAGE, "--revision", "v3", "--comment", "Release v3", code=_RUN_FAILED)
+        run = self.service.client.get(f"/api/v1/runs/{self._deploys()[-1]}")
+        touched = [row["host"] for row in run["hosts"] if row["status"] != "untouched"]
+        if touched != ["web-1"] or "it answered 500" not in run["error"] or run["rolled_back_by"] is None:
+            raise StoryError(f"v3 should have stopped at web-1 and be rolled back, but: {touched}, {run['error']}")
+        click.echo(f"   {run['error']}")
+        back = f"/api/v1/runs/{run['rolled_back_by']}"
+        self._wait("the automatic rollback", lambda: self.service.client.get(back)["status"] == "successful")
+        self._check_applications("v2")
+        lock = self.service.client.get(f"/api/v1/stages/{STAGE}")["lock"]
+        if lock is None or lock["locked_by"] != "callboard":
+            raise StoryError(f"The stage should be locked by the service, and has the lock {lock}.")
+        click.echo(f"   Run {run['rolled_back_by']} brought v2 back; until somebody has looked, the stage is locked.")
+        self._callboard("stage", "unlock", STAGE)
         self._show_hosts()
 
     def _kill_one(self) -> None:
@@ -225,8 +245,11 @@ class Story:
                 raise StoryError(f"Waited {_PATIENCE_SECONDS:.0f} s for {what}, in vain. See {self.service.log}")
             time.sleep(_LOOK_SECONDS)
 
-    def _callboard(self, *arguments: str, quiet: bool = False) -> str:
-        """Run the very command line that a user would, and show it with the end of what it prints."""
+    def _callboard(self, *arguments: str, quiet: bool = False, code: int = 0) -> str:
+        """Run the very command line that a user would, and show it with the end of what it prints.
+
+        Raises StoryError when it ends with another code.
+        """
         click.secho(f"   $ callboard {_shown(arguments)}", fg="cyan")
         done = subprocess.run(
             [sys.executable, "-m", "inventory_service.cli", *arguments],
@@ -235,7 +258,7 @@ class Story:
             text=True,
             check=False,
         )
-        if done.returncode != 0:
+        if done.returncode != code:
             raise StoryError(f"callboard {arguments[0]} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
         for line in [] if quiet else done.stdout.strip().splitlines()[-1:]:
             click.echo(f"   {line}")
