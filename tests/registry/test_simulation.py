@@ -22,8 +22,8 @@ from inventory_service.registry.simulation.worker import plain_worker
 from inventory_service.registry.simulation.world import Plan, ViolationError, World
 
 NIGHT = Plan(
-    hosts=30,
-    minutes=2000,
+    hosts=20,
+    minutes=1400,
     step=240,
     interval=480,
     ttl=1920,
@@ -65,7 +65,7 @@ def test_it_keeps_its_promises_through_random_faults(make_world: MakeWorld, seed
     Chaos(world)
     world.run(real_worker)
     assert len(world.faults) > 15
-    assert sum(world.invariants.transitions.values()) > 100
+    assert sum(world.invariants.transitions.values()) > 50
 
 
 def test_it_plays_the_same_again_and_with_the_plain_worker(tmp_path: Path, migrated: Path) -> None:

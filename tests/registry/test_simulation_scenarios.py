@@ -16,6 +16,12 @@ from inventory_service.registry.simulation.world import Plan, World
 from tests.registry.test_simulation import real_worker
 
 MINUTE = 60.0
+
+
+def timing(**fields: float) -> Timing:
+    return Timing(sweep=20, canary=20, **fields)
+
+
 MakeWorld = Callable[..., World]
 
 
@@ -23,7 +29,7 @@ MakeWorld = Callable[..., World]
 def make_world(database: peewee.Database) -> MakeWorld:
     def make(**fields: Any) -> World:
         return World(
-            Plan(**{"hosts": 12, "minutes": 24, "step": 15, "timing": Timing(sweep=15, canary=15), **fields}),
+            Plan(**{"hosts": 12, "minutes": 20, "step": 20, "timing": timing(), **fields}),
             file=str(database.database),
         )
 
@@ -59,13 +65,13 @@ def cut(world: World, machines: list[Machine], begin: float, end: float) -> None
 
 def test_it_survives_ten_minutes_of_outage(make_world: MakeWorld) -> None:
     world = make_world()
-    world.during(8 * MINUTE, 18 * MINUTE, world.stop, world.start)
+    world.during(6 * MINUTE, 16 * MINUTE, world.stop, world.start)
     assert (len(run(world)), expired()) == (12, 0)
 
 
 def test_it_survives_a_crash_loop(make_world: MakeWorld) -> None:
     world = make_world()
-    for number in range(20):
+    for number in range(16):
         begin = 5 * MINUTE + number * 40
         world.during(begin, begin + 30, world.stop, world.start)
     assert (len(run(world)), expired()) == (12, 0)
@@ -73,9 +79,9 @@ def test_it_survives_a_crash_loop(make_world: MakeWorld) -> None:
 
 @pytest.mark.parametrize("seconds", [3600, -3600])
 def test_it_survives_a_jump_of_the_wall_clock(make_world: MakeWorld, seconds: float) -> None:
-    world = make_world(minutes=40)
-    world.at(10 * MINUTE, lambda: world.jump(seconds))
-    world.at(10 * MINUTE, lambda: world.machines[0].die(world.t))
+    world = make_world()
+    world.at(6 * MINUTE, lambda: world.jump(seconds))
+    world.at(6 * MINUTE, lambda: world.machines[0].die(world.t))
     assert run(world) == {machine.name for machine in world.machines[1:]}
     assert expired() == 1
 
@@ -83,12 +89,12 @@ def test_it_survives_a_jump_of_the_wall_clock(make_world: MakeWorld, seconds: fl
 def test_it_survives_ten_minutes_without_a_sweep(make_world: MakeWorld) -> None:
     world = make_world()
     world.during(
-        5 * MINUTE,
-        15 * MINUTE,
+        4 * MINUTE,
+        14 * MINUTE,
         lambda: setattr(world.service, "is_sweeping", False),
         lambda: setattr(world.service, "is_sweeping", True),
     )
-    world.at(5 * MINUTE, lambda: world.machines[0].die(world.t))
+    world.at(4 * MINUTE, lambda: world.machines[0].die(world.t))
     assert (len(run(world)), expired()) == (11, 1)
 
 
@@ -127,7 +133,7 @@ def test_it_lists_one_of_two_live_hosts_with_one_address(make_world: MakeWorld) 
 
 
 def test_it_lists_one_when_both_come_back_in_one_transaction(make_world: MakeWorld) -> None:
-    world = make_world(minutes=40)
+    world = make_world(minutes=30)
     first = world.machines[0]
     cut(world, [first], 3 * MINUTE, 20 * MINUTE)
     world.at(10 * MINUTE, lambda: world.add(first.stage, address=first.address, name="second"))
@@ -163,33 +169,33 @@ def test_it_takes_duplicate_late_and_replayed_heartbeats(make_world: MakeWorld) 
     ("silent", "listed", "is_frozen"), [(1, 19, False), (8, 20, True), (18, 20, True), (20, 20, True)]
 )
 def test_it_freezes_when_a_crowd_falls_silent(make_world: MakeWorld, silent: int, listed: int, is_frozen: bool) -> None:
-    world = make_world(hosts=20, minutes=25)
+    world = make_world(hosts=20, minutes=15)
     cut(world, world.machines[:silent], 5 * MINUTE, 1000 * MINUTE)
     assert len(run(world)) == listed
     assert (world.invariants.frozen_since(world.stages[0].id) is not None) is is_frozen
 
 
 def test_it_believes_the_silence_of_all_when_the_bound_is_over(make_world: MakeWorld) -> None:
-    world = make_world(hosts=6, minutes=85)
+    world = make_world(hosts=6, minutes=35, timing=timing(freeze_limit=900))
     cut(world, world.machines, 5 * MINUTE, 1000 * MINUTE)
     assert run(world) == set()
 
 
 def test_it_keeps_no_dead_host_by_one_freeze_after_the_other(make_world: MakeWorld) -> None:
-    world = make_world(minutes=100, timing=Timing(sweep=15, canary=15, freeze_limit=1800))
+    world = make_world(hosts=8, minutes=55, timing=timing(freeze_limit=900))
     dead, often_late = world.machines[0], world.machines[1:5]
     world.at(6 * MINUTE, lambda: dead.die(world.t))
-    for minute in range(5, 95, 5):
+    for minute in range(5, 55, 5):
         cut(world, often_late, minute * MINUTE, (minute + 3) * MINUTE)
     assert dead.name not in run(world)
     assert (expired(), world.invariants.freezes_begun > 5) == (1, True)
 
 
 def test_it_gives_a_stale_host_up_although_the_service_starts_often(make_world: MakeWorld) -> None:
-    world = make_world(minutes=100, timing=Timing(sweep=15, canary=15, gone_after=3600))
+    world = make_world(hosts=4, minutes=60, timing=timing(gone_after=2400))
     dead = world.machines[0]
     world.at(4 * MINUTE, lambda: dead.die(world.t))
-    for minute in range(12, 100, 12):
+    for minute in range(12, 60, 12):
         world.during(minute * MINUTE, minute * MINUTE + 30, world.stop, world.start)
     run(world)
     assert Host.get_by_id(dead.host_id).gone_reason == "silent"
@@ -239,7 +245,7 @@ def test_it_expires_nobody_for_a_database_that_was_locked_for_longer_than_the_tt
 
 
 def test_it_keeps_hosts_while_nothing_can_be_written_although_no_worker_runs(make_world: MakeWorld) -> None:
-    world = make_world(minutes=21, timing=Timing(sweep=15, canary=15, freeze_limit=600))
+    world = make_world(minutes=21, timing=timing(freeze_limit=600))
     dead = world.machines[0]
     world.at(3 * MINUTE, lambda: setattr(world.service, "is_sweeping", False))
     world.at(3 * MINUTE, lambda: dead.die(world.t))
@@ -250,7 +256,7 @@ def test_it_keeps_hosts_while_nothing_can_be_written_although_no_worker_runs(mak
 
 
 def test_it_believes_the_silence_in_a_database_that_stays_locked_beyond_the_bound(make_world: MakeWorld) -> None:
-    world = make_world(minutes=30, timing=Timing(sweep=15, canary=15, freeze_limit=600))
+    world = make_world(minutes=30, timing=timing(freeze_limit=600))
     world.at(4 * MINUTE, world.service.lock)
     looks = look(world, 14, 21)
     world.at(29 * MINUTE, world.service.mend)
@@ -259,9 +265,9 @@ def test_it_believes_the_silence_in_a_database_that_stays_locked_beyond_the_boun
 
 
 def test_it_takes_a_thousand_hosts_that_boot_within_five_seconds(make_world: MakeWorld) -> None:
-    world = make_world(hosts=0, minutes=2.5, step=5)
-    for _ in range(1000):
-        world.add(world.stages[0], after=world.random.uniform(0, 5))
+    world = make_world(hosts=0, minutes=2.5, step=5, stages=tuple("abcde"))
+    for number in range(1000):
+        world.add(world.stages[number % 5], after=world.random.uniform(0, 5))
     assert len(run(world)) == 1000
 
 

@@ -52,7 +52,8 @@ class Network:
             self._fly(message, t)
 
     def _fly(self, message: Message, t: float) -> None:
-        longest = max(self.delay, 25.0 if message.machine in self.slow else 0.0)
+        is_slow = message.machine in self.slow and message.kind != ENROL  # else it would give up each time
+        longest = max(self.delay, 25.0 if is_slow else 0.0)
         delay = self.random.uniform(0, longest)
         self._count += 1
         heapq.heappush(self._flying, (t + delay, self._count, message))

@@ -36,6 +36,7 @@ class Lease:
     is_approved: bool
     boot_id: str
     newest_token: str = ""
+    tokens: set[str] = dataclasses.field(default_factory=set)
     highest: int = -1
     earlier_boots: set[str] = dataclasses.field(default_factory=set)
     has_ended: bool = False
@@ -124,7 +125,11 @@ class Truth:
         if known is None:
             is_approved = not machine.stage.has_approval
             self.leases[reply.host_id] = Lease(reply.host_id, machine, t, t, t, is_approved, message.boot_id)
+            self.leases[reply.host_id].tokens.add(reply.token)
             return
+        if reply.token in known.tokens:  # the same request again changes nothing
+            return
+        known.tokens.add(reply.token)
         if message.boot_id != known.boot_id:
             known.earlier_boots.add(known.boot_id)
             known.highest = -1
