@@ -56,8 +56,8 @@ def jobs(settings: Settings, run_queue: RunQueue) -> tuple[Job, ...]:
         sweep(judge=judge(at))
 
     def forget(at: dt.datetime) -> None:
+        prune(at=at, transition_days=settings.transition_days, gone_days=settings.gone_days)
         with database.atomic():
-            prune(at=at, transition_days=settings.transition_days, gone_days=settings.gone_days)
             windows.prune(at=at)
             loop.prune(at=at, days=settings.transition_days)
             notifications.prune(at=at, days=settings.transition_days)

@@ -7,6 +7,7 @@ from typing import Any
 
 import peewee as pw
 
+from inventory_service.database import database
 from inventory_service.models import AuditEntry, Host, RunHost, Transition
 from inventory_service.registry import liveness
 
@@ -30,12 +31,16 @@ def _forget_hosts(before: dt.datetime) -> int:
     is_old = (Host.recorded_state == liveness.GONE) & (Host.gone_at < before)
     ids = [row.id for row in Host.select(Host.id).where(is_old).limit(_BATCH)]
     if ids:
-        RunHost.update(host=None).where(RunHost.host.in_(ids)).execute()
-        Transition.delete().where(Transition.host.in_(ids)).execute()
-        Host.delete().where(Host.id.in_(ids)).execute()
+        with database.atomic():
+            RunHost.update(host=None).where(RunHost.host.in_(ids)).execute()
+            Transition.delete().where(Transition.host.in_(ids)).execute()
+            Host.delete().where(Host.id.in_(ids)).execute()
     return len(ids)
 
 
 def _delete(model: type[pw.Model], condition: Any) -> int:
-    chosen = model.select(model.id).where(condition).limit(_BATCH)  # type: ignore[attr-defined]
-    return int(model.delete().where(model.id.in_(chosen)).execute())  # type: ignore[attr-defined]
+    """Looks for what is old before it writes: the search may take its time, and heartbeats wait for who writes."""
+    key = model.id  # type: ignore[attr-defined]
+    found: Any = model.select(key).where(condition).limit(_BATCH)
+    chosen = [row.id for row in found]
+    return int(model.delete().where(key.in_(chosen)).execute()) if chosen else 0

@@ -14,7 +14,7 @@ from inventory_service.errors import (
     NotFoundError,
     UnauthorizedError,
 )
-from inventory_service.models import AuditEntry, Host, JoinToken, Stage
+from inventory_service.models import TABLES, AuditEntry, Host, JoinToken, Stage
 from inventory_service.registry import enrolment, heartbeats, hosts, join_tokens
 from inventory_service.registry.stages import StageChange, archive_stage, update_stage
 from tests.support import ADA, START, FakeClock, Machine, at_once, judge, key_line
@@ -213,6 +213,16 @@ def test_it_writes_no_transition_for_a_host_that_stays_live(web_1: Machine, cloc
     web_1.beat(clock.advance(250))
     web_1.beat(clock.advance(250))
     assert web_1.history() == [(None, "live", 0)]
+
+
+def test_it_writes_no_row_for_a_heartbeat(web_1: Machine, clock: FakeClock) -> None:
+    def count() -> dict[str, int]:
+        return {table.__name__: table.select().count() for table in TABLES}
+
+    before = count()
+    for number in range(30):
+        web_1.beat(clock.advance(60), metrics={"load_1": number}, facts={"number": number}, revision=f"{number:07}")
+    assert count() == before
 
 
 def test_it_revives_a_stale_host_and_writes_both_transitions(web_1: Machine, clock: FakeClock) -> None:
