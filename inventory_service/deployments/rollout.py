@@ -97,6 +97,7 @@ def _roll_back(run: Run, stage: Stage, touched: list[Host], *, at: dt.datetime) 
 
 def _lock(stage: Stage, reason: str, *, at: dt.datetime) -> None:
     """Lock the stage; where somebody holds it already, that lock's reason goes on with this one."""
+    reason = reason.removesuffix(".")  # as people write theirs: pages go on after it
     held = locks.find(stage, locks.BY_PERSON)
     if held is None:
         locks.lock(stage, reason=reason, actor=audit.SERVICE, at=at)
