@@ -142,6 +142,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("event_runs", "1000", "Newest runs of each stage whose events and logs are kept.", _count),
     Setting("run_timeout_seconds", "7200", "A run that takes longer is stopped and marked timeout.", _positive),
     Setting("idle_timeout_seconds", "3600", "A run without event and output for so long is stopped.", _positive),
+    Setting("run_log_mb", "64", "A run's log is cut at this size; the run goes on.", _count),
     Setting("free_space_mb", "200", "A run does not start with less free disk space than this.", _count),
     Setting("secure_cookies", "false", "Send the session cookie over HTTPS only.", _flag),
     Setting("log_level", "info", "debug, info, warning or error.", _log_level),
@@ -184,6 +185,7 @@ class Settings:
     event_runs: int
     run_timeout_seconds: float
     idle_timeout_seconds: float
+    run_log_mb: int
     free_space_mb: int
     secure_cookies: bool
     log_level: str

@@ -27,6 +27,7 @@ from inventory_service.errors import SourceError
 
 _SYNTAX_SECONDS = 60
 _LONGEST_COMPLAINT = 600
+_LARGEST_TEXT = 2**20  # of one result, for callbacks; read by plugins/callback/callboard_cut.py
 _ATTENDANCE = "CALLBOARD_ATTENDANCE"  # read by plugins/callback/callboard_batches.py
 _GUARD = """#!/bin/sh
 exec {python} -I {guard} {parent} {program} "$@"
@@ -139,6 +140,7 @@ def environment(call: PlaybookCall) -> dict[str, str]:
         "ANSIBLE_CALLBACK_PLUGINS": str(call.content_dir / "plugins" / "callback"),
         _ATTENDANCE: str(call.attendance),
         **(_mitogen() if call.has_mitogen else {}),
+        "CALLBOARD_LARGEST_TEXT": str(_LARGEST_TEXT),
         "ANSIBLE_ROLES_PATH": f"{call.project_dir / 'roles'}:{call.content_dir / 'roles'}",
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "True",
         "ANSIBLE_HOST_PATTERN_MISMATCH": "error",

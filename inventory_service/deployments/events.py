@@ -67,10 +67,13 @@ class EventWriter:
     `in_flight` holds each host's task that has begun and not ended; it is written with the events, so that others can
     name these hosts when this process is killed. `problem` says why log or events are incomplete, when they are.
 
-    `has_copy`: the log goes into the database too, for web processes that do not see this machine's files.
+    The log is cut at `largest_log` bytes. `has_copy`: it goes into the database too, for web processes that do not see
+    this machine's files.
     """
 
-    def __init__(self, run_id: int, log_path: Path, clock: Clock, *, has_copy: bool = False) -> None:
+    def __init__(
+        self, run_id: int, log_path: Path, clock: Clock, *, has_copy: bool = False, largest_log: int | None = None
+    ) -> None:
         self.counts: dict[str, HostCount] = {}
         self.in_flight: dict[str, str] = {}
         self.problem: str | None = None
@@ -79,6 +82,7 @@ class EventWriter:
         self._log = log_path.open("ab", buffering=0)
         self._size = self._log.tell()
         self._uncopied: bytearray | None = bytearray() if has_copy else None
+        self._largest_log = largest_log or _LARGEST_LOG
         self._is_cut = False
         self._has_stats = False
         self.masker = Masker()
@@ -177,7 +181,7 @@ class EventWriter:
         start = self._size
         if text and not self._is_cut:
             data = f"{text}\n".encode("utf-8", "replace")
-            self._is_cut = self._size + len(data) > _LARGEST_LOG
+            self._is_cut = self._size + len(data) > self._largest_log
             data = _CUT.encode() if self._is_cut else data
             written = self._write(data)
             self._size += written

@@ -85,6 +85,10 @@ class Result:
     stale: frozenset[str] = frozenset()
     in_flight: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    def with_note(self, note: str) -> Result:
+        """The same result with one more sentence in its error."""
+        return dataclasses.replace(self, ending=self.ending.with_note(note))
+
 
 def claim(run_id: int, *, at: dt.datetime) -> Run | None:
     """Make this process the run's executor and hold its stage. None: not due, or somebody else has it.
@@ -109,7 +113,8 @@ def execute(run: Run, *, settings: Settings, clock: Clock) -> str:
     folder = settings.run_dir(run.id)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     reserve = _make_reserve(folder / "reserve")
-    writer = EventWriter(run.id, folder / "log", clock, has_copy=settings.has_log_copies)
+    largest = settings.run_log_mb * 2**20
+    writer = EventWriter(run.id, folder / "log", clock, has_copy=settings.has_log_copies, largest_log=largest)
     watch = Watch(run, settings, clock)
     result = Result(outcome.Ending(statuses.FAILED))
     try:
@@ -127,7 +132,9 @@ def execute(run: Run, *, settings: Settings, clock: Clock) -> str:
     if watch.ending is not None:
         result = dataclasses.replace(result, ending=watch.ending)
     if writer.problem is not None:
-        result = dataclasses.replace(result, ending=result.ending.with_note(f"Incomplete: {writer.problem}."))
+        result = result.with_note(f"Incomplete: {writer.problem}.")
+    if result.ending.status == statuses.FAILED and shutil.disk_usage(settings.data_dir).free < _RESERVE_BYTES // 4:
+        result = result.with_note(f"No space left on device: the disk of {settings.data_dir} is full.")
     ending = dataclasses.replace(result.ending, error=result.ending.error and writer.masker.text(result.ending.error))
     result = dataclasses.replace(result, ending=ending)
     reserve.unlink(missing_ok=True)

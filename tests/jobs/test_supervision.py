@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from inventory_service.adapters import processes
 from inventory_service.clock import SystemClock
 from inventory_service.database import open_database
 from inventory_service.deployments import recovery, requests
-from inventory_service.models import Project, Run, RunHost, Stage
+from inventory_service.models import Project, Run, RunEvent, RunHost, Stage
 from inventory_service.settings import Settings
 from tests.support import ADA, Machine, wait_for
 
@@ -87,7 +89,7 @@ FILL = """
     - name: Talk
       ansible.builtin.debug:
         msg: "{{{{ 'x' * 3000 }}}}"
-      loop: "{{{{ range(30) }}}}"
+      loop: "{{{{ range(30) | list }}}}"
 """
 # In a mount namespace of its own: a small disk at the data folder, and what lies there when the executor has ended.
 ON_A_SMALL_DISK = """
@@ -121,3 +123,93 @@ def test_it_records_the_outcome_on_a_disk_that_filled_up(
     assert (ended.status, "No space left on device" in ended.error) == ("failed", True), (ended.error, done.stderr)
     assert RunHost.get().status in ("lost", "changed", "failed"), "it was worked on"
     shutil.rmtree(copy)
+
+
+def highest_memory(child: subprocess.Popen[str]) -> int:
+    """Wait for the executor's end; returns the most memory that it had, in kilobytes."""
+    highest = 0
+    while child.poll() is None:
+        found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{child.pid}/status").read_text())
+        highest = max(highest, int(found[1])) if found else highest
+        time.sleep(0.05)
+    return highest
+
+
+FLOOD = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - name: One huge result
+      ansible.builtin.set_fact:
+        text: "{{ 'x' * 100_000_000 }}"
+    - name: Show it
+      ansible.builtin.debug:
+        var: text
+    - name: It is whole for the playbook
+      ansible.builtin.assert:
+        that: text | length == 100_000_000
+"""
+
+
+def test_it_cuts_a_huge_result_for_the_log_and_not_for_the_playbook(
+    join: Join, ask: Ask, begin: Begin, settings: Settings
+) -> None:
+    join("web-1")
+    run = ask(FLOOD)
+    child = begin(run)
+    memory = highest_memory(child)
+    log = (settings.run_dir(run.id) / "log").read_text()
+    assert requests.get(run.id).status == "successful", log[-2000:]
+    assert "[cut, " in log
+    assert len(log) < 600_000
+    assert memory < 250_000
+
+
+ODD = r"""
+- hosts: all
+  gather_facts: false
+  tasks:
+    - name: Bytes that are no UTF-8, colours, and a link that runs a script
+      ansible.builtin.command:
+        argv:
+          - printf
+          - 'caf\351 \377\376 \033[31mred\033[0m \033]8;;javascript:alert(1)\033\\click\033]8;;\033\\ \342\202\254'
+      register: said
+      ignore_errors: true
+    - name: Say it
+      ansible.builtin.debug:
+        msg: "{{ said.stdout | default(said.msg) }} äöü €"
+"""
+
+
+def test_it_survives_odd_bytes_and_an_odd_locale(join: Join, ask: Ask, execute: Execute, settings: Settings) -> None:
+    join("web-1")
+    run = execute(ask(ODD), LC_ALL="C", LANG="C")
+    log = (settings.run_dir(run.id) / "log").read_bytes()
+    assert (run.status, "äöü €" in log.decode()) == ("successful", True), log.decode()
+    assert RunEvent.select().where(RunEvent.host == "web-1").exists()
+
+
+ENDLESS = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - name: Talk for ever
+      ansible.builtin.debug:
+        msg: "{{ 'x' * 10_000 }}"
+      loop: "{{ range(100_000) | list }}"
+"""
+
+
+def test_it_bounds_the_log_of_a_run_without_an_end(join: Join, ask: Ask, begin: Begin, settings: Settings) -> None:
+    join("web-1")
+    run = ask(ENDLESS)
+    child = begin(run, CALLBOARD_RUN_LOG_MB="1")
+    wait_for(lambda: requests.get(run.id).is_log_cut or child.poll() is not None, 90)
+    assert child.poll() is None, (settings.run_dir(run.id) / "log").read_text()[-3000:]
+    requests.cancel(requests.get(run.id), actor=ADA, at=SystemClock().now())
+    memory = highest_memory(child)
+    log = settings.run_dir(run.id) / "log"
+    assert requests.get(run.id).status == "canceled"
+    assert (log.stat().st_size < 2**20 + 200, b"has reached its largest size" in log.read_bytes()) == (True, True)
+    assert memory < 250_000
