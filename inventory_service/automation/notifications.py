@@ -183,6 +183,7 @@ def _subject(entry: AuditEntry) -> _Subject | None:
     if name is None:
         return None
     told = entry.details.get("reason", "")
+    told = f"{entry.target.rpartition('/')[2]}: {told}" if entry.action.startswith("host.") else told
     who = "" if entry.actor == audit.SERVICE.name else f" by {entry.actor}"
     return _Subject(name, f"{name}: {_WORDS.get(entry.action, entry.action)}{who}", (told,), f"/stages/{name}")
 
@@ -190,6 +191,8 @@ def _subject(entry: AuditEntry) -> _Subject | None:
 _WORDS = {
     "freeze.begin": "frozen, nobody expires",
     "freeze.end": "no longer frozen",
+    "host.conflict": "a host is in conflict",
+    "host.quarantine": "a host is in quarantine",
     "stage.lock": "locked",
     "stage.unlock": "unlocked",
     "schedule.fail": "a schedule started nothing",

@@ -19,7 +19,7 @@ from inventory_service.deployments.requests import RunRequest, request_run
 from inventory_service.deployments.targets import Targets
 from inventory_service.errors import CallboardError, ConflictError
 from inventory_service.models import Host, Run, RunHost, Stage, Transition
-from inventory_service.registry import hosts, liveness, stages
+from inventory_service.registry import alarms, hosts, liveness, stages
 from inventory_service.registry import inventory as rendering
 from inventory_service.registry.stages import stage_name
 
@@ -203,4 +203,5 @@ def _give_up(run: Run, rows: list[RunHost]) -> list[str]:
         )
         told = f"{reason}: {words}" if words else reason
         Host.update(is_quarantined=True, quarantine_reason=told).where(Host.id == host.id).execute()
+        alarms.tell(alarms.QUARANTINE, run.stage_id, host.name, told, at=run.ended_at)
     return [host.name for host in hopeless]

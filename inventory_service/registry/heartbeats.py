@@ -20,7 +20,7 @@ from inventory_service.clock import iso
 from inventory_service.database import database, execute_many, fetch, from_microseconds, to_microseconds
 from inventory_service.errors import CallboardError, ConflictError, GoneError, UnauthorizedError
 from inventory_service.models import Host
-from inventory_service.registry import boots, hosts, liveness, reported, transitions
+from inventory_service.registry import alarms, boots, hosts, liveness, reported, transitions
 
 _CLONED = "two machines beat with this host's token (a cloned image?); enrol each of them anew"
 _RENEW = """
@@ -199,6 +199,7 @@ class _Batch:
         if host.conflict is None:
             host.conflict = _CLONED
             Host.update(conflict=_CLONED).where(Host.id == host.id).execute()
+            alarms.tell(alarms.CONFLICT, host.stage_id, host.name, _CLONED, at=self._judge.at)
 
     def _end_previous_secret(self, host: _Lease) -> None:
         """The new token is in use: the one before it ends, and the order of its heartbeats with it. Of two machines
@@ -214,7 +215,10 @@ class _Batch:
             is_back = transitions.record_renewal(host, stage, judge=self._judge, reason="heartbeat")
             host.recorded_state = liveness.LIVE
             if is_back or (host.conflict or "").startswith(hosts.SAME_ADDRESS):
+                had = host.conflict
                 host.conflict = hosts.address_conflict(host, stage, judge=self._judge, known=self._hosts)
+                if host.conflict is not None and had is None:
+                    alarms.tell(alarms.CONFLICT, host.stage_id, host.name, host.conflict, at=self._judge.at)
         if host.boot_id is not None and beat.boot_id != host.boot_id:
             host.earlier_boots = boots.remember(host.earlier_boots, host.boot_id, host.sequence, at=self._judge.at)
         host.last_seen_at, host.boot_id, host.sequence = self._judge.at, beat.boot_id, beat.seq

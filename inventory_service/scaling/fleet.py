@@ -7,9 +7,10 @@ import datetime as dt
 from typing import Any
 
 from inventory_service.adapters.ec2 import ENDED, PENDING, RUNNING, STAGE_TAG, STOPPED, Cloud, Instance
+from inventory_service.database import database
 from inventory_service.deployments import locks, statuses
 from inventory_service.models import Host, Run, RunHost, Stage, StageScaling
-from inventory_service.registry import hosts, liveness
+from inventory_service.registry import alarms, hosts, liveness
 from inventory_service.registry.stages import stage_name
 from inventory_service.scaling.choice import Candidate
 from inventory_service.scaling.plan import Situation
@@ -159,7 +160,10 @@ def _bury(instance: Instance, host: Host, *, at: dt.datetime) -> list[Finding]:
     if not before.exists():
         hosts.goodbye(host, at=at, reason=word)
         return []
-    Host.update(conflict=f"{word}, but it beats").where((Host.id == host.id) & Host.conflict.is_null()).execute()
+    told = f"{word}, but it beats"
+    with database.atomic():
+        if Host.update(conflict=told).where((Host.id == host.id) & Host.conflict.is_null()).execute():
+            alarms.tell(alarms.CONFLICT, host.stage_id, host.name, told, at=at)
     return [Finding(UNDEAD, instance.id, host.name, f"{host.name} beats, but {word}.")]
 
 

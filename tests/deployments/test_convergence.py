@@ -9,7 +9,7 @@ import pytest
 from inventory_service.deployments import convergence, execution, locks, releases, requests, rollout
 from inventory_service.deployments.requests import RunRequest
 from inventory_service.errors import ConflictError
-from inventory_service.models import Host, Release, Run, RunEvent, RunHost, Stage
+from inventory_service.models import AuditEntry, Host, Release, Run, RunEvent, RunHost, Stage
 from inventory_service.registry import hosts, stages
 from tests.support import ADA, START, FakeClock, Machine, judge
 
@@ -29,7 +29,7 @@ def end(run_id: int, clock: FakeClock, status: str = "failed", **words: str) -> 
         row = Host.get(Host.name == name)
         word = words.get(name.replace("-", "_"), "untouched")
         RunHost.create(run=run_id, host=row, name=name, address=row.address, status=word)
-    Run.update(status=status).where(Run.id == run_id).execute()
+    Run.update(status=status, ended_at=clock.now()).where(Run.id == run_id).execute()
     return convergence.conclude(requests.get(run_id))
 
 
@@ -136,6 +136,8 @@ def test_it_quarantines_a_host_after_four_attempts_with_the_reason(
         "Convergence gave up: 4 attempts to bring it to release 1 failed; see run 4: no space left"
     )
     assert not web_2.row.is_quarantined
+    told = AuditEntry.get(AuditEntry.action == "host.quarantine")
+    assert (told.target, told.details["reason"]) == ("shop/production/web-1", web_1.row.quarantine_reason)
     releases.record_on_hosts(released, [web_2.host_id], is_held=False)
     assert converge(clock) == []
 

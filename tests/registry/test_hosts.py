@@ -274,6 +274,9 @@ def test_it_takes_two_boots_that_both_go_on_for_a_clone(web_1: Machine, clock: F
         web_1.beat(clock.advance(30), boot_id="b008", seq=minute * 60_000 + 1)
     with pytest.raises(ConflictError, match="two machines beat"):
         web_1.beat(clock.advance(61), seq=150_000)
+    assert [entry.target for entry in AuditEntry.select().where(AuditEntry.action == "host.conflict")] == [
+        "shop/production/web-1"
+    ]
     assert hosts.live_hosts(web_1.stage, judge=judge(clock.now())) == []
 
 
