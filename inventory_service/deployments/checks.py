@@ -11,7 +11,7 @@ from pathlib import Path
 
 from inventory_service.adapters import runner
 from inventory_service.content import content_dir
-from inventory_service.deployments import locks
+from inventory_service.deployments import locks, run_secrets
 from inventory_service.deployments.sources import Source, find_playbook
 from inventory_service.errors import SourceError
 from inventory_service.models import Host, JobTick, Stage
@@ -53,6 +53,7 @@ def check_surroundings(stage: Stage, settings: Settings, *, judge: liveness.Judg
         *_about_hosts(stage, hosts.live_hosts(stage, judge=judge), judge=judge),
         *_about_turns(stage, judge=judge),
         *_about_this_machine(settings),
+        *_about_secrets(stage),
     ]
     return sorted(found, key=lambda finding: finding.level != IMPOSSIBLE)
 
@@ -119,6 +120,18 @@ def _about_this_machine(settings: Settings) -> Iterator[Finding]:
             "disk-space",
             f"Only {free} MB are free in {settings.data_dir}; a run needs {settings.free_space_mb} MB.",
             "Make room, or change CALLBOARD_FREE_SPACE_MB.",
+        )
+
+
+def _about_secrets(stage: Stage) -> Iterator[Finding]:
+    unset = run_secrets.missing(stage, stage.project.variables, stage.variables)
+    if unset:
+        name = f"{stage.project.name}/{stage.name}"
+        yield Finding(
+            IMPOSSIBLE,
+            "secret-missing",
+            f"Variables refer to secrets that are not set: {_some(unset)}.",
+            f"Set them: callboard secret set {name} {unset[0]}",
         )
 
 

@@ -96,3 +96,9 @@ def test_it_rejects_a_revision_that_the_source_lacks(web_1: Machine, stage: Stag
 def test_it_misses_a_playbook(web_1: Machine, stage: Stage, codes: Codes) -> None:
     stage.deploy_playbook, stage.rollback_playbook = "ship.yml", "unship.yml"
     assert codes(stage) == [(checks.IMPOSSIBLE, "playbook-missing"), (checks.UNWISE, "playbook-missing")]
+
+
+def test_it_names_secrets_that_variables_refer_to_in_vain(web_1: Machine, make_stage: Callable[..., Stage]) -> None:
+    stage = make_stage("other", variables={"db": {"password": {"$secret": "db_password"}}})
+    assert [finding.code for finding in checks._about_secrets(stage)] == ["secret-missing"]
+    assert list(checks._about_secrets(web_1.stage)) == []
