@@ -55,7 +55,10 @@ def _render(stage: Stage, chosen: Sequence[tuple[Host | ListedHost, str]], *, ju
     return {
         "_meta": {
             "hostvars": {
-                host.name: {**_host_variables(host, state), "callboard_suspect": judge.is_suspect(host, stage)}
+                host.name: {
+                    **_host_variables(host, state),
+                    "callboard_suspect": state == liveness.LATE and judge.is_suspect(host, stage),
+                }
                 for host, state in chosen
             },
             "callboard": _about(stage, judge),

@@ -186,6 +186,7 @@ snapshot: inventory.json
 
 import contextlib
 import datetime as dt
+import gc
 import hashlib
 import http.client
 import ipaddress
@@ -1016,6 +1017,18 @@ def add_plan(inventory: Any, plan: Plan) -> None:
 
 
 @contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+    """No garbage collection meanwhile: it would walk again and again through thousands of hosts that stay."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@contextlib.contextmanager
 def origin_told_once(inventory: Any) -> Iterator[dict[str, Any]]:
     """The variables that say which source a host came from. Ansible looks at the disk to tell them to each new host."""
     source, inventory.current_source = inventory.current_source, None
@@ -1062,10 +1075,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _fill(self, path: Path, *, cache: bool) -> None:
         """Options → sources → plans → inventory. Nothing is added before everything is checked."""
-        plans = self._plans(path, cache=cache)
-        for plan in plans:
-            self._warn(plan)
-            add_plan(self.inventory, self._trusted(plan))
+        with collector_paused():
+            plans = self._plans(path, cache=cache)
+            for plan in plans:
+                self._warn(plan)
+                add_plan(self.inventory, self._trusted(plan))
         self._construct(dict.fromkeys(name for plan in plans for name in plan.hosts))
 
     def _plans(self, path: Path, *, cache: bool) -> list[Plan]:
