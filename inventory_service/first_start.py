@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import hashlib
 import os
 import secrets
 
@@ -13,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from inventory_service import audit
 from inventory_service.accounts import api_tokens, users
 from inventory_service.accounts.roles import ADMIN
-from inventory_service.models import User
+from inventory_service.errors import SettingsError
+from inventory_service.models import ServiceState, User
 from inventory_service.settings import Settings
 
 
@@ -34,6 +36,31 @@ def make_first_admin(*, at: dt.datetime) -> FirstSignIn | None:
     users.create("admin", password, role=ADMIN, projects=None, actor=audit.SERVICE, at=at)
     _, token = api_tokens.create("first-start", role=ADMIN, projects=None, actor=audit.SERVICE, at=at)
     return FirstSignIn("admin", password, token)
+
+
+def check_keys(settings: Settings, *, takes_over: bool = False) -> None:
+    """Machines that share a database must share their keys. Raises SettingsError that says what to copy.
+
+    The first machine's count; `takes_over`: from now on this machine's do. The database holds fingerprints only.
+    """
+    public = settings.ssh_key_path.with_suffix(".pub").read_text().split()[1]
+    keys = (
+        ("secret_key", settings.secret_key, "sessions that one machine signs", f"{settings.data_dir}/secret_key"),
+        ("ssh_key", public, "hosts that let one machine in", f"{settings.data_dir}/ssh/"),
+    )
+    for name, key, what, place in keys:
+        fingerprint = hashlib.sha256(f"callboard {name} {key}".encode()).hexdigest()[:32]
+        row = ServiceState.insert(key=f"fingerprint_{name}", value=fingerprint)
+        if takes_over:
+            row.on_conflict(conflict_target=[ServiceState.key], preserve=[ServiceState.value]).execute()
+        else:
+            row.on_conflict_ignore().execute()
+        if ServiceState.get(ServiceState.key == f"fingerprint_{name}").value != fingerprint:
+            raise SettingsError(
+                f"This machine's {name} is not the one that other machines of this database have: {what} would be "
+                f"refused by the others. Copy theirs to {place}; or, to have all use this machine's from now on, run "
+                "`callboard init --take-keys` here and copy them to the others."
+            )
 
 
 def make_ssh_key(settings: Settings) -> None:

@@ -35,8 +35,12 @@ _RESTART_SECONDS = 1.0
 PARTS = ("web", "worker")
 
 
-def prepare(settings: Settings) -> FirstSignIn | None:
-    """Database, migrations, SSH key, first admin; and a fresh lease for every host, since nobody could be heard."""
+def prepare(settings: Settings, *, hears: bool = True) -> FirstSignIn | None:
+    """Database, migrations, keys, first admin; and a fresh lease for every host, since nobody could be heard.
+
+    `hears`: whether hosts talk to what is about to start. A worker beside a web process that ran on gives no lease: one
+    that is started again and again would keep dead hosts alive. Raises SettingsError for keys of its own.
+    """
     os.umask(0o077)
     at = SystemClock().now()
     opened = open_database(settings.database_url)
@@ -44,10 +48,13 @@ def prepare(settings: Settings) -> FirstSignIn | None:
     if applied:
         log.info("applied migrations: %s", ", ".join(applied))
     first_start.make_ssh_key(settings)
+    if settings.has_shared_database:
+        first_start.check_keys(settings)
     source_credentials.take_out_of_addresses(settings, at=at)
     sign_in = first_start.make_first_admin(at=at)
-    liveness.begin_grace(at=at)
-    watch.forget_canary()
+    if hears:
+        liveness.begin_grace(at=at)
+        watch.forget_canary()
     database.close()
     return sign_in
 

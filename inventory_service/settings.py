@@ -212,6 +212,11 @@ class Settings:
         return self.log_copy == "always" or (self.log_copy == "auto" and not self.database_url.startswith("sqlite:"))
 
     @property
+    def has_shared_database(self) -> bool:
+        """Whether other machines may work with the same database."""
+        return not self.database_url.startswith("sqlite:")
+
+    @property
     def ssh_key_path(self) -> Path:
         """The private key with which runs reach hosts."""
         return self.data_dir / "ssh" / "id_ed25519"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import pytest
 from flask import Flask
 from werkzeug.test import Client, TestResponse
 
-from inventory_service import models
+from inventory_service import first_start, models
+from inventory_service import settings as settings_module
 from inventory_service.database import database as proxy
 from inventory_service.database import migrate, open_database
 from inventory_service.errors import SettingsError
@@ -170,3 +172,16 @@ def test_it_says_so_at_the_start_when_nobody_listens(tmp_path: Path) -> None:
     )
     assert (done.returncode, "database does not answer" in done.stderr) == (1, True), done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_it_rejects_keys_that_differ_from_the_other_machines(database: Postgresql, tmp_path: Path) -> None:
+    here, there = (settings_module.load({}, data_dir=tmp_path / name) for name in ("here", "there"))
+    for settings in (here, there):
+        first_start.make_ssh_key(settings)
+    first_start.check_keys(here)
+    with pytest.raises(SettingsError, match=r"secret_key is not the one .* Copy theirs to .*there/secret_key"):
+        first_start.check_keys(there)
+    with pytest.raises(SettingsError, match=r"ssh_key is not the one .* Copy theirs to .*there/ssh/"):
+        first_start.check_keys(dataclasses.replace(there, secret_key=here.secret_key))
+    first_start.check_keys(there, takes_over=True)
+    first_start.check_keys(there)

@@ -16,7 +16,7 @@ from inventory_service import settings as settings_module
 from inventory_service.database import migrate as apply_migrations
 from inventory_service.database import open_database
 from inventory_service.errors import CallboardError
-from inventory_service.first_start import FirstSignIn
+from inventory_service.first_start import FirstSignIn, check_keys, make_ssh_key
 from inventory_service.jobs import worker as jobs_worker
 from inventory_service.settings import Settings
 from inventory_service.terminal import print_fields
@@ -79,19 +79,28 @@ def web(unprepared: bool) -> None:
 @click.command()
 @_unprepared
 def worker(unprepared: bool) -> None:
-    """Run the background part alone."""
+    """Run the background part alone.
+
+    CALLBOARD_PUBLIC_URL says where the web processes are.
+    """
     settings = settings_module.load()
     _log_to_stderr(settings)
     if not unprepared:
-        _print_first_sign_in(serving.prepare(settings), settings)
-    serving.work_in_background(settings, jobs_worker.work)
+        _print_first_sign_in(serving.prepare(settings, hears=False), settings)
+    front_door = settings.own_url if unprepared else settings.url
+    serving.work_in_background(settings, lambda given: jobs_worker.work(given, front_door=front_door))
 
 
 @click.command()
 @_data_dir
-def init(data_dir: Path | None) -> None:
+@click.option("--take-keys", is_flag=True, help="Let this machine's keys be those of all machines of the database.")
+def init(data_dir: Path | None, take_keys: bool) -> None:
     """Make the data folder, the database and the first admin."""
     settings = settings_module.load(data_dir=data_dir)
+    if take_keys:
+        make_ssh_key(settings)
+        apply_migrations(open_database(settings.database_url))
+        check_keys(settings, takes_over=True)
     sign_in = serving.prepare(settings)
     _print_first_sign_in(sign_in, settings)
     if sign_in is None:

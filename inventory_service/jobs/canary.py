@@ -16,6 +16,7 @@ from inventory_service.registry import watch
 log = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS = 5
+_UNAUTHORIZED = 401
 
 
 class Canary:
@@ -27,17 +28,21 @@ class Canary:
 
     def sing(self, at: dt.datetime) -> None:
         """Send one heartbeat. That it fails is no error here: the watch draws its conclusion from the silence."""
-        self._token = self._token or watch.make_canary()
+        if not self._token or self._send(at) == _UNAUTHORIZED:  # another worker has made a newer canary
+            self._token = watch.make_canary()
+            self._send(at)
+
+    def _send(self, at: dt.datetime) -> int | None:
         body = json.dumps({"boot_id": "canary", "seq": int(at.timestamp() * 1000)}).encode()
         request = urllib.request.Request(self._url, data=body, method="POST")  # noqa: S310 - our own address
         request.add_header("Authorization", f"Bearer {self._token}")
         request.add_header("Content-Type", "application/json")
         try:
-            with urllib.request.urlopen(request, timeout=_PATIENCE_SECONDS):  # noqa: S310
-                pass
+            with urllib.request.urlopen(request, timeout=_PATIENCE_SECONDS) as answer:  # noqa: S310
+                return int(answer.status)
         except urllib.error.HTTPError as error:
-            if error.code == 401:  # noqa: PLR2004 - another worker has made a newer canary
-                self._token = ""
             log.warning("the canary's heartbeat was answered with %s", error.code)
+            return error.code
         except (urllib.error.URLError, OSError) as error:
             log.warning("the canary's heartbeat did not reach %s: %s", self._url, error)
+            return None

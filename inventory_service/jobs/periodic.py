@@ -45,7 +45,7 @@ class Job:
     is_slow: bool = False
 
 
-def jobs(settings: Settings, run_queue: RunQueue) -> tuple[Job, ...]:
+def jobs(settings: Settings, run_queue: RunQueue, *, front_door: str = "") -> tuple[Job, ...]:
     """The table of periodic jobs."""
 
     def judge(at: dt.datetime) -> liveness.Judge:
@@ -75,7 +75,7 @@ def jobs(settings: Settings, run_queue: RunQueue) -> tuple[Job, ...]:
 
     return (
         Job("sweep", settings.sweep_seconds, watch_and_sweep),
-        Job("canary", settings.canary_seconds, Canary(settings.own_url).sing),
+        Job("canary", settings.canary_seconds, Canary(front_door or settings.own_url).sing),
         Job("converge", settings.converge_seconds, converge),
         Job("metrics", 60.0, lambda at: windows.sample(judge=judge(at))),
         Job("scale", settings.scale_seconds, lambda at: send(loop.scale_all(cloud_of, judge=judge(at))), is_slow=True),
