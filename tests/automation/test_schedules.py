@@ -74,8 +74,9 @@ def test_it_does_not_pile_up_runs(stage: Stage, clock: FakeClock) -> None:
 
 def test_it_notes_why_nothing_could_be_started(stage: Stage, clock: FakeClock) -> None:
     row = add(stage, clock)
-    Stage.update(frozen_at=clock.now()).execute()
-    assert schedules.run_due(at=clock.advance(3600)) == []
+    at = clock.advance(3600)
+    Stage.update(frozen_at=at).execute()
+    assert schedules.run_due(at=at) == []
     assert "is frozen" in fresh(row).last_error
 
 

@@ -167,8 +167,10 @@ def test_it_supersedes_older_pushes_that_still_wait(github: dict[str, Any], deli
     assert [requests.get(number).status for number in numbers] == ["canceled", "canceled", statuses.QUEUED]
 
 
-def test_it_says_why_a_push_was_refused(github: dict[str, Any], deliver: Deliver, operator: Caller) -> None:
-    Stage.update(frozen_at=0).execute()
+def test_it_says_why_a_push_was_refused(
+    github: dict[str, Any], deliver: Deliver, operator: Caller, clock: FakeClock
+) -> None:
+    Stage.update(frozen_at=clock.now()).execute()
     body = text(GITHUB_PUSH)
     assert deliver(github, body, by_github(github, body))[1]["outcome"] == "refused"
     shown = operator.get(f"{PATH}/{github['id']}").get_json()["deliveries"]
