@@ -16,6 +16,10 @@ TINY = {
     "heartbeats.py": "--hosts 20 --rounds 1 --seconds 0.2 --storm 20",
     "fleet.py": "--small 20 --large 60 --seconds 1 --minutes 2",
     "inventory.py": "--largest 20 --rounds 1",
+    "runs.py": "--hosts 2 --tasks 1 --rounds 1",
+    "reach.py": "--hosts 1 --tasks 1 --rounds 1",
+    "launch.py": "--rounds 1",
+    "live_log.py": "--hosts 2 --lines 1",
 }
 
 
