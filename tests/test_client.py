@@ -155,7 +155,7 @@ def chunked(*pieces: bytes, is_whole: bool = True) -> bytes:
 
 
 def run(status: str, error: str | None = None) -> bytes:
-    row = {"id": 7, "kind": "deploy", "status": status, "release": 3, "hosts": [], "error": error}
+    row = {"id": 7, "kind": "deploy", "status": status, "release": 3, "hosts": [], "error": error, "snapshot": None}
     return http("200 OK", json.dumps({**row, "duration_seconds": 4.2}).encode())
 
 

@@ -33,24 +33,27 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fleet:
-    """All machines of a stage at one moment. `desired`: how many there are to be, as the actuator has it."""
+    """All machines of a stage at one moment. `desired`: how many there are to be, as the actuator has it; `maximum`:
+    how many it lets there be, None where nothing says so.
+    """
 
     pairs: tuple[Pair, ...]
     desired: int
+    maximum: int | None = None
 
 
 def observe(stage: Stage, actuator: Actuator, cloud: Cloud) -> Fleet:
     """Ask EC2, and match its instances with the stage's hosts. Raises CloudError; the registry is not touched."""
     if actuator.kind == GROUP:
         group = cloud.group(actuator.group)
-        instances, desired = cloud.instances_of(group), group.desired
+        instances, desired, maximum = cloud.instances_of(group), group.desired, group.maximum
     else:
         instances = cloud.instances_tagged(STAGE_TAG, stage_name(stage))
-        desired = sum(not instance.is_leaving for instance in instances)
+        desired, maximum = sum(not instance.is_leaving for instance in instances), None
     present = hosts.list_hosts(stage)
     elsewhere = {_own_id(host) for host in present} - {instance.id for instance in instances} - {""}
     instances += cloud.instances(elsewhere)
-    return Fleet(tuple(_match(instances, present)), desired)
+    return Fleet(tuple(_match(instances, present)), desired, maximum)
 
 
 def _own_id(host: Host) -> str:

@@ -189,6 +189,9 @@ def _grow(stage: Stage, decision: ScalingDecision, actuator: Actuator, cloud: Cl
     each launch has a token of its own, and a tag by which it is found again.
     """
     if actuator.kind == GROUP:
+        if fleet.maximum is not None and decision.to_capacity > fleet.maximum:
+            words = f"The group {actuator.group!r} lets there be {fleet.maximum} machines at most; raise its MaxSize."
+            raise CloudError(words, code="MaxSize")
         if fleet.desired < decision.to_capacity:
             cloud.set_desired(actuator.group, decision.to_capacity)
         return []

@@ -88,6 +88,7 @@ def make_query(registry: Any, config: dict[str, Any], folder: Path, stage: str) 
         "token_file": config.get("token_file"),
         "stages": [stage],
         "states": [],
+        "only_groups": [],
         "timeout": float(config.get("timeout", 10)),
         "ca_path": config.get("ca_path"),
         "known_hosts": False,

@@ -217,7 +217,7 @@ def test_a_capacity_that_aws_refuses_ends_the_decision_and_is_tried_anew(group: 
     group.aws.groups.update_auto_scaling_group(AutoScalingGroupName="shop-web", MaxSize=2)
     group.minute(0.9)
     assert last().status == "failed"
-    assert "AWS refused" in last().error
+    assert "raise its MaxSize" in last().error
     group.aws.groups.update_auto_scaling_group(AutoScalingGroupName="shop-web", MaxSize=6)
     group.minute(0.9)
     group.minute(0.9)
