@@ -9,10 +9,10 @@ from inventory_service.jobs.starter import Starter
 from inventory_service.settings import Settings
 
 
-def work(settings: Settings, *, front_door: str) -> None:
+def work(settings: Settings, *, front_door: str = "") -> None:
     """Work until SIGTERM or SIGINT. Runs in progress go on in their own processes.
 
-    `front_door`: the URL at which the service hears its own heartbeat, as hosts do.
+    `front_door`: the URL at which the service hears its own heartbeat, as hosts do; this machine's own when empty.
     """
     run_queue, clock = RunQueue(settings), SystemClock()
     ticker, starter = Ticker(jobs(settings, run_queue, front_door=front_door), clock), Starter(settings, clock)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections import Counter
 from typing import Any
 
 import pytest
 from flask import Flask
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from pydantic import BaseModel
 
 from tests.support import Caller
 
@@ -58,3 +61,12 @@ def test_it_describes_what_each_call_answers(document: dict[str, Any]) -> None:
             good = [answer for status, answer in call["responses"].items() if status.startswith("2")]
             assert good, f"{method} {path}"
             assert all("content" in answer or method == "delete" for answer in good), f"{method} {path}"
+
+
+def test_it_gives_no_name_to_two_schemas() -> None:
+    """The document has one place for all: the second of a name would take the first one's."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("inventory_service.web.api")]
+    found = [value for module in modules for value in vars(module).values() if isinstance(value, type)]
+    models = {value for value in found if issubclass(value, BaseModel)}
+    names = Counter(model.__name__ for model in models)
+    assert [name for name, count in names.items() if count > 1] == []

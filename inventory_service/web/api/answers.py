@@ -365,7 +365,7 @@ class CommitDiff(Answer):
     removed: int
 
 
-class HostChange(Answer):
+class HostDifference(Answer):
     host: str
     changes: list[str]
 
@@ -374,7 +374,7 @@ class HostDiff(Answer):
     added: list[str]
     removed: list[str]
     same: list[str]
-    changed: list[HostChange]
+    changed: list[HostDifference]
 
 
 class Pair(Answer):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from flask_openapi import APIBlueprint, Tag
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from inventory_service.accounts import roles
 from inventory_service.web import auth
@@ -46,7 +46,16 @@ Slug = Annotated[str, _said(pattern="^[a-z][a-z0-9]*(-[a-z0-9]+)*$", minLength=1
 Group = Annotated[str, _said(pattern="^[a-z][a-z0-9_]{0,62}$")]
 Role = Annotated[str, _said(enum=list(roles.ROLES))]
 Password = Annotated[str, _said(minLength=10)]
-Moment = Annotated[AwareDatetime, AfterValidator(_as_utc)]
+
+
+def _as_text(value: Any) -> Any:
+    """Seconds since 1970 would be taken as well, and milliseconds, by a guess; the document says text."""
+    if not isinstance(value, str | dt.datetime):
+        raise ValueError("write the time as text, like 2026-11-23T14:03:00Z")  # noqa: TRY004 - pydantic's own way
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_as_text), AfterValidator(_as_utc)]
 
 
 class Strict(BaseModel):
