@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -50,18 +51,18 @@ Password = Annotated[str, _said(minLength=10)]
 
 def _as_text(value: Any) -> Any:
     """Seconds since 1970 would be taken as well, and milliseconds, by a guess; the document says text."""
-    if not isinstance(value, str | dt.datetime):
-        raise ValueError("write the time as text, like 2026-11-23T14:03:00Z")  # noqa: TRY004 - pydantic's own way
+    if not isinstance(value, dt.datetime) and not re.match(r"\d{4}-\d\d-\d\d[Tt ]", str(value)):
+        raise ValueError("write the time like 2026-11-23T14:03:00Z")
     return value
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_as_text), AfterValidator(_as_utc)]
+Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_as_text), AfterValidator(_as_utc)]
 
 
 class Strict(BaseModel):
-    """A request body: unknown fields are refused, so that a typing error is not lost."""
+    """A request body: unknown fields are refused, so that a typing error is not lost, and 0 is not taken for false."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Problem(BaseModel):

@@ -6,7 +6,7 @@ import datetime as dt
 from typing import Annotated, Any, Literal
 
 from flask import Response, g
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from inventory_service.accounts.roles import OPERATOR, VIEWER
 from inventory_service.audit import Actor
@@ -17,7 +17,17 @@ from inventory_service.registry import enrolment, heartbeats, hosts, last_words,
 from inventory_service.registry import stages as registry_stages
 from inventory_service.web import auth, context, present
 from inventory_service.web.api import answers
-from inventory_service.web.api.common import Group, HostPath, Paging, StageHostPath, StagePath, Strict, blueprint, page
+from inventory_service.web.api.common import (
+    Group,
+    HostPath,
+    Moment,
+    Paging,
+    StageHostPath,
+    StagePath,
+    Strict,
+    blueprint,
+    page,
+)
 
 api = blueprint("hosts", "Machines: enrol, renew, leave; and what is known about them")
 
@@ -100,7 +110,7 @@ class HostQuery(Paging):
     group: str | None = Field(None, max_length=63)
     drift: bool | None = Field(None, description="Only hosts that do not run what they should")
     q: str | None = Field(None, max_length=100, description="Part of the name or address")
-    at: AwareDatetime | None = Field(None, description="As it was at this time")
+    at: Moment | None = Field(None, description="As it was at this time")
     cursor: str | None = Field(None, max_length=320, description="The `next` of the page before")
 
 

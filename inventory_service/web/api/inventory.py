@@ -7,7 +7,7 @@ import gzip
 from typing import Any
 
 from flask import Response, request
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
 from inventory_service.accounts.roles import VIEWER
@@ -18,7 +18,7 @@ from inventory_service.registry import known_hosts, liveness, names
 from inventory_service.registry.listing import read_present
 from inventory_service.web import auth, context
 from inventory_service.web.api import answers
-from inventory_service.web.api.common import RunPath, StagePath, blueprint
+from inventory_service.web.api.common import Moment, RunPath, StagePath, blueprint
 
 api = blueprint("inventory", "Who is live, in Ansible's own format")
 
@@ -27,7 +27,7 @@ _GZIP_FROM = 1024
 
 class InventoryQuery(BaseModel):
     state: str | None = Field(None, max_length=80, description="States to list; live and late when left out")
-    at: AwareDatetime | None = Field(None, description="As it was at this time")
+    at: Moment | None = Field(None, description="As it was at this time")
     group: str | None = Field(
         None,
         max_length=400,
