@@ -64,6 +64,16 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return server.cleared()
 
 
+_WITH_MANY_PROCESSES = ("/tests/e2e/", "/tests/browser/", "/tests/roles/", "/tests/demo/", "/tests/jobs/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of many real processes wait for each other on a machine that others use too: they get a second try."""
+    for item in items:
+        if any(folder in str(item.path) for folder in _WITH_MANY_PROCESSES):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty database with every migration applied, to copy from."""

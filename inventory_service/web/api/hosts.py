@@ -115,7 +115,7 @@ class HostQuery(Paging):
 
 
 class HeartbeatQuery(BaseModel):
-    hosts: str | None = Field(None, max_length=20_000, description="Names, comma-separated; every host when left out")
+    hosts: str | None = Field(None, max_length=6000, description="Names, comma-separated; every host when left out")
 
 
 class HostChange(Strict):
