@@ -12,16 +12,15 @@ from pathlib import Path
 from inventory_service.adapters import runner
 from inventory_service.content import content_dir
 from inventory_service.deployments import locks, run_secrets
-from inventory_service.deployments.sources import Source, find_playbook
+from inventory_service.deployments.outcome import some
+from inventory_service.deployments.sources import SHIPPED, Source, find_playbook
 from inventory_service.errors import SourceError
 from inventory_service.models import Host, JobTick, Stage
 from inventory_service.registry import hosts, liveness
 from inventory_service.settings import Settings
 
 IMPOSSIBLE, UNWISE = "impossible", "unwise"
-_SHIPPED = ("deploy.yml", "rollback.yml")
 _WORKER_SILENCE = dt.timedelta(seconds=60)
-_MOST_NAMES = 5
 _MEBIBYTE = 2**20
 
 
@@ -75,20 +74,20 @@ def _about_hosts(stage: Stage, live: list[Host], *, judge: liveness.Judge) -> It
         yield Finding(
             IMPOSSIBLE if len(without_key) == len(live) else UNWISE,
             "no-host-key",
-            f"No SSH host key is known of {_some(without_key)}; a run can't reach them.",
+            f"No SSH host key is known of {some(without_key)}; a run can't reach them.",
             "Let the agent enrol them (it reports the keys), or take them out.",
         )
     conflicts = [host.name for host in hosts.list_hosts(stage) if host.conflict is not None]
     if conflicts:
         yield Finding(
-            UNWISE, "conflict", f"In conflict, and so left out: {_some(conflicts)}.", "Look at each host's page."
+            UNWISE, "conflict", f"In conflict, and so left out: {some(conflicts)}.", "Look at each host's page."
         )
     quarantined = [host.name for host in live if host.is_quarantined]
     if quarantined:
         yield Finding(
             UNWISE,
             "quarantined",
-            f"In quarantine: {_some(quarantined)}.",
+            f"In quarantine: {some(quarantined)}.",
             "Mend them, or release them from quarantine.",
         )
 
@@ -130,7 +129,7 @@ def _about_secrets(stage: Stage) -> Iterator[Finding]:
         yield Finding(
             IMPOSSIBLE,
             "secret-missing",
-            f"Variables refer to secrets that are not set: {_some(unset)}.",
+            f"Variables refer to secrets that are not set: {some(unset)}.",
             f"Set them: callboard secret set {name} {unset[0]}",
         )
 
@@ -150,15 +149,10 @@ def _about_source(stage: Stage, settings: Settings, revision: str) -> Iterator[F
 
 def _about_playbook(checkout: Path, playbook: str, level: str) -> Iterator[Finding]:
     try:
-        path = find_playbook(checkout, playbook, shipped=_SHIPPED)
+        path = find_playbook(checkout, playbook, shipped=SHIPPED)
     except SourceError as error:
         yield Finding(level, "playbook-missing", error.detail, "Add it to the source, or set the stage's playbook.")
         return
     words = runner.check_syntax(checkout, path, content_dir=content_dir())
     if words is not None:
         yield Finding(level, "playbook-syntax", f"{playbook}: {words}", "Mend the playbook and push it.")
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ", ".join(names[:_MOST_NAMES]) + more

@@ -45,7 +45,7 @@ from inventory_service.deployments.attendance import Attendance
 from inventory_service.deployments.events import EventWriter
 from inventory_service.deployments.gate import Gate
 from inventory_service.deployments.run_secrets import Handed, RunSecrets
-from inventory_service.deployments.sources import Source, find_playbook
+from inventory_service.deployments.sources import SHIPPED, Source, find_playbook
 from inventory_service.deployments.watch import PATIENCE_SECONDS, Watch
 from inventory_service.errors import CallboardError
 from inventory_service.models import Host, Release, Run, RunHost
@@ -61,7 +61,6 @@ MARKER = "CALLBOARD_RUN"
 _GATE = "gate"
 _RESERVE_BYTES = 4 * 2**20
 _FINISH_TRIES = 60
-_SHIPPED = ("deploy.yml", "rollback.yml")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -316,7 +315,7 @@ def _call(
     extra_vars: dict[str, Any],
     handed: Handed,
 ) -> runner.PlaybookCall:
-    shipped = _SHIPPED if run.kind in statuses.RELEASE_KINDS else ()
+    shipped = SHIPPED if run.kind in statuses.RELEASE_KINDS else ()
     return runner.PlaybookCall(
         private_dir=work,
         project_dir=work / "source",

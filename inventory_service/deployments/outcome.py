@@ -148,16 +148,17 @@ def _problems(bad: Mapping[str, str], of: int) -> str:
     failed = [name for name, status in bad.items() if status == FAILED]
     lost = [name for name, status in bad.items() if status == UNREACHABLE]
     verb = "was" if len(lost) == 1 else "were"
-    parts = [f"{len(failed)} of {of} hosts failed: {_some(failed)}."] if failed else []
-    return " ".join(parts + ([f"{len(lost)} of {of} hosts {verb} unreachable: {_some(lost)}."] if lost else []))
+    parts = [f"{len(failed)} of {of} hosts failed: {some(failed)}."] if failed else []
+    return " ".join(parts + ([f"{len(lost)} of {of} hosts {verb} unreachable: {some(lost)}."] if lost else []))
 
 
 def _keys(bad: list[str], counts: Mapping[str, HostCount]) -> str:
     """The hosts with another host key by name, after a space; nothing when there are none."""
     found = [name for name in bad if counts[name].message]
-    return f" {host_keys.words(_some(found))}" if found else ""
+    return f" {host_keys.words(some(found))}" if found else ""
 
 
-def _some(names: list[str], most: int = 5) -> str:
+def some(names: list[str], most: int = 5) -> str:
+    """The first names in a list for people, with how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

@@ -23,6 +23,7 @@ from inventory_service.settings import Settings
 from inventory_service.vault import keyring, kinds, store
 from inventory_service.vault.masking import Masker
 
+SHIPPED = ("deploy.yml", "rollback.yml")  # playbooks that a source need not bring itself
 _SKIPPED = {".git"}
 
 
