@@ -74,13 +74,16 @@ class SettingsError(CallboardError):
 
 
 class CloudError(CallboardError):
-    """AWS refused a call, or could not be asked. `code` is AWS's own word for it, "" when it said none."""
+    """AWS refused a call, or could not be asked. `code` is AWS's own word for it, "" when it said none; `is_passing`:
+    the same call may well succeed later (throttled, overloaded, out of reach, credentials that are renewed).
+    """
 
     title = "AWS refused"
 
-    def __init__(self, detail: str, *, code: str = "") -> None:
+    def __init__(self, detail: str, *, code: str = "", is_passing: bool = False) -> None:
         super().__init__(detail)
         self.code = code
+        self.is_passing = is_passing
 
 
 class BusyError(CallboardError):

@@ -210,6 +210,7 @@ class Host(_Table):
     gone_at = UtcDateTimeField(null=True)
     gone_reason = pw.TextField(null=True)
     is_draining = pw.BooleanField(default=False)
+    leaving_at = UtcDateTimeField(null=True)  # since when its machine is to be ended; new runs leave it out
     is_quarantined = pw.BooleanField(default=False)
     quarantine_reason = pw.TextField(null=True)
     conflict = pw.TextField(null=True)
@@ -229,6 +230,7 @@ class Host(_Table):
     health_reason = pw.TextField(null=True)
     converge_attempts = pw.IntegerField(default=0)
     converge_after = UtcDateTimeField(null=True)
+    tag_groups = pw.JSONField(null=True)  # those of its groups that EC2's tags gave it
 
     class Meta:
         indexes = ((("stage", "gone_at"), False),)
@@ -509,7 +511,10 @@ class MetricFrame(_Table):
 
 
 class StageScaling(_Table):
-    """How a stage scales (scaling/settings.py), and what came of it last. `problem` is shown on the stage."""
+    """How a stage scales (scaling/settings.py), and what came of it last. `problem` is shown on the stage.
+
+    `expected`: ids of the instances that ran and had not enrolled when EC2 was asked at `looked_at`.
+    """
 
     id = pw.AutoField()
     stage_id: int
@@ -527,6 +532,8 @@ class StageScaling(_Table):
     problem = pw.TextField(null=True)
     problem_at = UtcDateTimeField(null=True)
     findings = pw.JSONField(default=list)
+    expected = pw.JSONField(null=True)
+    looked_at = UtcDateTimeField(null=True)
 
 
 class ScalingDecision(_Table):
@@ -551,6 +558,41 @@ class ScalingDecision(_Table):
 
     class Meta:
         indexes = ((("stage", "at"), False),)
+
+
+class LifecycleAction(_Table):
+    """An Auto Scaling group waits for our word on an instance (scaling/lifecycle.py).
+
+    `transition`: launching or terminating. `status`: waiting, continued, abandoned or over (AWS stopped waiting).
+    """
+
+    id = pw.AutoField()
+    stage_id: int
+    stage = pw.ForeignKeyField(Stage, backref="lifecycle_actions", index=False)
+    instance = pw.TextField()
+    transition = pw.TextField()
+    hook = pw.TextField()
+    token = pw.TextField(null=True)
+    status = pw.TextField()
+    reason = pw.TextField(null=True)
+    run_id = pw.IntegerField(null=True)
+    at = UtcDateTimeField()
+    heartbeat_at = UtcDateTimeField(null=True)
+    ended_at = UtcDateTimeField(null=True)
+
+    class Meta:
+        indexes = ((("stage", "at"), False),)
+
+
+LifecycleAction.add_index(
+    LifecycleAction.index(
+        LifecycleAction.stage,
+        LifecycleAction.instance,
+        LifecycleAction.transition,
+        unique=True,
+        name="lifecycle_action_open",
+    ).where(LifecycleAction.ended_at.is_null())
+)
 
 
 TABLES: tuple[type[pw.Model], ...] = (
@@ -580,4 +622,5 @@ TABLES: tuple[type[pw.Model], ...] = (
     MetricFrame,
     StageScaling,
     ScalingDecision,
+    LifecycleAction,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from inventory_service.errors import CloudError
@@ -24,8 +24,30 @@ _STATES = {
     "terminated": ENDED,
 }
 _LEAVING = ("Terminating", "Terminated", "Detaching", "Detached")
+NO_CAPACITY = ("InsufficientInstanceCapacity", "InsufficientHostCapacity", "InsufficientReservedInstanceCapacity")
+# Refusals after which the same call may well succeed; so may every answer of 500 and above, and none at all.
+_PASSING = {
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "EC2ThrottledException",
+    "RequestThrottled",
+    "SlowDown",
+    "ScalingActivityInProgress",
+    "ResourceContention",
+}
+_CREDENTIALS = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "RequestExpired",
+    "AuthFailure",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "SignatureDoesNotMatch",
+}
 STAGE_TAG, DECISION_TAG = "callboard:stage", "callboard:decision"
 _BATCH = 100
+_SERVER_ERROR = 500
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,23 +82,42 @@ class Group:
 
 
 class Cloud:
-    """One region. Raises CloudError, whose words name AWS's own code, for everything that AWS refuses."""
+    """One region. Raises CloudError, whose words name AWS's own code, for everything that AWS refuses.
 
-    def __init__(self, region: str) -> None:
+    Credentials that AWS does not take are forgotten, so that the next call looks for new ones.
+    """
+
+    def __init__(self, region: str, *, timeout_seconds: float = 20, attempts: int = 4) -> None:
+        self.region = region
+        self._patience = {"connect_timeout": min(5.0, timeout_seconds), "read_timeout": timeout_seconds}
+        self._attempts = attempts
+        self._made: dict[str, Any] = {}
+
+    def _client(self, service: str) -> Any:
         import boto3  # noqa: PLC0415 - half a second
         from botocore.config import Config  # noqa: PLC0415
 
-        config = Config(
-            region_name=region, retries={"mode": "adaptive", "max_attempts": 4}, connect_timeout=5, read_timeout=20
-        )
-        session = boto3.session.Session()
-        self.region = region
-        self._ec2 = session.client("ec2", config=config)
-        self._groups = session.client("autoscaling", config=config)
+        if not self._made:
+            retries = {"mode": "adaptive", "total_max_attempts": self._attempts}
+            config = Config(region_name=self.region, retries=retries, **self._patience)
+            session = boto3.session.Session()
+            self._made = {name: session.client(name, config=config) for name in ("ec2", "autoscaling", "sqs")}
+        return self._made[service]
+
+    @property
+    def _ec2(self) -> Any:
+        return self._client("ec2")
+
+    @property
+    def _groups(self) -> Any:
+        return self._client("autoscaling")
+
+    def _asking(self, about: str) -> _Translated:
+        return _Translated(about, self._made.clear)
 
     def group(self, name: str) -> Group:
         """The group as it is. Raises CloudError when there is none of that name."""
-        with _translated(f"the group {name!r}"):
+        with self._asking(f"the group {name!r}"):
             found = self._groups.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
         if not found:
             raise CloudError(f"AWS has no Auto Scaling group {name!r} in {self.region}; was it deleted or renamed?")
@@ -101,19 +142,19 @@ class Cloud:
         return list(self._describe([{"Name": f"tag:{key}", "Values": [value]}]))
 
     def _describe(self, filters: list[dict[str, Any]]) -> Iterator[Instance]:
-        with _translated("instances"):
+        with self._asking("instances"):
             for page in self._ec2.get_paginator("describe_instances").paginate(Filters=filters):
                 for reservation in page["Reservations"]:
                     yield from map(_instance, reservation["Instances"])
 
     def set_desired(self, name: str, count: int) -> None:
         """The group is to have so many instances. The same number twice is no change."""
-        with _translated(f"the group {name!r}"):
+        with self._asking(f"the group {name!r}"):
             self._groups.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=count, HonorCooldown=False)
 
     def end_in_group(self, instance_id: str) -> None:
         """End this very instance and let the group want one less."""
-        with _translated(f"the instance {instance_id}"):
+        with self._asking(f"the instance {instance_id}"):
             self._groups.terminate_instance_in_auto_scaling_group(
                 InstanceId=instance_id, ShouldDecrementDesiredCapacity=True
             )
@@ -124,7 +165,7 @@ class Cloud:
         """Launch instances; their ids. The same token again answers the same instances. `subnet` "": the template's."""
         placed: dict[str, Any] = {"SubnetId": subnet} if subnet else {}
         named = [{"Key": key, "Value": value} for key, value in tags.items()]
-        with _translated(f"the launch template {template}"):
+        with self._asking(f"the launch template {template}"):
             answer = self._ec2.run_instances(
                 LaunchTemplate={"LaunchTemplateId": template, "Version": version},
                 MinCount=1,
@@ -137,28 +178,39 @@ class Cloud:
 
     def end(self, ids: Sequence[str]) -> None:
         """End instances; ended ones again is no error."""
-        with _translated(f"the instances {', '.join(ids)}"):
+        with self._asking(f"the instances {', '.join(ids)}"):
             self._ec2.terminate_instances(InstanceIds=list(ids))
 
 
-class _translated:  # noqa: N801 - reads as a word: `with _translated(…)`
-    """Turns what boto3 raises into CloudError, once."""
+class _Translated:
+    """Turns what boto3 raises into CloudError, once. `forget`: called when the credentials were no good."""
 
-    def __init__(self, about: str) -> None:
+    def __init__(self, about: str, forget: Callable[[], None]) -> None:
         self._about = about
+        self._forget = forget
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError  # noqa: PLC0415
 
         if isinstance(error, ClientError):
-            told = error.response.get("Error", {})
-            code, message = told.get("Code", "Unknown"), told.get("Message", "")
-            raise CloudError(f"AWS refused a call about {self._about}: {code}. {message}"[:500], code=code) from error
+            raise self._refused(error.response) from error
         if isinstance(error, BotoCoreError):
-            raise CloudError(f"AWS could not be asked about {self._about}: {error}"[:500]) from error
+            if isinstance(error, NoCredentialsError):
+                self._forget()
+            words = f"AWS could not be asked about {self._about}: {error}"[:500]
+            raise CloudError(words, is_passing=True) from error
+
+    def _refused(self, response: dict[str, Any]) -> CloudError:
+        told, status = response.get("Error", {}), response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code, message = str(told.get("Code", "Unknown")), told.get("Message", "")
+        if code in _CREDENTIALS:
+            self._forget()
+        is_passing = code in _PASSING | _CREDENTIALS or (status >= _SERVER_ERROR and code not in NO_CAPACITY)
+        words = f"AWS refused a call about {self._about}: {code}. {message}"[:500]
+        return CloudError(words, code=code, is_passing=is_passing)
 
 
 def _instance(one: dict[str, Any]) -> Instance:

@@ -47,13 +47,16 @@ class Targets:
 def live(run: Run, *, judge: liveness.Judge) -> Targets:
     """The inventory of this moment, and those of its hosts that the run is for. Raises CallboardError for none.
 
-    A limit may name hosts of the repeated run, or of the one that is rolled back, that have left since.
+    A limit may name hosts of the repeated run, or of the one that is rolled back, that have left since. Hosts whose
+    machines are to be ended are left out unless the limit names them: they would vanish under the run.
     """
     listing = rendering.render(run.stage, judge=judge)
     origin = run.repeat_of if run.repeat_of is not None else run.rolls_back
     departed = _worked_on(origin) - set(listing["_meta"]["hostvars"]) if origin is not None else set()
     names = set(limits.resolve(listing, limit=run.limit, exclude=run.exclude, departed=departed))
-    chosen = tuple(host for host in hosts.list_hosts(run.stage) if host.name in names)
+    named = set(limits.parse(run.limit)) if run.limit else set()
+    present = [host for host in hosts.list_hosts(run.stage) if host.name in names]
+    chosen = tuple(host for host in present if host.leaving_at is None or host.name in named)
     if not chosen:
         raise CallboardError(f"No hosts matched: {stage_name(run.stage)} has no live host for this run.")
     notes = [f"{name}, on which run {origin} worked, is not live now." for name in sorted(departed)]

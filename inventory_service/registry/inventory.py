@@ -51,7 +51,7 @@ def render_past(
 
 def _render(stage: Stage, chosen: Sequence[tuple[Host | ListedHost, str]], *, judge: liveness.Judge) -> dict[str, Any]:
     desired = hosts.desired_release(stage)
-    groups = _groups(stage, [host for host, _ in chosen], desired)
+    groups = _groups(stage, chosen, desired)
     return {
         "_meta": {
             "hostvars": {
@@ -90,25 +90,29 @@ def _host_variables(host: Host | ListedHost, state: str) -> dict[str, Any]:
 
 
 def _groups(
-    stage: Stage, listed: Sequence[Host | ListedHost], desired: dict[str, Any] | None
+    stage: Stage, chosen: Sequence[tuple[Host | ListedHost, str]], desired: dict[str, Any] | None
 ) -> dict[str, dict[str, Any]]:
     members: defaultdict[str, list[str]] = defaultdict(list)
-    for host in listed:
-        for group in _groups_of(host, desired):
+    for host, state in chosen:
+        for group in _groups_of(host, state, desired):
             members[group].append(host.name)
     groups: dict[str, dict[str, Any]] = {name: {"hosts": sorted(names_)} for name, names_ in members.items()}
-    groups[own_group(stage)] = {"hosts": sorted(host.name for host in listed), "vars": stage_variables(stage, desired)}
+    every = sorted(host.name for host, _ in chosen)
+    groups[own_group(stage)] = {"hosts": every, "vars": stage_variables(stage, desired)}
     return groups
 
 
-def _groups_of(host: Host | ListedHost, desired: dict[str, Any] | None) -> list[str]:
+def _groups_of(host: Host | ListedHost, state: str, desired: dict[str, Any] | None) -> list[str]:
     groups = list(host.groups)
+    is_converged = hosts.is_converged(host, desired)
     if host.release_number is not None:
         groups.append(f"release_{host.release_number}")
-    if not hosts.is_converged(host, desired):
+    if not is_converged:
         groups.append("behind")
     if host.is_draining:
         groups.append("draining")
+    elif is_converged and desired is not None and state in liveness.LISTED:
+        groups.append("serving")
     return groups
 
 

@@ -9,15 +9,16 @@ from typing import Any
 from inventory_service.adapters.ec2 import ENDED, PENDING, RUNNING, STAGE_TAG, STOPPED, Cloud, Instance
 from inventory_service.database import database
 from inventory_service.deployments import locks, statuses
-from inventory_service.models import Host, Run, RunHost, Stage, StageScaling
+from inventory_service.models import Host, Run, RunHost, ScalingDecision, Stage, StageScaling
 from inventory_service.registry import alarms, hosts, liveness
 from inventory_service.registry.stages import stage_name
 from inventory_service.scaling.choice import Candidate
-from inventory_service.scaling.plan import Situation
+from inventory_service.scaling.plan import OUT, Situation
 from inventory_service.scaling.settings import GROUP, Actuator
 
 AGENT_DEAD, UNKNOWN, UNDEAD = "agent dead", "unknown", "ended, but it beats"
 _BOOT = dt.timedelta(minutes=10)
+_LAG = dt.timedelta(minutes=5)
 _OVER = (ENDED, STOPPED)
 _EC2_SAYS = "EC2 says that"
 _LOAD = "load1_per_cpu"
@@ -42,7 +43,7 @@ class Fleet:
     maximum: int | None = None
 
 
-def observe(stage: Stage, actuator: Actuator, cloud: Cloud) -> Fleet:
+def observe(stage: Stage, actuator: Actuator, cloud: Cloud, *, at: dt.datetime) -> Fleet:
     """Ask EC2, and match its instances with the stage's hosts. Raises CloudError; the registry is not touched."""
     if actuator.kind == GROUP:
         group = cloud.group(actuator.group)
@@ -50,10 +51,17 @@ def observe(stage: Stage, actuator: Actuator, cloud: Cloud) -> Fleet:
     else:
         instances = cloud.instances_tagged(STAGE_TAG, stage_name(stage))
         desired, maximum = sum(not instance.is_leaving for instance in instances), None
+        desired += len(_just_made(stage, at=at) - {instance.id for instance in instances})
     present = hosts.list_hosts(stage)
     elsewhere = {_own_id(host) for host in present} - {instance.id for instance in instances} - {""}
     instances += cloud.instances(elsewhere)
     return Fleet(tuple(_match(instances, present)), desired, maximum)
+
+
+def _just_made(stage: Stage, *, at: dt.datetime) -> set[str]:
+    """Instances that were launched lately: EC2's list may not have them yet, and they must not be launched again."""
+    recent = (ScalingDecision.stage == stage) & (ScalingDecision.action == OUT) & (ScalingDecision.ended_at > at - _LAG)
+    return {made for row in ScalingDecision.select().where(recent) for made in row.instances}
 
 
 def _own_id(host: Host) -> str:
@@ -90,10 +98,16 @@ def situation(stage: Stage, fleet: Fleet, row: StageScaling, *, judge: liveness.
         serving=min(len(serving), fleet.desired),
         is_frozen=judge.is_frozen(stage),
         run=held.run_id if held else next(iter(disturbing), None),
-        is_rolling_back=any(run.kind == statuses.ROLLBACK for run in active),
+        is_rolling_back=is_rolling_back(stage),
         last_out_at=row.last_out_at,
         last_in_at=row.last_in_at,
     )
+
+
+def is_rolling_back(stage: Stage) -> bool:
+    """Whether a rollback waits or works: a new host would start with the release that it undoes."""
+    active = (Run.stage == stage) & Run.status.in_(statuses.ACTIVE) & (Run.kind == statuses.ROLLBACK)
+    return Run.select().where(active).exists()
 
 
 def _serves(host: Host, desired: dict[str, Any] | None, stage: Stage, judge: liveness.Judge) -> bool:
@@ -122,9 +136,12 @@ def candidates(stage: Stage, fleet: Fleet, *, judge: liveness.Judge) -> list[Can
 
 
 def in_a_run(stage: Stage) -> set[str]:
-    """The ids of the hosts on which a run works now."""
-    running = RunHost.select(RunHost.host).join(Run).where((Run.stage == stage) & (Run.status == statuses.RUNNING))
-    return {row.host_id for row in running if row.host_id}
+    """The ids of the hosts on which a run works now: everybody's, while a run has not settled yet on whom."""
+    running = list(Run.select(Run.id).where((Run.stage == stage) & (Run.status == statuses.RUNNING)))
+    rows = list(RunHost.select().where(RunHost.run.in_([run.id for run in running])))
+    if {run.id for run in running} - {row.run_id for row in rows}:
+        return {host.id for host in hosts.list_hosts(stage)}
+    return {row.host_id for row in rows if row.host_id}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

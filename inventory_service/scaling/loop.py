@@ -16,16 +16,15 @@ from collections.abc import Callable
 from typing import Any
 
 from inventory_service import audit
-from inventory_service.adapters.ec2 import DECISION_TAG, STAGE_TAG, Cloud
+from inventory_service.adapters.ec2 import DECISION_TAG, NO_CAPACITY, STAGE_TAG, Cloud
 from inventory_service.database import database
 from inventory_service.deployments import requests, statuses
-from inventory_service.deployments.requests import RunRequest
 from inventory_service.errors import CallboardError, CloudError
 from inventory_service.models import Host, Run, ScalingDecision, Stage, StageScaling
 from inventory_service.registry import hosts, liveness, stages
 from inventory_service.registry.stages import stage_name
+from inventory_service.scaling import drains, windows
 from inventory_service.scaling import fleet as fleets
-from inventory_service.scaling import windows
 from inventory_service.scaling.choice import choose
 from inventory_service.scaling.fleet import Fleet
 from inventory_service.scaling.plan import HOLD, IN, OUT, Decision, Reading, plan
@@ -37,9 +36,26 @@ log = logging.getLogger(__name__)
 HELD, PLANNED, ACTING, DONE, FAILED, DRY = "held", "planned", "acting", "done", "failed", "dry_run"
 OPEN = (PLANNED, ACTING)
 _HELD_FOR = dt.timedelta(days=7)
-_TOO_OLD = dt.timedelta(hours=3)  # a drain playbook may take its time
+_TOO_OLD = dt.timedelta(minutes=10)  # then its numbers are
+_LONGEST_DRAIN = dt.timedelta(hours=3)  # a drain playbook may take its time
 _BATCH = 500
 CloudOf = Callable[[str], Cloud]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Look:
+    """One look at a stage: how it is to scale, what carries that out, and what there is."""
+
+    stage: Stage
+    scaling: Scaling
+    actuator: Actuator
+    cloud: Cloud
+    fleet: Fleet
+    judge: liveness.Judge
+
+    def going(self, decision: ScalingDecision) -> list[fleets.Pair]:
+        """The machines that the decision takes away, as far as EC2 still knows them."""
+        return [pair for pair in self.fleet.pairs if pair.instance and pair.instance.id in decision.instances]
 
 
 def scale_all(cloud_of: CloudOf, *, judge: liveness.Judge) -> list[int]:
@@ -52,11 +68,24 @@ def scale_all(cloud_of: CloudOf, *, judge: liveness.Judge) -> list[int]:
         if row is None or not row.is_enabled:
             continue
         try:
+            _forget_future(row, at=judge.at)
             runs += _turn(stage, row, parse(row), cloud_of, judge=judge)
             _note(row, problem=None, problem_at=None)
         except CallboardError as error:
             _tell(stage, row, error.detail, at=judge.at)
+        except Exception as error:
+            log.exception("scaling of %s failed in a way that nobody foresaw", stage_name(stage))
+            _tell(stage, row, f"Unexpected: {type(error).__name__}: {error}. See the service's log.", at=judge.at)
     return runs
+
+
+def _forget_future(row: StageScaling, *, at: dt.datetime) -> None:
+    """The clock was set back: a cooldown begins now, at the latest."""
+    for name in ("last_out_at", "last_in_at"):
+        moment = getattr(row, name)
+        if moment is not None and moment > at:
+            _note(row, **{name: at})
+            setattr(row, name, at)
 
 
 def _note(row: StageScaling, **fields: Any) -> None:
@@ -76,19 +105,22 @@ def _turn(stage: Stage, row: StageScaling, scaling: Scaling, cloud_of: CloudOf, 
     if scaling.actuator is None:
         return []
     cloud = cloud_of(scaling.actuator.region)
-    fleet = fleets.observe(stage, scaling.actuator, cloud)
+    fleet = fleets.observe(stage, scaling.actuator, cloud, at=judge.at)
+    look = _Look(stage, scaling, scaling.actuator, cloud, fleet, judge)
     found = fleets.reconcile(stage, fleet, cloud, judge=judge)
     _note(row, findings=[dataclasses.asdict(finding) for finding in found])
-    waiting = open_decision(stage)
-    if waiting is None:
-        waiting = decide(stage, row, scaling, fleet, judge=judge)
+    waiting = open_decision(stage) or decide(stage, row, scaling, fleet, judge=judge)
     if waiting.status not in OPEN:
         return []
-    if judge.at - waiting.at > _TOO_OLD:
+    if judge.at - waiting.at > _patience(waiting):
         words = "It was not carried out in time; what it saw is no longer so."
-        _end(stage, waiting, FAILED, at=judge.at, error=words)
+        _end(look, waiting, FAILED, error=words)
         return []
-    return _carry_on(stage, waiting, scaling, cloud, fleet, judge=judge)
+    return _carry_on(look, waiting)
+
+
+def _patience(decision: ScalingDecision) -> dt.timedelta:
+    return _LONGEST_DRAIN if decision.action == IN and decision.status == ACTING else _TOO_OLD
 
 
 def open_decision(stage: Stage) -> ScalingDecision | None:
@@ -149,22 +181,21 @@ def _shown(signal: Signal, reading: Reading) -> dict[str, Any]:
     }
 
 
-def _carry_on(
-    stage: Stage, decision: ScalingDecision, scaling: Scaling, cloud: Cloud, fleet: Fleet, *, judge: liveness.Judge
-) -> list[int]:
+def _carry_on(look: _Look, decision: ScalingDecision) -> list[int]:
     """Take the decision's next step; returns the number of the drain run to send, if there is one."""
-    assert scaling.actuator is not None
     try:
-        if decision.action == OUT:
-            _move(decision, ACTING)
-            made = _grow(stage, decision, scaling.actuator, cloud, fleet)
-            _end(stage, decision, DONE, at=judge.at, instances=made)
-            return []
-        return _shrink(stage, decision, scaling, cloud, fleet, judge=judge)
+        if decision.action == IN:
+            return _shrink(look, decision)
+        if fleets.is_rolling_back(look.stage):
+            return []  # it began since the decision was made
+        _move(decision, ACTING)
+        made = _grow(look, decision)
+        _end(look, decision, DONE, instances=made)
     except CloudError as error:
-        if error.code:  # AWS said no; an outage is tried again
-            _end(stage, decision, FAILED, at=judge.at, error=error.detail)
+        if not error.is_passing:
+            _end(look, decision, FAILED, error=error.detail)
         raise
+    return []
 
 
 def _move(decision: ScalingDecision, status: str, **fields: Any) -> None:
@@ -172,7 +203,8 @@ def _move(decision: ScalingDecision, status: str, **fields: Any) -> None:
     decision.status = status
 
 
-def _end(stage: Stage, decision: ScalingDecision, status: str, *, at: dt.datetime, **fields: Any) -> None:
+def _end(look: _Look, decision: ScalingDecision, status: str, **fields: Any) -> None:
+    stage, at = look.stage, look.judge.at
     with database.atomic():
         _move(decision, status, ended_at=at, **fields)
         moment = "last_out_at" if decision.action == OUT else "last_in_at"
@@ -180,14 +212,15 @@ def _end(stage: Stage, decision: ScalingDecision, status: str, *, at: dt.datetim
         if status == DONE:
             told = f"{decision.from_capacity} → {decision.to_capacity}: {decision.reasons[0]}"
             audit.record(audit.SERVICE, f"scaling.{decision.action}", stage_name(stage), at=at, reason=told)
-        else:
-            _let_go(stage, decision)
+        elif decision.action == IN:
+            _let_go(look, decision)
 
 
-def _grow(stage: Stage, decision: ScalingDecision, actuator: Actuator, cloud: Cloud, fleet: Fleet) -> list[str]:
+def _grow(look: _Look, decision: ScalingDecision) -> list[str]:
     """More machines, once however often it is called: a group gets an absolute number, unless it has more already;
     each launch has a token of its own, and a tag by which it is found again.
     """
+    actuator, cloud, fleet = look.actuator, look.cloud, look.fleet
     if actuator.kind == GROUP:
         if fleet.maximum is not None and decision.to_capacity > fleet.maximum:
             words = f"The group {actuator.group!r} lets there be {fleet.maximum} machines at most; raise its MaxSize."
@@ -199,15 +232,31 @@ def _grow(stage: Stage, decision: ScalingDecision, actuator: Actuator, cloud: Cl
     for number, (subnet, count) in enumerate(_spread(decision.to_capacity - decision.from_capacity, actuator)):
         token = f"{decision.token}-{number}"
         known = [one.id for one in cloud.instances_tagged(DECISION_TAG, token)]
-        made += known or cloud.launch(
-            template=actuator.template,
-            version=actuator.version,
-            count=count,
-            subnet=subnet,
-            token=token,
-            tags={STAGE_TAG: stage_name(stage), DECISION_TAG: token},
-        )
+        made += known or _launch(look, subnet, count, token)
     return made
+
+
+def _launch(look: _Look, subnet: str, count: int, token: str) -> list[str]:
+    """In this subnet, else in the next one where AWS has machines. Raises CloudError when it has none in any."""
+    subnets = look.actuator.subnets or ("",)
+    first = subnets.index(subnet)
+    refusal: CloudError | None = None
+    for place in subnets[first:] + subnets[:first]:
+        try:
+            return look.cloud.launch(
+                template=look.actuator.template,
+                version=look.actuator.version,
+                count=count,
+                subnet=place,
+                token=f"{token}{place.removeprefix('subnet')}",
+                tags={STAGE_TAG: stage_name(look.stage), DECISION_TAG: token},
+            )
+        except CloudError as error:
+            if error.code not in NO_CAPACITY:
+                raise
+            refusal = error
+    assert refusal is not None
+    raise refusal
 
 
 def _spread(count: int, actuator: Actuator) -> list[tuple[str, int]]:
@@ -217,68 +266,79 @@ def _spread(count: int, actuator: Actuator) -> list[tuple[str, int]]:
     return [(subnet, shares[subnet]) for subnet in subnets if shares[subnet]]
 
 
-def _shrink(
-    stage: Stage, decision: ScalingDecision, scaling: Scaling, cloud: Cloud, fleet: Fleet, *, judge: liveness.Judge
-) -> list[int]:
-    """Drain first: the hosts leave the serving groups, the drain playbook runs on them, then their machines end."""
-    going = [pair for pair in fleet.pairs if pair.instance and pair.instance.id in decision.instances]
+def _shrink(look: _Look, decision: ScalingDecision) -> list[int]:
+    """Drain first: the hosts leave the group `serving` and new runs, the drain playbook runs on them, then their
+    machines end. It waits while the stage is frozen and while a run works on them.
+    """
+    going = look.going(decision)
     present = [pair.host for pair in going if pair.host is not None]
+    is_busy = bool(fleets.in_a_run(look.stage) & {host.id for host in present})
     if decision.status == PLANNED:
-        run = _drain(stage, decision, scaling, present, judge=judge)
-        return [run.id] if run is not None else []
-    if decision.run_id is not None:
-        run = requests.get(decision.run_id)
-        if run.status in statuses.ACTIVE:
-            return []
-        if run.status != statuses.SUCCESSFUL:
-            words = f"The drain run {run.id} was {run.status}; no machine was ended, and its hosts serve again."
-            _end(stage, decision, FAILED, at=judge.at, error=words)
-            return []
-    if fleets.in_a_run(stage) & {host.id for host in present}:
-        return []  # a run that began meanwhile is not disturbed
-    _end_machines(scaling.actuator, going, cloud)
+        return [] if is_busy or look.judge.is_frozen(look.stage) else _drain(look, decision, present)
+    problem = _problem_of_drain(decision, going)
+    if problem is not None:
+        _end(look, decision, FAILED, error=f"{problem}; no machine was ended, and its hosts serve again.")
+        return []
+    if is_busy or look.judge.is_frozen(look.stage) or _is_draining(decision):
+        return []
+    _end_machines(look.actuator, going, look.cloud)
     for host in present:
-        hosts.goodbye(host, at=judge.at, reason=f"scaled in (decision {decision.id})")
-    _end(stage, decision, DONE, at=judge.at)
+        hosts.goodbye(host, at=look.judge.at, reason=f"scaled in (decision {decision.id})")
+    _end(look, decision, DONE)
     return []
 
 
-def _drain(
-    stage: Stage, decision: ScalingDecision, scaling: Scaling, present: list[Host], *, judge: liveness.Judge
-) -> Run | None:
+def _is_draining(decision: ScalingDecision) -> bool:
+    run = _run_of(decision)
+    return run is not None and run.status in statuses.ACTIVE
+
+
+def _run_of(decision: ScalingDecision) -> Run | None:
+    return None if decision.run_id is None else requests.get(decision.run_id)
+
+
+def _problem_of_drain(decision: ScalingDecision, going: list[fleets.Pair]) -> str | None:
+    """Why the machines are not to end after all, as the beginning of a sentence."""
+    protected = [pair.instance.id for pair in going if pair.instance and pair.instance.is_protected]
+    if protected:
+        return f"{', '.join(protected)} is protected from scale-in by now"
+    run = _run_of(decision)
+    if run is not None and run.status not in (*statuses.ACTIVE, statuses.SUCCESSFUL):
+        return f"The drain run {run.id} was {run.status}"
+    return None
+
+
+def _drain(look: _Look, decision: ScalingDecision, present: list[Host]) -> list[int]:
     """Mark the hosts and ask for the run in one transaction with the decision's next status."""
+    at = look.judge.at
     with database.atomic():
-        Host.update(is_draining=True).where(Host.id.in_([host.id for host in present])).execute()
+        mine = Host.id.in_([host.id for host in present])
+        Host.update(is_draining=True, leaving_at=at).where(mine).execute()
         run = None
-        if scaling.drain_playbook and present:
-            names = ",".join(host.name for host in present)
-            wanted = RunRequest(
-                kind=statuses.PLAYBOOK,
-                playbook=scaling.drain_playbook,
-                limit=names,
-                comment=f"drain before scaling in (decision {decision.id})",
-            )
-            run, _ = requests.request_run(stage, wanted, actor=audit.Actor("scaling"), at=judge.at)
+        if look.scaling.drain_playbook and present:
+            words = f"drain before scaling in (decision {decision.id})"
+            run = drains.request(look.stage, look.scaling.drain_playbook, present, words, at=at)
         _move(decision, ACTING, run_id=run.id if run else None)
-    return run
+    return [run.id] if run else []
 
 
-def _end_machines(actuator: Actuator | None, going: list[fleets.Pair], cloud: Cloud) -> None:
+def _end_machines(actuator: Actuator, going: list[fleets.Pair], cloud: Cloud) -> None:
     """Each machine once: one whose end has begun already is left alone, else a group would shrink twice."""
     ids = [pair.instance.id for pair in going if pair.instance and not pair.instance.is_leaving]
-    if actuator is not None and actuator.kind == GROUP:
+    if actuator.kind == GROUP:
         for instance_id in ids:
             cloud.end_in_group(instance_id)
     elif ids:
         cloud.end(ids)
 
 
-def _let_go(stage: Stage, decision: ScalingDecision) -> None:
-    """A scale-in that failed: hosts that were to go serve again."""
-    names = [f"/{instance}" for instance in decision.instances]
-    for host in Host.select().where((Host.stage == stage) & Host.is_draining & Host.gone_at.is_null()):
-        if any((host.instance or "").endswith(name) for name in names):
-            Host.update(is_draining=False).where(Host.id == host.id).execute()
+def _let_go(look: _Look, decision: ScalingDecision) -> None:
+    """A scale-in that failed: hosts that were to go serve again, and nobody drains them any more."""
+    mine = [pair.host.id for pair in look.going(decision) if pair.host and pair.instance]
+    Host.update(is_draining=False, leaving_at=None).where(Host.id.in_(mine) & Host.leaving_at.is_null(False)).execute()
+    run = _run_of(decision)
+    if run is not None and run.status in statuses.ACTIVE:
+        requests.cancel(run, actor=drains.ACTOR, at=look.judge.at)
 
 
 def prune(*, at: dt.datetime, days: int) -> int:

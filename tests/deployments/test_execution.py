@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from inventory_service.deployments import execution, locks, releases, requests
+from inventory_service.deployments import execution, locks, releases, requests, targets
 from inventory_service.deployments.execution import Result
 from inventory_service.deployments.outcome import Ending, HostCount
-from inventory_service.models import AuditEntry, Release, Run, RunHost, Stage
+from inventory_service.models import AuditEntry, Host, Release, Run, RunHost, Stage
 from inventory_service.registry import stages
 from inventory_service.settings import Settings
-from tests.support import FakeClock, Machine
+from tests.support import FakeClock, Machine, judge
 
 Queue = Callable[..., Run]
 
@@ -33,6 +33,18 @@ def test_it_fails_a_run_when_all_hosts_have_fallen_silent(
     run = queue(web_1.stage)
     clock.advance(301)
     assert "has no live host" in execute(run).error
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [(None, ["web-1"]), ("web*", ["web-1"]), ("web-2", ["web-2"]), ("web-1,web-2", ["web-1", "web-2"])],
+)
+def test_it_leaves_out_hosts_whose_machines_are_to_end_unless_it_is_for_them(
+    web_1: Machine, web_2: Machine, queue: Queue, clock: FakeClock, *, limit: str | None, expected: list[str]
+) -> None:
+    Host.update(leaving_at=clock.now()).where(Host.id == web_2.host_id).execute()
+    chosen = targets.live(queue(web_1.stage, limit=limit), judge=judge(clock.now())).chosen
+    assert [host.name for host in chosen] == expected
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,17 @@ def test_it_calls_a_host_behind_that_has_nothing(released: Stage, web_1: Machine
     assert members(render(released, clock))["behind"] == ["web-1"]
 
 
+def test_it_groups_who_serves(released: Stage, web_1: Machine, web_2: Machine, clock: FakeClock) -> None:
+    report(web_1, 1)
+    report(web_2, 2)
+    draining = Machine(released, "web-3", "10.0.0.3").enrol(clock.now())
+    report(draining, 2)
+    hosts.change(draining.row, actor=ADA, at=clock.now(), is_draining=True)
+    assert members(render(released, clock))["serving"] == ["web-2"]
+    clock.advance(301)
+    assert "serving" not in members(render(released, clock, states=("stale",)))
+
+
 def test_it_calls_nobody_behind_before_the_first_deploy(web_1: Machine, clock: FakeClock) -> None:
     report(web_1, 1)
     assert "behind" not in members(render(web_1.stage, clock))

@@ -63,7 +63,7 @@ def test_it_rejects_a_host_name_that_breaks_or_redirects_a_play(name: str) -> No
         host_name(name)
 
 
-@pytest.mark.parametrize("name", ["behind", "draining", "stage_shop_production", "release_12", "Release_x"])
+@pytest.mark.parametrize("name", ["behind", "draining", "serving", "stage_shop_production", "release_12", "Release_x"])
 def test_it_rejects_a_host_named_like_a_group_that_the_service_makes(name: str) -> None:
     with pytest.raises(InvalidError):
         host_name(name)
@@ -150,6 +150,7 @@ def test_it_takes_a_group(group: str) -> None:
         "ungrouped",
         "behind",
         "draining",
+        "serving",
         "localhost",
         "stage_x",
         "release_1",

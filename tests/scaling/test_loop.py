@@ -11,10 +11,10 @@ from inventory_service.adapters.ec2 import Cloud
 from inventory_service.deployments import requests, statuses
 from inventory_service.deployments.requests import RunRequest
 from inventory_service.errors import CloudError
-from inventory_service.models import AuditEntry, Host, Run, RunHost, ScalingDecision, Stage, StageScaling
+from inventory_service.models import AuditEntry, Host, Release, Run, RunHost, ScalingDecision, Stage, StageScaling
 from inventory_service.scaling import loop, settings
 from tests.scaling.conftest import LIMITS, REGION, World
-from tests.support import ADA, Machine
+from tests.support import ADA, START, Machine
 
 
 def last(status: str | None = None) -> ScalingDecision:
@@ -100,13 +100,99 @@ def test_a_run_that_begins_while_a_machine_drains_is_not_disturbed(group: World,
     assert group.aws.desired == 1
 
 
-def test_no_machine_is_added_onto_a_release_that_is_rolled_back(group: World, stage: Stage) -> None:
+def test_no_machine_is_chosen_while_a_run_has_not_settled_on_its_hosts(group: World, stage: Stage) -> None:
+    group.minute(0.1)
+    requests.request_run(stage, RunRequest(kind="deploy"), actor=ADA, at=group.clock.now())
+    Run.update(status=statuses.RUNNING).execute()
+    group.minute(0.1)
+    assert group.aws.desired == 2
+
+
+def test_no_machine_ends_while_the_stage_is_frozen(group: World, stage: Stage) -> None:
+    group.minute(0.1)
+    Stage.update(frozen_at=group.clock.now(), freeze_reason="many are silent").execute()
+    group.minute(0.1)
+    assert (last().status, group.aws.desired) == ("acting", 2)
+    Stage.update(frozen_at=None).execute()
+    group.minute(0.1)
+    assert group.aws.desired == 1
+
+
+def test_a_machine_that_is_protected_while_it_drains_stays(group: World) -> None:
+    group.minute(0.1)
+    (going,) = last().instances
+    group.aws.groups.set_instance_protection(
+        AutoScalingGroupName="shop-web", InstanceIds=list(group.machines), ProtectedFromScaleIn=True
+    )
+    group.minute(0.1)
+    assert f"{going} is protected" in last("failed").error
+    assert (group.machines[going].row.is_draining, group.machines[going].row.leaving_at) == (False, None)
+
+
+def test_a_drain_that_takes_too_long_is_given_up_and_its_run_canceled(group: World) -> None:
+    group.configure(scaling().actuator, drain_playbook="drain.yml")
+    group.minute(0.1)
+    (going,) = last().instances
+    Host.update(instance=None, address=private_address(group, going)).where(Host.name == going).execute()
+    group.clock.advance(3 * 3600 + 1)
+    group.look()
+    assert last("failed").error.startswith("It was not carried out in time")
+    assert Run.get().status == statuses.CANCELED
+    assert not group.machines[going].row.is_draining
+
+
+def release_two(stage: Stage) -> None:
+    row = {"revision_name": "", "variables": {}, "created_by": "", "created_at": START}
+    Release.create(stage=stage, number=2, revision="b" * 40, **row)
+    Stage.update(desired_release_number=2).execute()
+
+
+def private_address(world: World, instance: str) -> str:
+    return next(one["PrivateIpAddress"] for one in world.aws.running() if one["InstanceId"] == instance)
+
+
+def roll_back(stage: Stage, world: World) -> None:
+    at = world.clock.now()
     Run.create(
         stage=stage, kind="rollback", status="queued", playbook="rollback.yml", exclude=[], tags=[], skip_tags=[],
-        extra_vars={}, created_by="ada", created_at=group.clock.now(), sent_at=group.clock.now(),
+        extra_vars={}, created_by="ada", created_at=at, sent_at=at,
     )  # fmt: skip
+
+
+def test_no_machine_is_added_onto_a_release_that_is_rolled_back(group: World, stage: Stage) -> None:
+    roll_back(stage, group)
     group.minute(0.9)
     assert (last().action, group.aws.desired) == ("hold", 2)
+
+
+def test_no_machine_is_added_by_a_decision_that_a_rollback_overtook(
+    group: World, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Cloud, "set_desired", _throttled)
+    group.minute(0.9)
+    monkeypatch.undo()
+    assert (last().action, last().status) == ("out", "acting")
+    roll_back(stage, group)
+    group.minute(0.9)
+    assert group.aws.desired == 2
+    Run.update(status=statuses.SUCCESSFUL).execute()
+    group.minute(0.9)
+    assert group.aws.desired == 3
+
+
+def test_a_decision_that_waited_for_too_long_is_made_anew(group: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cloud, "set_desired", _throttled)
+    group.minute(0.9)
+    for _ in range(11):
+        group.minute(0.6)
+    monkeypatch.undo()
+    group.minute(0.6)
+    assert last("failed").action == "out"
+    assert group.aws.desired == 2
+
+
+def _throttled(*_: Any, **__: Any) -> None:
+    raise CloudError("Throttling", code="Throttling", is_passing=True)
 
 
 def test_protected_machines_stay(group: World) -> None:
@@ -147,7 +233,7 @@ def test_without_a_group_it_ends_machines_itself(template: World) -> None:
     assert len(template.aws.running()) == 1
 
 
-class CrashError(Exception):
+class CrashError(BaseException):
     """The process dies here."""
 
 
@@ -270,6 +356,39 @@ def test_it_shows_machines_whose_agent_is_dead_and_unknown_ones(group: World) ->
     group.look()
     assert sorted(finding["kind"] for finding in scaling().findings) == ["agent dead", "unknown"]
     assert all(machine.row.gone_at is None for machine in group.machines.values())
+
+
+def test_it_counts_only_who_is_live_on_the_desired_release_and_does_not_drain(group: World, stage: Stage) -> None:
+    first, second = group.machines.values()
+    release_two(stage)
+    first.beat(group.clock.now(), release_number=2, revision="b" * 40)
+    second.beat(group.clock.now(), release_number=1, revision="a" * 40)
+    group.look()
+    assert last().serving == 1
+    second.beat(group.clock.now(), release_number=2, revision="b" * 40)
+    group.look()
+    assert last().serving == 2
+    Host.update(is_draining=True).where(Host.id == first.host_id).execute()
+    group.look()
+    assert last().serving == 1
+
+
+def test_a_clock_that_was_set_back_prolongs_no_cooldown(group: World) -> None:
+    group.configure(scaling().actuator, limits={**LIMITS, "scale_out_cooldown_seconds": 60})
+    StageScaling.update(last_out_at=group.clock.now() + dt.timedelta(days=1)).execute()
+    group.minute(0.9)
+    assert "cooldown" in last().reasons[-1]
+    group.minute(0.9)
+    assert group.aws.desired == 3
+
+
+def test_what_nobody_foresaw_is_told_and_stops_no_other_stage(group: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Cloud, "group", lambda *_: 1 / 0)
+        group.minute(0.9)
+    assert scaling().problem == "Unexpected: ZeroDivisionError: division by zero. See the service's log."
+    group.minute(0.9)
+    assert (scaling().problem, group.aws.desired) == (None, 3)
 
 
 def test_it_forgets_what_held(group: World) -> None:

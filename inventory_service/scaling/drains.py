@@ -1,0 +1,27 @@
+"""The drain playbook: a tracked run on hosts whose machines are about to end."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+
+from inventory_service import audit
+from inventory_service.deployments import requests, statuses
+from inventory_service.deployments.requests import RunRequest
+from inventory_service.models import Host, Run, Stage
+
+ACTOR = audit.Actor("scaling")
+
+
+def request(
+    stage: Stage, playbook: str, present: Sequence[Host], words: str, *, at: dt.datetime, allow_frozen: bool = False
+) -> Run:
+    """Queue the drain run, inside the caller's transaction, who sends its number when that has ended."""
+    wanted = RunRequest(
+        kind=statuses.PLAYBOOK,
+        playbook=playbook,
+        limit=",".join(sorted(host.name for host in present)),
+        comment=words,
+        allow_frozen=allow_frozen,
+    )
+    return requests.request_run(stage, wanted, actor=ACTOR, at=at)[0]
