@@ -12,16 +12,17 @@ import dataclasses
 import datetime as dt
 import json
 import math
+import re
 import statistics
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from inventory_service.models import Host, MetricFrame, ServiceState, Stage
+from inventory_service.models import Host, MetricFrame, ScalingDecision, ServiceState, Stage
 from inventory_service.registry import hosts, liveness, stages
 from inventory_service.scaling.plan import Reading
-from inventory_service.scaling.policies import AVERAGE, MAXIMUM, MEDIAN, MINIMUM, P95, SUM, Signal
+from inventory_service.scaling.policies import AVERAGE, MAXIMUM, MEDIAN, MINIMUM, P95, STATISTICS, SUM, Signal
 
 MINUTE, FIVE_MINUTES, HOUR = 60, 300, 3600
 # Seconds of a frame → how long such frames are kept.
@@ -31,8 +32,19 @@ _COUNTER, _RATE = "_total", "_per_second"
 _MOST_METRICS = 64
 _MOST_VALUES = 2000  # hosts whose own values a frame holds; statistics cover them all
 _PATIENCE = dt.timedelta(seconds=150)
+_DECIDED_LATELY = dt.timedelta(minutes=30)  # a decision that is being carried out may take its time
 _BATCH = 500
+_NUMBERS = (
+    MetricFrame.at,
+    MetricFrame.metric,
+    MetricFrame.expected,
+    MetricFrame.reporting,
+    *(getattr(MetricFrame, name) for name in STATISTICS),
+)
 _LAST_COUNTERS = "metric_counters"
+# Numbers of machines, kept as frames as well. No agent can report a name with a dot.
+DESIRED, LIVE, ON_RELEASE = "stage.desired", "stage.live", "stage.on_release"
+CAPACITY = (DESIRED, LIVE, ON_RELEASE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,23 +60,25 @@ def sample(*, judge: liveness.Judge) -> int:
     """Make the frames of the minute that has just ended from what hosts reported last, and the longer frames that
     ended with it; returns how many. Twice for one minute is no error: the first stays.
     """
-    at = _floor(judge.at, MINUTE) - dt.timedelta(seconds=MINUTE)
+    at = floor(judge.at, MINUTE) - dt.timedelta(seconds=MINUTE)
     made = 0
     for stage in stages.list_stages():
         made += _sample_stage(stage, at, judge=judge)
         for seconds in (FIVE_MINUTES, HOUR):
-            if _floor(judge.at, seconds) == _floor(judge.at, MINUTE):
-                made += _roll_up(stage, seconds, _floor(judge.at, seconds) - dt.timedelta(seconds=seconds))
+            if floor(judge.at, seconds) == floor(judge.at, MINUTE):
+                made += _roll_up(stage, seconds, floor(judge.at, seconds) - dt.timedelta(seconds=seconds))
     return made
 
 
-def _floor(at: dt.datetime, seconds: int) -> dt.datetime:
+def floor(at: dt.datetime, seconds: int) -> dt.datetime:
+    """When the frame of this length began to which the moment belongs."""
     return dt.datetime.fromtimestamp(at.timestamp() // seconds * seconds, dt.UTC)
 
 
 def _sample_stage(stage: Stage, at: dt.datetime, *, judge: liveness.Judge) -> int:
     """Only what was reported within the last interval and a half: an older value is no measurement of this minute."""
     present = hosts.live_hosts(stage, judge=judge)
+    made = _sample_capacity(stage, at, present, judge=judge)
     fresh = [host for host in present if judge.state(host, stage) == liveness.LIVE]
     values: defaultdict[str, dict[str, float]] = defaultdict(dict)
     for host in fresh:
@@ -72,11 +86,39 @@ def _sample_stage(stage: Stage, at: dt.datetime, *, judge: liveness.Judge) -> in
             values[name][host.id] = float(value)
     for name in [name for name in values if name.endswith(_COUNTER)]:
         values[name.removesuffix(_COUNTER) + _RATE] = _rates(stage, name, values.pop(name), judge.at)
-    return sum(
+    return made + sum(
         _write(stage, name, MINUTE, at, of_hosts, expected=len(present))
         for name, of_hosts in sorted(values.items())[:_MOST_METRICS]
         if of_hosts
     )
+
+
+def _sample_capacity(stage: Stage, at: dt.datetime, present: Sequence[Host], *, judge: liveness.Judge) -> int:
+    """How many machines there were: live, of these on the desired release, and as many as scaling wanted."""
+    if not present and not MetricFrame.select().where(MetricFrame.stage == stage).exists():
+        return 0  # nobody was ever here
+    desired = hosts.desired_release(stage)
+    counts = {
+        LIVE: len(present),
+        ON_RELEASE: sum(hosts.is_converged(host, desired) and not host.is_draining for host in present),
+        DESIRED: _wanted(stage, at=judge.at),
+    }
+    return sum(note(stage, name, count, at=at) for name, count in counts.items() if count is not None)
+
+
+def _wanted(stage: Stage, *, at: dt.datetime) -> int | None:
+    """The capacity that scaling wants, as its last decision left it; None where it has not looked lately."""
+    recent = (ScalingDecision.stage == stage) & (ScalingDecision.at > at - _DECIDED_LATELY)
+    last: ScalingDecision | None = ScalingDecision.select().where(recent).order_by(ScalingDecision.id.desc()).first()
+    if last is None:
+        return None
+    is_followed = last.status in ("planned", "acting", "done")
+    return int(last.to_capacity if is_followed else last.from_capacity)
+
+
+def note(stage: Stage, metric: str, value: float, *, at: dt.datetime) -> int:
+    """Keep one number of the whole stage as the frame of the minute that begins at `at`; 1 unless there is one."""
+    return _write(stage, metric, MINUTE, at, {"": float(value)}, expected=1)
 
 
 def _rates(stage: Stage, name: str, now: dict[str, float], at: dt.datetime) -> dict[str, float]:
@@ -123,9 +165,15 @@ def unpack(frame: MetricFrame) -> dict[str, float]:
     return found
 
 
+def value_of(frame: MetricFrame, host_id: str) -> float | None:
+    """One host's own value, found without reading those of all others; None where it reported none."""
+    found = re.search(rf'"{re.escape(host_id)}": ([^,}}]+)', zlib.decompress(bytes(frame.packed)).decode())
+    return float(found[1]) if found else None
+
+
 def _roll_up(stage: Stage, seconds: int, at: dt.datetime) -> int:
     """A longer frame from the shorter ones within it: each host's mean, then the statistics over hosts."""
-    finer = _between(stage, _FINER[seconds], at, at + dt.timedelta(seconds=seconds))
+    finer = between(stage, _FINER[seconds], at, at + dt.timedelta(seconds=seconds), is_packed=True)
     by_metric: defaultdict[str, list[MetricFrame]] = defaultdict(list)
     for frame in finer:
         by_metric[frame.metric].append(frame)
@@ -143,11 +191,19 @@ def _means(frames: Sequence[MetricFrame]) -> dict[str, float]:
     return {host: statistics.fmean(found) for host, found in values.items()}
 
 
-def _between(
-    stage: Stage, seconds: int, since: dt.datetime, until: dt.datetime, metric: str | None = None
+def between(
+    stage: Stage,
+    seconds: int,
+    since: dt.datetime,
+    until: dt.datetime,
+    metric: str | None = None,
+    *,
+    is_packed: bool = False,
 ) -> list[MetricFrame]:
+    """The frames of this length that begin in the span, oldest first; `is_packed`: with the hosts' own values."""
     inside = (MetricFrame.at >= since) & (MetricFrame.at < until)
-    query = MetricFrame.select().where((MetricFrame.stage == stage) & (MetricFrame.seconds == seconds) & inside)
+    fields = (*_NUMBERS, MetricFrame.packed) if is_packed else _NUMBERS
+    query = MetricFrame.select(*fields).where((MetricFrame.stage == stage) & (MetricFrame.seconds == seconds) & inside)
     query = query.where(MetricFrame.metric == metric) if metric else query
     return list(query.order_by(MetricFrame.at))
 
@@ -155,7 +211,7 @@ def _between(
 def read(stage: Stage, signal: Signal, *, at: dt.datetime) -> Reading:
     """The signal now: the mean of its minutes within the window. Without fresh minutes there is no value."""
     since = at - dt.timedelta(seconds=signal.window_seconds)
-    frames = _between(stage, MINUTE, since - dt.timedelta(seconds=MINUTE), at, signal.metric)
+    frames = between(stage, MINUTE, since - dt.timedelta(seconds=MINUTE), at, signal.metric)
     if not frames:
         return Reading(None, 0, 0, f"nobody reported {signal.metric} for {signal.window_seconds} s")
     newest = frames[-1]
@@ -166,35 +222,37 @@ def read(stage: Stage, signal: Signal, *, at: dt.datetime) -> Reading:
     return Reading(value, newest.reporting, newest.expected)
 
 
-def names(stage: Stage, *, at: dt.datetime) -> list[str]:
-    """The metrics that somebody reported within the last day."""
-    recent = (MetricFrame.stage == stage) & (MetricFrame.seconds == HOUR) & (MetricFrame.at >= at - KEPT[MINUTE])
-    newest = (MetricFrame.stage == stage) & (MetricFrame.seconds == MINUTE)
-    query = MetricFrame.select(MetricFrame.metric).where(recent | newest).distinct()
-    return sorted(row.metric for row in query)
+def names(stage: Stage, *, at: dt.datetime, since: dt.datetime | None = None) -> list[str]:
+    """The metrics that somebody reported since then (None: within the last day)."""
+    since = at - KEPT[MINUTE] if since is None else since
+    of_stage = MetricFrame.stage == stage
+    longer = of_stage & (MetricFrame.seconds == HOUR) & (MetricFrame.at >= since - dt.timedelta(seconds=HOUR))
+    newest = of_stage & (MetricFrame.seconds == MINUTE) & (MetricFrame.at >= since)
+    query = MetricFrame.select(MetricFrame.metric).where(longer | newest).distinct()
+    return sorted(row.metric for row in query if row.metric not in CAPACITY)
 
 
 def series(
-    stage: Stage, metric: str, *, since: dt.datetime, until: dt.datetime, statistic: str = AVERAGE
+    stage: Stage, metric: str, *, since: dt.datetime, until: dt.datetime, at: dt.datetime, statistic: str = AVERAGE
 ) -> list[Point]:
     """A chart's points, from the finest frames that reach back to `since`."""
-    frames = _between(stage, resolution(since, at=until), since, until, metric)
+    frames = between(stage, resolution(since, until, at=at), since, until, metric)
     return [Point(frame.at, getattr(frame, statistic), frame.reporting) for frame in frames]
 
 
-def series_of_host(host: Host, metric: str, *, since: dt.datetime, until: dt.datetime) -> list[Point]:
+def series_of_host(host: Host, metric: str, *, since: dt.datetime, until: dt.datetime, at: dt.datetime) -> list[Point]:
     """The same for one host's own values."""
-    frames = _between(host.stage, resolution(since, at=until), since, until, metric)
-    values = ((frame.at, unpack(frame).get(host.id)) for frame in frames)
+    frames = between(host.stage, resolution(since, until, at=at), since, until, metric, is_packed=True)
+    values = ((frame.at, value_of(frame, host.id)) for frame in frames)
     return [Point(moment, value, 1) for moment, value in values if value is not None]
 
 
-def resolution(since: dt.datetime, *, at: dt.datetime) -> int:
-    """The seconds of the finest frames that are kept for as long as from `since` to `at`, at most ~700 points."""
-    span = at - since
-    if span <= dt.timedelta(hours=12):
+def resolution(since: dt.datetime, until: dt.datetime, *, at: dt.datetime) -> int:
+    """The seconds of the finest frames that are still kept of `since`, and make at most ~900 points."""
+    span, age = until - since, at - since
+    if span <= dt.timedelta(hours=12) and age <= KEPT[MINUTE]:
         return MINUTE
-    return FIVE_MINUTES if span <= dt.timedelta(days=3) else HOUR
+    return FIVE_MINUTES if span <= dt.timedelta(days=3) and age <= KEPT[FIVE_MINUTES] else HOUR
 
 
 def prune(*, at: dt.datetime) -> int:

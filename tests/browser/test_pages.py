@@ -13,6 +13,7 @@ PAGES = (
     "/runs/1/snapshot",
     "/runs/1/diff/2",
     "/stages/shop/production/variables",
+    "/stages/shop/production/metrics",
     "/sign-in",
     "/nowhere",
 )

@@ -4,10 +4,11 @@ import datetime as dt
 
 import pytest
 
-from inventory_service.models import MetricFrame, Stage
+from inventory_service.models import MetricFrame, ScalingDecision, Stage
+from inventory_service.registry import hosts
 from inventory_service.scaling import windows
 from inventory_service.scaling.policies import Signal
-from tests.support import START, FakeClock, Machine, judge
+from tests.support import ADA, START, FakeClock, Machine, judge
 
 LOAD = Signal("load1_per_cpu", "avg", 300)
 MINUTE = dt.timedelta(minutes=1)
@@ -46,7 +47,7 @@ def test_it_knows_each_statistic(
 def test_it_samples_a_minute_once(stage: Stage, machines: list[Machine], clock: FakeClock) -> None:
     minute(clock, machines, 1.0, 3.0)
     windows.sample(judge=judge(clock.advance(5)))
-    assert [frame.at for frame in MetricFrame.select()] == [START]
+    assert [frame.at for frame in MetricFrame.select().where(MetricFrame.metric == "load1_per_cpu")] == [START]
 
 
 def test_it_counts_who_says_nothing(stage: Stage, machines: list[Machine], clock: FakeClock) -> None:
@@ -82,9 +83,10 @@ def test_it_turns_counters_into_rates(stage: Stage, machines: list[Machine], clo
 def test_it_keeps_longer_frames_for_longer(stage: Stage, machines: list[Machine], clock: FakeClock) -> None:
     for number in range(60):
         minute(clock, machines, float(number), float(number) + 2)
-    hour = MetricFrame.get(MetricFrame.seconds == windows.HOUR)
+    of_load = MetricFrame.metric == "load1_per_cpu"
+    hour = MetricFrame.get((MetricFrame.seconds == windows.HOUR) & of_load)
     assert (hour.at, hour.avg, hour.min, hour.max) == (START, 30.5, 29.5, 31.5)
-    assert MetricFrame.select().where(MetricFrame.seconds == windows.FIVE_MINUTES).count() == 12
+    assert MetricFrame.select().where((MetricFrame.seconds == windows.FIVE_MINUTES) & of_load).count() == 12
     kept = []
     for age in (dt.timedelta(hours=26), dt.timedelta(days=15), dt.timedelta(days=91)):
         while windows.prune(at=START + age):
@@ -97,12 +99,32 @@ def test_it_draws_a_stage_and_a_host(stage: Stage, machines: list[Machine], cloc
     for value in (1.0, 2.0):
         minute(clock, machines, value, value * 10)
     until = clock.now()
-    of_stage = windows.series(stage, "load1_per_cpu", since=START, until=until)
+    of_stage = windows.series(stage, "load1_per_cpu", since=START, until=until, at=until)
     assert [(point.at, point.value) for point in of_stage] == [(START, 5.5), (START + MINUTE, 11.0)]
-    of_host = windows.series_of_host(machines[1].row, "load1_per_cpu", since=START, until=until)
+    of_host = windows.series_of_host(machines[1].row, "load1_per_cpu", since=START, until=until, at=until)
     assert [point.value for point in of_host] == [10.0, 20.0]
 
 
-@pytest.mark.parametrize(("hours", "seconds"), [(1, 60), (12, 60), (24, 300), (72, 300), (168, 3600)])
-def test_it_picks_frames_that_fit_the_span(hours: int, seconds: int) -> None:
-    assert windows.resolution(START - dt.timedelta(hours=hours), at=START) == seconds
+@pytest.mark.parametrize(
+    ("ago", "hours", "seconds"),
+    [(1, 1, 60), (12, 12, 60), (24, 24, 300), (72, 72, 300), (168, 168, 3600), (30, 1, 300), (24 * 20, 1, 3600)],
+)
+def test_it_picks_frames_that_fit_the_span_and_are_still_kept(ago: int, hours: int, seconds: int) -> None:
+    since = START - dt.timedelta(hours=ago)
+    assert windows.resolution(since, since + dt.timedelta(hours=hours), at=START) == seconds
+
+
+def test_it_counts_machines(stage: Stage, machines: list[Machine], clock: FakeClock) -> None:
+    minute(clock, machines, 1.0, 1.0)
+    hosts.change(machines[0].row, actor=ADA, at=clock.now(), is_draining=True)
+    ScalingDecision.create(
+        stage=stage, at=clock.now(), action="out", from_capacity=2, to_capacity=5, serving=2, reasons=[], readings={},
+        status="acting", token="t",
+    )  # fmt: skip
+    minute(clock, machines, 1.0, 1.0)
+    found = {
+        name: [point.value for point in windows.series(stage, name, since=START, until=clock.now(), at=clock.now())]
+        for name in windows.CAPACITY
+    }
+    assert found == {windows.DESIRED: [5], windows.LIVE: [2, 2], windows.ON_RELEASE: [2, 1]}
+    assert windows.names(stage, at=clock.now()) == ["load1_per_cpu"]

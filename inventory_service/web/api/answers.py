@@ -571,6 +571,13 @@ class Series(Answer):
     items: list[MetricPoint]
 
 
+class Chart(Answer):
+    metric: str
+    seconds: int = Field(description="What one value stands for")
+    since: dt.datetime = Field(description="When the first step begins; step n begins n times `seconds` later")
+    columns: dict[str, list[float | None]] = Field(description="By statistic, one value a step; null: nobody reported")
+
+
 class Scaling(Answer):
     limits: dict[str, Any]
     policies: list[dict[str, Any]]

@@ -14,7 +14,8 @@ from inventory_service.clock import iso
 from inventory_service.errors import InvalidError
 from inventory_service.models import ScalingDecision, StageScaling
 from inventory_service.registry.hosts import get_host
-from inventory_service.scaling import settings, windows
+from inventory_service.scaling import charts, settings, windows
+from inventory_service.scaling.charts import Chart
 from inventory_service.scaling.policies import STATISTICS, Limits
 from inventory_service.web import auth, context
 from inventory_service.web.api import answers
@@ -46,6 +47,10 @@ class SpanQuery(BaseModel):
         if not dt.timedelta(0) < until - since <= _LONGEST_SPAN:
             raise InvalidError.at("since", "The span ends after it begins, and within 92 days.")
         return since, until
+
+
+class RangeQuery(BaseModel):
+    range: Literal[tuple(charts.RANGES)] = "24h"  # type: ignore[valid-type]
 
 
 class ScalingBody(Strict):
@@ -83,8 +88,9 @@ def get_metric(path: MetricPath, query: SpanQuery) -> dict[str, Any]:
     """A point a minute for the last 24 hours, one in five minutes for 14 days, one an hour for 90 days."""
     since, until = query.span()
     stage = auth.reach_stage(path.project, path.stage)
-    points = windows.series(stage, path.metric, since=since, until=until, statistic=query.statistic)
-    return _series(points, windows.resolution(since, at=until))
+    now = context.now()
+    points = windows.series(stage, path.metric, since=since, until=until, at=now, statistic=query.statistic)
+    return _series(points, windows.resolution(since, until, at=now))
 
 
 @api.get("/hosts/<host>/metrics/<metric>", summary="One metric of a host over time", responses={"200": answers.Series})
@@ -93,8 +99,51 @@ def get_host_metric(path: HostMetricPath, query: SpanQuery) -> dict[str, Any]:
     """The same for one host's own values."""
     since, until = query.span()
     host = auth.reach_host(get_host(path.host))
-    points = windows.series_of_host(host, path.metric, since=since, until=until)
-    return _series(points, windows.resolution(since, at=until))
+    now = context.now()
+    points = windows.series_of_host(host, path.metric, since=since, until=until, at=now)
+    return _series(points, windows.resolution(since, until, at=now))
+
+
+@api.get(
+    "/stages/<project>/<stage>/metrics/<metric>/chart",
+    summary="A chart of one metric of a stage",
+    responses={"200": answers.Chart},
+)
+@auth.access(VIEWER)
+def chart_metric(path: MetricPath, query: RangeQuery) -> dict[str, Any]:
+    """Equal steps with null where nobody reported: avg, p50, p95, max, min and sum over the hosts, how many of them
+    reported, and how many should have.
+    """
+    stage = auth.reach_stage(path.project, path.stage)
+    return _chart(charts.of_stage(stage, path.metric, query.range, at=context.now()))
+
+
+@api.get(
+    "/hosts/<host>/metrics/<metric>/chart",
+    summary="A chart of one metric of a host",
+    responses={"200": answers.Chart},
+)
+@auth.access(VIEWER)
+def chart_host_metric(path: HostMetricPath, query: RangeQuery) -> dict[str, Any]:
+    """The host's own values, and the avg of its stage."""
+    host = auth.reach_host(get_host(path.host))
+    return _chart(charts.of_host(host, path.metric, query.range, at=context.now()))
+
+
+@api.get(
+    "/stages/<project>/<stage>/scaling/chart",
+    summary="A chart of how many machines a stage had",
+    responses={"200": answers.Chart},
+)
+@auth.access(VIEWER)
+def chart_capacity(path: StagePath, query: RangeQuery) -> dict[str, Any]:
+    """Desired by scaling, live, and live on the desired release; null where nothing is known."""
+    stage = auth.reach_stage(path.project, path.stage)
+    return _chart(charts.of_capacity(stage, query.range, at=context.now()))
+
+
+def _chart(chart: Chart) -> dict[str, Any]:
+    return {**dataclasses.asdict(chart), "since": iso(chart.since)}
 
 
 def _series(points: list[windows.Point], seconds: int) -> dict[str, Any]:

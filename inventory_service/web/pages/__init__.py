@@ -10,6 +10,7 @@ from inventory_service.web.pages import (
     dashboard,
     host,
     launch,
+    metrics,
     run,
     run_events,
     runs,
@@ -24,7 +25,7 @@ from inventory_service.web.pages.common import pages
 __all__ = ["register"]
 
 # Importing a module of pages adds its routes to the blueprint.
-_MODULES = (dashboard, stage, secrets, automation, timeline, launch, host, runs, run, run_events, compare)
+_MODULES = (dashboard, stage, secrets, automation, timeline, metrics, launch, host, runs, run, run_events, compare)
 
 
 def register(app: Flask) -> None:
