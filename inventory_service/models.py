@@ -259,6 +259,21 @@ class Transition(_Table):
         indexes = ((("stage", "at"), False),)
 
 
+class Conflict(_Table):
+    """A time in which a host was in conflict, and so in no inventory whatever its state; `until` None: it still is."""
+
+    id = pw.AutoField()
+    host_id: str
+    host = pw.ForeignKeyField(Host, backref="conflicts")
+    stage = pw.ForeignKeyField(Stage, backref="conflicts", index=False)
+    since = UtcDateTimeField()
+    until = UtcDateTimeField(null=True)
+    reason = pw.TextField()
+
+    class Meta:
+        indexes = ((("stage", "since"), False),)
+
+
 class Release(_Table):
     """A numbered, immutable "this revision, with these variables" of a stage."""
 
@@ -608,6 +623,7 @@ TABLES: tuple[type[pw.Model], ...] = (
     Secret,
     Host,
     Transition,
+    Conflict,
     Release,
     Run,
     RunInventory,

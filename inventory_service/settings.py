@@ -134,7 +134,12 @@ TABLE: tuple[Setting, ...] = (
     Setting("ec2_accounts", "", "AWS accounts whose instances may enrol, comma-separated; empty: no check.", _accounts),
     Setting("ec2_certificates", "", "Folder of <region>.pem files beside or instead of the shipped ones."),
     Setting("transition_days", "93", "Days for which hosts' transitions and the audit log are kept.", _count),
-    Setting("gone_days", "30", "Days for which hosts that have gone are kept.", _count),
+    Setting(
+        "gone_days",
+        "30",
+        "Days for which lists show hosts that have gone, and what they said is kept.",
+        _count,
+    ),
     Setting(
         "log_copy", "auto", "Copy runs' logs into the database: auto (unless it is SQLite), always, never.", _log_copy
     ),

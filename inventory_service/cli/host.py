@@ -43,23 +43,31 @@ def hosts(stage: str, state: str | None, group: str | None, drift: bool, text: s
     "--ssh-config", type=click.Path(path_type=Path), help="Print an ssh_config that reads the keys from FILE."
 )
 def known_hosts(stage: str, ssh_config: Path | None) -> None:
-    """Print a stage's SSH host keys."""
+    r"""Print a stage's SSH host keys.
+
+    \b
+    So that `ssh web-1` reaches a host of the stage by its name, and believes no other machine:
+      callboard known-hosts shop/production > ~/.ssh/shop_keys
+      callboard known-hosts shop/production --ssh-config ~/.ssh/shop_keys > ~/.ssh/shop_config
+    and `Include shop_config` at the top of ~/.ssh/config.
+    """
     client = Client()
     if ssh_config is None:
         click.echo(client.text(f"{stage_path(stage)}/known_hosts"), nl=False)
         return
     user = client.get(stage_path(stage))["ansible_user"]
     for row in client.get_all(f"{stage_path(stage)}/hosts", state="live,late"):
-        click.echo(_ssh_block(row, user, ssh_config.expanduser().absolute()))
+        if row["conflict"] is None:
+            click.echo(_ssh_block(row, user, ssh_config.expanduser().absolute()))
 
 
 def _ssh_block(row: dict[str, Any], user: str | None, keys: Path) -> str:
     """One `Host` block: `ssh web-1` then reaches the machine, and believes no other."""
     lines = [f"Host {row['name']}", f"  HostName {row['address']}", f"  Port {row['port']}"]
     lines += [f"  User {user}"] if user else []
-    return "\n".join(
-        [*lines, f'  UserKnownHostsFile "{keys}"', "  StrictHostKeyChecking yes", "  UpdateHostKeys no", ""]
-    )
+    file = str(keys).replace("%", "%%")  # ssh has words of its own that begin with it
+    lines += [f'  UserKnownHostsFile "{file}"', "  GlobalKnownHostsFile /dev/null"]
+    return "\n".join([*lines, "  StrictHostKeyChecking yes", "  UpdateHostKeys no", ""])
 
 
 @click.group()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from typing import Any
 
 import peewee as pw
@@ -107,6 +108,7 @@ def _printed_with(text: str, log: RunLog, tests: list[Any], limit: int) -> list[
     return found
 
 
-def all_hosts(stage: Stage) -> list[Host]:
-    """Every host that the stage ever had, by name."""
-    return list(Host.select().where(Host.stage == stage).order_by(Host.name, Host.enrolled_at))
+def all_hosts(stage: Stage, *, gone_since: dt.datetime) -> list[Host]:
+    """The stage's hosts, those that have gone since then among them, by name."""
+    is_shown = Host.gone_at.is_null() | (Host.gone_at >= gone_since)
+    return list(Host.select().where((Host.stage == stage) & is_shown).order_by(Host.name, Host.enrolled_at))

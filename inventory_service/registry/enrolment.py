@@ -14,6 +14,7 @@ from inventory_service.errors import CallboardError, ConflictError, ForbiddenErr
 from inventory_service.models import Host, JoinToken, Stage
 from inventory_service.registry import (
     boots,
+    conflicts,
     hosts,
     instance_identity,
     join_tokens,
@@ -228,6 +229,7 @@ def _readmit(present: Host, fields: dict[str, Any], *, mint: _Mint, judge: liven
     if present.boot_id not in (None, fields["boot_id"]):
         earlier = boots.remember(present.earlier_boots, present.boot_id, present.sequence, at=judge.at)
         fresh |= {"sequence": None, "earlier_boots": earlier}
+    conflicts.note(present, None, had=present.conflict, at=judge.at)
     Host.update(**fresh, **fields).where(Host.id == present.id).execute()
     if present.recorded_state != liveness.PENDING:
         hosts.renew(present, judge=judge, reason="enrolled again")

@@ -20,7 +20,7 @@ from inventory_service.clock import iso
 from inventory_service.database import database, execute_many, fetch, from_microseconds, to_microseconds
 from inventory_service.errors import CallboardError, ConflictError, GoneError, UnauthorizedError
 from inventory_service.models import Host
-from inventory_service.registry import alarms, boots, hosts, liveness, reported, transitions
+from inventory_service.registry import alarms, boots, conflicts, hosts, liveness, reported, transitions
 
 _CLONED = "two machines beat with this host's token (a cloned image?); enrol each of them anew"
 _RENEW = """
@@ -199,6 +199,7 @@ class _Batch:
         if host.conflict is None:
             host.conflict = _CLONED
             Host.update(conflict=_CLONED).where(Host.id == host.id).execute()
+            conflicts.note(host, _CLONED, had=None, at=self._judge.at)
             alarms.tell(alarms.CONFLICT, host.stage_id, host.name, _CLONED, at=self._judge.at)
 
     def _end_previous_secret(self, host: _Lease) -> None:
@@ -206,7 +207,8 @@ class _Batch:
         that shared it, one has the new one.
         """
         host.previous_secret_sha256 = host.earlier_boots = host.sequence = None
-        host.conflict = None if host.conflict == _CLONED else host.conflict
+        had, host.conflict = host.conflict, None if host.conflict == _CLONED else host.conflict
+        conflicts.note(host, host.conflict, had=had, at=self._judge.at)
         fields = {"previous_secret_sha256": None, "earlier_boots": None, "conflict": host.conflict}
         Host.update(**fields, sequence=None).where(Host.id == host.id).execute()
 
@@ -217,6 +219,7 @@ class _Batch:
             if is_back or (host.conflict or "").startswith(hosts.SAME_ADDRESS):
                 had = host.conflict
                 host.conflict = hosts.address_conflict(host, stage, judge=self._judge, known=self._hosts)
+                conflicts.note(host, host.conflict, had=had, at=self._judge.at)
                 if host.conflict is not None and had is None:
                     alarms.tell(alarms.CONFLICT, host.stage_id, host.name, host.conflict, at=self._judge.at)
         if host.boot_id is not None and beat.boot_id != host.boot_id:

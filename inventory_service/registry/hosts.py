@@ -12,7 +12,7 @@ from inventory_service import audit, credentials
 from inventory_service.database import database
 from inventory_service.errors import ConflictError, GoneError, NotFoundError, UnauthorizedError
 from inventory_service.models import Host, Project, Release, Stage, Transition
-from inventory_service.registry import liveness, names, reported, transitions
+from inventory_service.registry import conflicts, liveness, names, reported, transitions
 from inventory_service.registry.groups import check_groups, refuse_group_name
 from inventory_service.registry.listing import ListedHost
 from inventory_service.registry.sweep import record_due
@@ -102,6 +102,7 @@ def renew(host: Host, *, judge: liveness.Judge, reason: str) -> None:
     _refuse_gone(host)
     transitions.record_renewal(host, host.stage, judge=judge, reason=reason)
     conflict = address_conflict(host, host.stage, judge=judge)
+    conflicts.note(host, conflict, had=host.conflict, at=judge.at)
     Host.update(last_seen_at=judge.at, recorded_state=liveness.LIVE, expired_at=None, conflict=conflict).where(
         Host.id == host.id
     ).execute()
@@ -245,6 +246,7 @@ def approve(host: Host, *, actor: audit.Actor, at: dt.datetime) -> Host:
         others = (row for row in _others_at(host, host.stage) if row.recorded_state == liveness.LIVE)
         conflict = next((_same_address(host, other) for other in others), host.conflict)
         if Host.update(recorded_state=liveness.LIVE, conflict=conflict).where(pending).execute():
+            conflicts.note(host, conflict, had=host.conflict, at=at)
             transitions.record(host, liveness.LIVE, f"approved by {actor.name}", at=at, from_state=liveness.PENDING)
             audit.record(actor, "host.approve", host.name, at=at, id=host.id)
     return get_host(host.id)

@@ -32,36 +32,41 @@ def render(
     `groups`: only hosts that an operator or their join token put into one of these; empty: all.
     """
     present = [host for host in read_present(stage, groups=groups) if host.conflict is None]
-    chosen = [(host, state) for host in present if (state := judge.state(host, stage)) in states]
-    return _render(stage, chosen, judge=judge)
+    chosen = [
+        (host, state, state == liveness.LATE and judge.is_suspect(host, stage))
+        for host in present
+        if (state := judge.state(host, stage)) in states
+    ]
+    return _render(stage, chosen, _about(stage, judge))
 
 
 def render_past(
-    stage: Stage, then: dict[Host, str], *, judge: liveness.Judge, states: tuple[str, ...] = liveness.LISTED
+    stage: Stage, then: dict[Host, str], *, about: dict[str, Any], states: tuple[str, ...] = liveness.LISTED
 ) -> dict[str, Any]:
-    """The same for a moment of the past: `then` as `past.states_at` gives it, `judge` of that moment.
+    """The same for a moment of the past: `then` as `past.states_at` gives it, without who was in conflict; `about` as
+    `past.about` does.
 
-    Addresses and groups are those of the hosts' rows; what they ran then is not known.
+    Addresses and groups are those of the hosts' rows; what they ran then is not known, nor who was suspect.
     """
     chosen = [(host, state) for host, state in then.items() if state in states]
     for host, _ in chosen:
         host.release_number = host.revision = None
-    return _render(stage, chosen, judge=judge)
+    return _render(stage, [(host, state, False) for host, state in chosen], about)
 
 
-def _render(stage: Stage, chosen: Sequence[tuple[Host | ListedHost, str]], *, judge: liveness.Judge) -> dict[str, Any]:
+def _render(
+    stage: Stage, chosen: Sequence[tuple[Host | ListedHost, str, bool]], about: dict[str, Any]
+) -> dict[str, Any]:
+    """`chosen`: each host with its state and whether it is suspect."""
     desired = hosts.desired_release(stage)
-    groups = _groups(stage, chosen, desired)
+    groups = _groups(stage, [(host, state) for host, state, _ in chosen], desired)
     return {
         "_meta": {
             "hostvars": {
-                host.name: {
-                    **_host_variables(host, state),
-                    "callboard_suspect": state == liveness.LATE and judge.is_suspect(host, stage),
-                }
-                for host, state in chosen
+                host.name: {**_host_variables(host, state), "callboard_suspect": is_suspect}
+                for host, state, is_suspect in chosen
             },
-            "callboard": _about(stage, judge),
+            "callboard": about,
         },
         "all": {"children": sorted(groups)},
         **{name: groups[name] for name in sorted(groups)},

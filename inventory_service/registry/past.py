@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from typing import Any
 
 from peewee import fn
 
 from inventory_service.clock import iso
 from inventory_service.errors import InvalidError
-from inventory_service.models import Host, Stage, Transition
-from inventory_service.registry import liveness
+from inventory_service.models import AuditEntry, Conflict, Host, Stage, Transition
+from inventory_service.registry import liveness, watch
+from inventory_service.registry.stages import stage_name
+
+CONFLICT = "conflict"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Span:
-    """A time during which a host had one state; `until` None means: still."""
+    """A time during which a host had one state, or CONFLICT; `until` None means: still."""
 
     state: str
     since: dt.datetime
@@ -44,8 +48,37 @@ def _unswept(host: Host, state: str, stage: Stage, moment: dt.datetime, judge: l
     return liveness.STALE if has_run_out else state
 
 
+def conflicts_at(stage: Stage, moment: dt.datetime) -> dict[str, str]:
+    """Who was in conflict then, and so in no inventory: the reason by host id."""
+    began = (Conflict.stage == stage) & (Conflict.since <= moment)
+    rows = Conflict.select().where(began & (Conflict.until.is_null() | (Conflict.until > moment)))
+    return {row.host_id: row.reason for row in rows}
+
+
+def about(stage: Stage, moment: dt.datetime) -> dict[str, Any]:
+    """{stage, as_of, frozen, generation} as an inventory of that moment said it."""
+    later = Transition.select().where((Transition.stage == stage) & (Transition.at > moment)).count()
+    return {
+        "stage": stage_name(stage),
+        "as_of": iso(moment),
+        "frozen": any(_was_frozen(what, moment) for what in (stage_name(stage), watch.ALL_STAGES)),
+        "generation": stage.generation - later,
+    }
+
+
+def _was_frozen(what: str, moment: dt.datetime) -> bool:
+    """Whether the last word on this freeze before that moment was its begin."""
+    words = AuditEntry.action.in_((*watch.FREEZES, "stage.expire"))
+    row = AuditEntry.select().where(words & (AuditEntry.target == what) & (AuditEntry.at <= moment))
+    last = row.order_by(AuditEntry.at.desc(), AuditEntry.id.desc()).first()
+    return last is not None and last.action == watch.FREEZES[0]
+
+
 def timeline(stage: Stage, *, since: dt.datetime, until: dt.datetime) -> dict[Host, list[Span]]:
-    """For each host of the stage that was there in that time, its spans in order, cut to the time. By enrolment."""
+    """For each host of the stage that was there in that time, its spans in order, cut to the time. By enrolment.
+
+    Spans of conflict come after those of the states beside which they were.
+    """
     rows = Transition.select(Transition, Host).join(Host).where((Transition.stage == stage) & (Transition.at < until))
     found: dict[Host, list[Span]] = {}
     for row in rows.order_by(Host.enrolled_at, Host.name, Transition.id):
@@ -53,8 +86,15 @@ def timeline(stage: Stage, *, since: dt.datetime, until: dt.datetime) -> dict[Ho
         if spans:
             spans[-1] = dataclasses.replace(spans[-1], until=row.at)
         spans.append(Span(row.to_state, row.at, None))
+    times = Conflict.select(Conflict, Host).join(Host).where((Conflict.stage == stage) & (Conflict.since < until))
+    for time in times.order_by(Conflict.id):
+        found.setdefault(time.host, []).append(Span(CONFLICT, time.since, _first(time.until, time.host.gone_at)))
     cut = {host: [_cut(span, since) for span in spans if _is_in(span, since)] for host, spans in found.items()}
     return {host: spans for host, spans in cut.items() if spans}
+
+
+def _first(*moments: dt.datetime | None) -> dt.datetime | None:
+    return min((one for one in moments if one is not None), default=None)
 
 
 def _is_in(span: Span, since: dt.datetime) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import peewee as pw
 
 from inventory_service.database import database
-from inventory_service.models import AuditEntry, Host, RunHost, Transition
+from inventory_service.models import AuditEntry, Conflict, Host, RunHost, Transition
 from inventory_service.registry import liveness
 
 _BATCH = 500
@@ -17,13 +17,25 @@ _BATCH = 500
 def prune(*, at: dt.datetime, transition_days: int, gone_days: int) -> int:
     """Delete one batch of each that is too old; returns how many rows. The next tick takes the next batch.
 
-    A host's last transition stays while the host does: it says what state the host is in.
+    A host's last transition stays while the host does: it says what state the host is in. A host that has gone is
+    stripped of what it said and of its credentials after `gone_days`, and shown in no list from then on; its name and
+    address stay as long as its transitions, so that "who was there?" has an answer.
     """
     old = at - dt.timedelta(days=transition_days)
     last = Transition.select(pw.fn.MAX(Transition.id)).group_by(Transition.host)
     count = _delete(Transition, (Transition.at < old) & Transition.id.not_in(last))
     count += _delete(AuditEntry, AuditEntry.at < old)
-    return count + _forget_hosts(at - dt.timedelta(days=gone_days))
+    count += _delete(Conflict, Conflict.until < old)
+    count += _strip_hosts(at - dt.timedelta(days=gone_days))
+    return count + _forget_hosts(at - dt.timedelta(days=max(gone_days, transition_days)))
+
+
+def _strip_hosts(before: dt.datetime) -> int:
+    is_old = (Host.recorded_state == liveness.GONE) & (Host.gone_at < before) & Host.secret_sha256.is_null(False)
+    ids = [row.id for row in Host.select(Host.id).where(is_old).limit(_BATCH)]
+    said: dict[str, Any] = {"facts": {}, "facts_hash": None, "metrics": {}, "host_keys": [], "health_reason": None}
+    credentials = {"secret_sha256": None, "previous_secret_sha256": None, "earlier_boots": None}
+    return int(Host.update(**said, **credentials).where(Host.id.in_(ids)).execute()) if ids else 0
 
 
 def _forget_hosts(before: dt.datetime) -> int:
@@ -34,6 +46,7 @@ def _forget_hosts(before: dt.datetime) -> int:
         with database.atomic():
             RunHost.update(host=None).where(RunHost.host.in_(ids)).execute()
             Transition.delete().where(Transition.host.in_(ids)).execute()
+            Conflict.delete().where(Conflict.host.in_(ids)).execute()
             Host.delete().where(Host.id.in_(ids)).execute()
     return len(ids)
 

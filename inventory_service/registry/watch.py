@@ -22,6 +22,8 @@ _CANARY_ID = "canarycanary"
 _CANARY_KEY = "canary_heard_at"
 _CANARY_SHA256 = "canary_sha256"
 _CANARY_PATIENCE = dt.timedelta(seconds=30)
+FREEZES = BEGIN, END = "freeze.begin", "freeze.end"
+ALL_STAGES = "all stages"
 
 
 def watch(*, judge: liveness.Judge, bound_seconds: float) -> None:
@@ -90,7 +92,7 @@ def _step_all(total: Counts, *, judge: liveness.Judge, bound: dt.timedelta, paus
         liveness.remember(liveness.FREEZE_KEY, _to_json(after.state))
         if after.gives_grace:
             liveness.begin_thaw(at=at)
-        _tell("all stages", before, after.state, at=at)
+        _tell(ALL_STAGES, before, after.state, at=at)
 
 
 def _is_over(before: freeze.State, after: freeze.Step) -> bool:
@@ -101,10 +103,10 @@ def _is_over(before: freeze.State, after: freeze.Step) -> bool:
 def _tell(what: str, before: freeze.State, after: freeze.State, *, at: dt.datetime) -> None:
     if before.frozen_at is None and after.frozen_at is not None:
         log.warning("expiry is frozen for %s: %s", what, after.reason)
-        audit.record(audit.SERVICE, "freeze.begin", what, at=at, reason=after.reason)
+        audit.record(audit.SERVICE, BEGIN, what, at=at, reason=after.reason)
     elif before.frozen_at is not None and after.frozen_at is None:
         log.warning("the freeze for %s has ended", what)
-        audit.record(audit.SERVICE, "freeze.end", what, at=at)
+        audit.record(audit.SERVICE, END, what, at=at)
 
 
 def read_global() -> freeze.State:

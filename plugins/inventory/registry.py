@@ -400,7 +400,7 @@ def check_chosen_group(group: Any) -> str:
 
 
 def check_at(at: Any) -> str | None:
-    """A time in UTC as the service takes it. YAML turns an unquoted time into a datetime: both will do."""
+    """A time in UTC as the service says it, to the millisecond. YAML turns an unquoted one into a datetime: both do."""
     if at is None:
         return None
     try:
@@ -409,7 +409,8 @@ def check_at(at: Any) -> str | None:
         moment = dt.datetime.min  # noqa: DTZ901 - has no time zone either
     if moment.tzinfo is None:
         raise Problem(f"{plain(at)} is not a time with a time zone", "write 'at' like 2026-11-23T14:03:00Z")
-    return moment.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+    exact = moment.astimezone(dt.UTC).replace(microsecond=moment.microsecond // 1000 * 1000)
+    return exact.isoformat().replace("+00:00", "Z")
 
 
 def check_timeout(timeout: float) -> float:

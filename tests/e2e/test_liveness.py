@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import json
 import os
 import resource
 import signal
 import sqlite3
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +24,7 @@ import pytest
 from inventory_service.adapters import processes
 from inventory_service.client import Client, ClientError
 from inventory_service.demo.service import RunningService, free_port
-from tests.e2e.conftest import SETTINGS, wait_for
+from tests.e2e.conftest import ROOT, SETTINGS, wait_for
 
 TTL = 6
 TOO_LONG = 9  # seconds: more than a ttl
@@ -207,6 +210,24 @@ def test_it_keeps_hosts_listed_while_its_disk_is_full(fleet: Fleet) -> None:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
     assert set(refused) == {503}
     assert is_well_again(fleet)
+
+
+def test_it_tells_ansible_who_was_there(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.service.client.send("PATCH", fleet.path, {"interval_seconds": 60, "ttl_seconds": 300})
+    before = fleet.inventory()["callboard"]["as_of"]
+    Client(fleet.service.url, fleet.tokens["web-1"]).send("POST", "/api/v1/goodbye", {})
+    for at, names in ((before, set(NAMES)), (None, {"web-2", "web-3"})):
+        source = {"plugin": "registry", "url": fleet.service.url, "stages": [fleet.stage], "at": at}
+        (tmp_path / "registry.yml").write_text(json.dumps(source))
+        done = subprocess.run(
+            ["ansible-inventory", "-i", str(tmp_path / "registry.yml"), "--list"],
+            env={**os.environ, "CALLBOARD_TOKEN": fleet.service.token},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert set(json.loads(done.stdout)["_meta"]["hostvars"]) == names, done.stderr
 
 
 def test_it_takes_a_thousand_machines_that_enrol_within_five_seconds(fleet: Fleet) -> None:

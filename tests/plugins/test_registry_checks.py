@@ -231,3 +231,8 @@ def test_it_rejects_known_hosts(plugin: ModuleType, line: str) -> None:
 def test_it_knows_its_files_by_name(plugin: ModuleType, tmp_path: Path, name: str, is_ours: bool) -> None:
     (tmp_path / name).touch()
     assert plugin.InventoryModule().verify_file(str(tmp_path / name)) is is_ours
+
+
+def test_it_asks_about_a_time_as_exactly_as_the_service_answers(plugin: ModuleType) -> None:
+    asked = plugin.check_at("2026-11-23T15:03:00.123456+01:00")
+    plugin.check_time("2026-11-23T14:03:00.123Z", asked)

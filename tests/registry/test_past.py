@@ -4,10 +4,13 @@ import datetime as dt
 
 import pytest
 
-from inventory_service.errors import InvalidError
-from inventory_service.registry import hosts, past
+from inventory_service.errors import ConflictError, InvalidError
+from inventory_service.models import Stage
+from inventory_service.registry import hosts, past, watch
 from inventory_service.registry.sweep import sweep
-from tests.support import START, FakeClock, Machine, judge
+from tests.support import START, FakeClock, Machine, judge, key_line
+
+SECOND = dt.timedelta(seconds=1)
 
 
 def then(machine: Machine, clock: FakeClock, seconds: float) -> dict[str, str]:
@@ -39,6 +42,49 @@ def test_it_knows_nobody_before_the_first_came(web_1: Machine, clock: FakeClock)
 def test_it_rejects_a_time_it_can_not_know(web_1: Machine, clock: FakeClock, seconds: float, words: str) -> None:
     with pytest.raises(InvalidError, match=words):
         then(web_1, clock, seconds)
+
+
+def test_it_knows_who_was_in_conflict_and_when(web_1: Machine, clock: FakeClock) -> None:
+    web_1.beat(clock.now())
+    Machine(web_1.stage, "twin", boot_id="twin", token=web_1.token).beat(clock.advance(60))
+    with pytest.raises(ConflictError):
+        web_1.beat(clock.advance(61))
+    web_1.enrol(clock.advance(79))
+    web_1.beat(clock.advance(1))
+    known = [past.conflicts_at(web_1.stage, START + dt.timedelta(seconds=at)) for at in (120.9, 121, 199.9, 200)]
+    assert [list(found) for found in known] == [[], [web_1.host_id], [web_1.host_id], []]
+    spans = next(iter(past.timeline(web_1.row.stage, since=START, until=clock.now()).values()))
+    assert [(span.state, span.since, span.until) for span in spans] == [
+        ("live", START, None),
+        ("conflict", START + dt.timedelta(seconds=121), START + dt.timedelta(seconds=200)),
+    ]
+
+
+def test_it_knows_the_conflict_of_a_shared_address(web_1: Machine, stage: Stage, clock: FakeClock) -> None:
+    twin = Machine(stage, "web-2", web_1.address, (key_line(seed=2),))
+    web_1.beat(clock.advance(60))
+    clock.advance(310)
+    twin.enrol(clock.now())
+    with pytest.raises(ConflictError):
+        web_1.beat(clock.advance(10))
+    began = clock.now()
+    hosts.goodbye(twin.row, at=clock.advance(10))
+    web_1.beat(clock.advance(10))
+    moments = (began - SECOND, began, clock.now() - SECOND, clock.now())
+    assert [web_1.host_id in past.conflicts_at(stage, at) for at in moments] == [False, True, True, False]
+
+
+def test_it_knows_the_freeze_and_the_generation_of_then(web_1: Machine, stage: Stage, clock: FakeClock) -> None:
+    watch.hear_canary(watch.make_canary(), at=clock.now())
+    clock.advance(31)
+    watch.watch(judge=judge(clock.now()), bound_seconds=60)
+    frozen_at = clock.now()
+    clock.advance(60)
+    watch.watch(judge=judge(clock.now()), bound_seconds=60)
+    hosts.goodbye(web_1.row, at=clock.now())
+    row = web_1.row.stage
+    told = [past.about(row, at) for at in (frozen_at - SECOND, frozen_at, clock.now() - SECOND, clock.now())]
+    assert [(one["frozen"], one["generation"]) for one in told] == [(False, 1), (True, 1), (True, 1), (False, 2)]
 
 
 def test_it_draws_the_spans_of_each_host(web_1: Machine, clock: FakeClock) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import json
 import sqlite3
@@ -7,11 +8,13 @@ import sqlite3
 import peewee
 import pytest
 
+from inventory_service.errors import ConflictError
 from inventory_service.models import Run, Stage
 from inventory_service.registry import hosts
-from tests.support import Caller, FakeClock, Machine, key_line
+from tests.support import START, Caller, FakeClock, Machine, key_line
 
 INVENTORY = "/api/v1/stages/shop/production/inventory"
+ABOUT = {"stage": "shop/production", "frozen": False, "generation": 0}
 KNOWN_HOSTS = "/api/v1/stages/shop/production/known_hosts"
 
 
@@ -97,6 +100,29 @@ def test_it_gives_known_hosts_of_live_hosts(viewer: Caller, web_1: Machine, web_
     hosts.goodbye(web_2.row, at=clock.now())
     answer = viewer.get(KNOWN_HOSTS)
     assert (answer.mimetype, answer.text) == ("text/plain", f"10.0.0.1 {key_line()}\n")
+
+
+def test_it_gives_the_inventory_of_the_past_to_the_second(
+    viewer: Caller, web_1: Machine, web_2: Machine, clock: FakeClock
+) -> None:
+    """web-1 falls silent, comes back, and is cloned; web-2 leaves."""
+    for seconds in (60, 240):
+        web_2.beat(clock.advance(seconds))
+    hosts.goodbye(web_2.row, at=clock.advance(50))
+    web_1.beat(clock.advance(50))
+    Machine(web_1.stage, boot_id="twin", token=web_1.token).beat(clock.advance(60))
+    with pytest.raises(ConflictError):
+        web_1.beat(clock.advance(61))
+    clock.advance(3600)
+    listed = {0: {"web-1", "web-2"}, 299: {"web-1", "web-2"}, 300: {"web-2"}, 349: {"web-2"}, 350: set(), 399: set()}
+    listed |= {400: {"web-1"}, 520: {"web-1"}, 521: set()}
+    for seconds, names in listed.items():
+        moment = (START + dt.timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+        answer = viewer.get(f"/api/v1/stages/shop/production/inventory?at={moment}").json
+        assert set(answer["_meta"]["hostvars"]) == names, seconds
+        assert answer["_meta"]["callboard"] | {"generation": 0} == ABOUT | {"as_of": moment}, seconds
+    then = viewer.get("/api/v1/stages/shop/production/hosts?at=2026-11-23T14:08:41Z").json["items"]
+    assert [(row["name"], row["state"], row["conflict"] is None) for row in then] == [("web-1", "live", False)]
 
 
 def test_it_gives_the_inventory_that_a_run_froze(viewer: Caller, run: Run) -> None:

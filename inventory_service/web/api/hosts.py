@@ -13,7 +13,7 @@ from inventory_service.audit import Actor
 from inventory_service.clock import iso
 from inventory_service.deployments import history
 from inventory_service.errors import ForbiddenError
-from inventory_service.registry import enrolment, heartbeats, hosts, last_words, liveness, names, watch
+from inventory_service.registry import enrolment, heartbeats, hosts, last_words, liveness, names, past, watch
 from inventory_service.registry import stages as registry_stages
 from inventory_service.web import auth, context, present
 from inventory_service.web.api import answers
@@ -257,10 +257,21 @@ def list_hosts(path: StagePath, query: HostQuery) -> dict[str, Any]:
     stage = auth.reach_stage(path.project, path.stage)
     judge, desired = context.judge(), hosts.desired_release(stage)
     if query.at is not None:
-        then = context.states_at(stage, query.at.astimezone(dt.UTC))
-        shown = [{**present.host(row, stage, judge, desired), "state": state} for row, state in then.items()]
+        moment = query.at.astimezone(dt.UTC)
+        apart, then = past.conflicts_at(stage, moment), context.states_at(stage, moment)
+        shown = [
+            {
+                **present.host(row, stage, judge, desired),
+                "state": state,
+                "suspect": False,
+                "conflict": apart.get(row.id),
+            }
+            for row, state in then.items()
+        ]
     else:
-        rows = hosts.list_hosts(stage) if "gone" not in (query.state or "") else history.all_hosts(stage)
+        gone_since = judge.at - dt.timedelta(days=context.services().settings.gone_days)
+        is_past = "gone" in (query.state or "")
+        rows = history.all_hosts(stage, gone_since=gone_since) if is_past else hosts.list_hosts(stage)
         shown = [present.host(row, stage, judge, desired) for row in rows]
     after = _place_of(query.cursor)
     kept = sorted((row for row in shown if _fits(row, query) and _place(row) > after), key=_place)

@@ -14,7 +14,7 @@ from inventory_service.accounts.roles import VIEWER
 from inventory_service.deployments import requests, snapshot
 from inventory_service.errors import InvalidError
 from inventory_service.registry import inventory as rendering
-from inventory_service.registry import known_hosts, liveness, names
+from inventory_service.registry import known_hosts, liveness, names, past
 from inventory_service.registry.listing import read_present
 from inventory_service.web import auth, context
 from inventory_service.web.api import answers
@@ -56,7 +56,9 @@ def get_inventory(path: StagePath, query: InventoryQuery) -> Response:
         raise InvalidError.at("group", "Groups of the past are not known; leave out `group` or `at`.")
     moment = query.at.astimezone(dt.UTC)
     then = context.states_at(stage, moment)
-    return _answer(rendering.render_past(stage, then, judge=context.judge(moment), states=_states(query.state)))
+    apart = past.conflicts_at(stage, moment)
+    members = {host: state for host, state in then.items() if host.id not in apart}
+    return _answer(rendering.render_past(stage, members, about=past.about(stage, moment), states=_states(query.state)))
 
 
 def _states(text: str | None) -> tuple[str, ...]:

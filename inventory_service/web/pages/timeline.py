@@ -77,7 +77,8 @@ def _answer(stage: Stage, asked: str, frame: Frame) -> tuple[dict[str, Any], int
     moment = None
     try:
         moment = _parse(asked)
-        there = context.states_at(stage, moment)
+        then, apart = context.states_at(stage, moment), past.conflicts_at(stage, moment)
+        there = {host: past.CONFLICT if host.id in apart else state for host, state in then.items()}
     except InvalidError as error:
         return {"field": moment, "error": error.detail}, problems.status_of(error)
     mark = frame.percent(moment) if moment >= frame.since else None
