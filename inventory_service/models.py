@@ -547,6 +547,7 @@ class StageScaling(_Table):
     problem = pw.TextField(null=True)
     problem_at = UtcDateTimeField(null=True)
     findings = pw.JSONField(default=list)
+    hook_problem = pw.TextField(null=True)
     expected = pw.JSONField(null=True)
     looked_at = UtcDateTimeField(null=True)
 

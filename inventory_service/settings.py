@@ -128,6 +128,9 @@ TABLE: tuple[Setting, ...] = (
     Setting("host_token_days", "30", "Days after which a host's agent is told to get a new token.", _count),
     Setting("freeze_limit_seconds", "3600", "The longest that a freeze of expiry lasts by itself.", _positive),
     Setting("scale_seconds", "60", "Seconds between two looks at how many machines a stage needs.", _positive),
+    Setting(
+        "hook_seconds", "15", "Seconds between two looks at the lifecycle hooks of Auto Scaling groups.", _positive
+    ),
     Setting("canary_seconds", "10", "Seconds between the service's heartbeats to itself.", _positive),
     Setting("git_known_hosts", "", "known_hosts file for sources over ssh; empty: that of the service's user."),
     Setting("ec2_region", "", "Region whose instances may enrol with their identity document."),
@@ -178,6 +181,7 @@ class Settings:
     host_token_days: int
     freeze_limit_seconds: float
     scale_seconds: float
+    hook_seconds: float
     canary_seconds: float
     git_known_hosts: str
     ec2_region: str

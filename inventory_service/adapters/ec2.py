@@ -45,6 +45,8 @@ _CREDENTIALS = {
     "UnrecognizedClientException",
     "SignatureDoesNotMatch",
 }
+CONTINUE, ABANDON = "CONTINUE", "ABANDON"
+_MOST_RECEIVES, _MOST_MESSAGES = 20, 10
 STAGE_TAG, DECISION_TAG = "callboard:stage", "callboard:decision"
 _BATCH = 100
 _SERVER_ERROR = 500
@@ -79,6 +81,14 @@ class Group:
     maximum: int
     desired: int
     instances: tuple[dict[str, Any], ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Message:
+    """A message of a queue. `receipt` deletes it."""
+
+    body: str
+    receipt: str
 
 
 class Cloud:
@@ -159,6 +169,49 @@ class Cloud:
                 InstanceId=instance_id, ShouldDecrementDesiredCapacity=True
             )
 
+    def hook_timeouts(self, group: str) -> dict[str, int]:
+        """The group's lifecycle hooks, each with the seconds for which it waits without a heartbeat."""
+        with self._asking(f"the hooks of {group!r}"):
+            found = self._groups.describe_lifecycle_hooks(AutoScalingGroupName=group)["LifecycleHooks"]
+        return {hook["LifecycleHookName"]: int(hook.get("HeartbeatTimeout", 3600)) for hook in found}
+
+    def complete(self, group: str, hook: str, instance_id: str, result: str, *, token: str | None) -> bool:
+        """Say CONTINUE or ABANDON to a hook; False when the group does not wait for that (any more)."""
+        named = _action(group, hook, instance_id, token)
+        return self._tell_hook(f"the hook {hook!r}", "complete_lifecycle_action", LifecycleActionResult=result, **named)
+
+    def hold(self, group: str, hook: str, instance_id: str, *, token: str | None) -> bool:
+        """Ask the group to wait for as long again; False when it does not wait (any more)."""
+        named = _action(group, hook, instance_id, token)
+        return self._tell_hook(f"the hook {hook!r}", "record_lifecycle_action_heartbeat", **named)
+
+    def _tell_hook(self, about: str, call: str, **named: str) -> bool:
+        try:
+            with self._asking(about):
+                getattr(self._groups, call)(**named)
+        except CloudError as error:
+            if error.code == "ValidationError" and "No active Lifecycle Action" in error.detail:
+                return False
+            raise
+        return True
+
+    def receive(self, queue: str) -> Iterator[Message]:
+        """The messages that are in the queue now, 200 at most. Each comes again until it is deleted."""
+        for _ in range(_MOST_RECEIVES):
+            with self._asking(f"the queue {queue}"):
+                answer = self._client("sqs").receive_message(
+                    QueueUrl=queue, MaxNumberOfMessages=_MOST_MESSAGES, WaitTimeSeconds=1
+                )
+            found = answer.get("Messages", [])
+            if not found:
+                return
+            yield from (Message(one["Body"], one["ReceiptHandle"]) for one in found)
+
+    def delete(self, queue: str, message: Message) -> None:
+        """Take a message out of the queue."""
+        with self._asking(f"the queue {queue}"):
+            self._client("sqs").delete_message(QueueUrl=queue, ReceiptHandle=message.receipt)
+
     def launch(
         self, *, template: str, version: str, count: int, subnet: str, token: str, tags: dict[str, str]
     ) -> list[str]:
@@ -211,6 +264,11 @@ class _Translated:
         is_passing = code in _PASSING | _CREDENTIALS or (status >= _SERVER_ERROR and code not in NO_CAPACITY)
         words = f"AWS refused a call about {self._about}: {code}. {message}"[:500]
         return CloudError(words, code=code, is_passing=is_passing)
+
+
+def _action(group: str, hook: str, instance_id: str, token: str | None) -> dict[str, str]:
+    named = {"AutoScalingGroupName": group, "LifecycleHookName": hook, "InstanceId": instance_id}
+    return {**named, "LifecycleActionToken": token} if token else named
 
 
 def _instance(one: dict[str, Any]) -> Instance:

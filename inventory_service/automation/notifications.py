@@ -34,7 +34,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "quarantine": ("host.quarantine",),
     "conflict": ("host.conflict",),
     "schedule.failed": ("schedule.fail",),
-    "scaling": ("scaling.out", "scaling.in", "scaling.fail"),
+    "scaling": ("scaling.out", "scaling.in", "scaling.fail", "scaling.abandon"),
 }
 DEFAULT = ("run.failed", "freeze", "quarantine", "conflict", "schedule.failed")
 _EVENT_OF = {action: event for event, actions in EVENTS.items() for action in actions}

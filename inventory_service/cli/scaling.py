@@ -84,6 +84,24 @@ def decisions(stage: str, limit: int, is_all: bool, as_json: bool) -> None:
     print_table(shown, columns, empty="Nothing was changed yet.")
 
 
+@scaling.command()
+@_stage
+@click.option("-n", "--limit", type=int, default=20, show_default=True)
+@json_option
+def lifecycle(stage: str, limit: int, as_json: bool) -> None:
+    """What the group's lifecycle hooks asked, and what was answered."""
+    rows = Client().get(f"{stage_path(stage)}/scaling/lifecycle", limit=limit)["items"]
+    columns = {
+        "at": "AT",
+        "instance": "INSTANCE",
+        "transition": "IS",
+        "status": "STATUS",
+        "run": "RUN",
+        "reason": "WHY",
+    }
+    print_json(rows) if as_json else print_table(rows, columns, empty="No lifecycle hook has asked yet.")
+
+
 def _hosts(row: dict[str, Any]) -> str:
     return f"{row['from_capacity']} → {row['to_capacity']}"
 

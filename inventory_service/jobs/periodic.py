@@ -22,7 +22,7 @@ from inventory_service.registry import liveness
 from inventory_service.registry.retention import prune
 from inventory_service.registry.sweep import sweep
 from inventory_service.registry.watch import watch
-from inventory_service.scaling import loop, windows
+from inventory_service.scaling import hooks, lifecycle, loop, windows
 from inventory_service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ def jobs(settings: Settings, run_queue: RunQueue, *, front_door: str = "") -> tu
         with database.atomic():
             windows.prune(at=at)
             loop.prune(at=at, days=settings.transition_days)
+            lifecycle.prune(at=at, days=settings.transition_days)
             notifications.prune(at=at, days=settings.transition_days)
             webhooks.prune(at=at, days=settings.transition_days)
         recovery.erase_leftovers(settings)
@@ -79,6 +80,7 @@ def jobs(settings: Settings, run_queue: RunQueue, *, front_door: str = "") -> tu
         Job("converge", settings.converge_seconds, converge),
         Job("metrics", 60.0, lambda at: windows.sample(judge=judge(at))),
         Job("scale", settings.scale_seconds, lambda at: send(loop.scale_all(cloud_of, judge=judge(at))), is_slow=True),
+        Job("hooks", settings.hook_seconds, lambda at: send(hooks.tend_all(cloud_of, judge=judge(at))), is_slow=True),
         Job("schedule", 5.0, lambda at: send(schedules.run_due(at=at))),
         Job("notify", 2.0, lambda at: notifications.tell(settings=settings, at=at), is_slow=True),
         Job("prune", 60.0, forget),

@@ -41,6 +41,7 @@ def up(migrator, db):
     migrator.migrate(
         migrator.add_column("host", "leaving_at", pw.BigIntegerField(null=True)),
         migrator.add_column("host", "tag_groups", pw.JSONField(null=True)),
+        migrator.add_column("stage_scaling", "hook_problem", pw.TextField(null=True)),
         migrator.add_column("stage_scaling", "expected", pw.JSONField(null=True)),
         migrator.add_column("stage_scaling", "looked_at", pw.BigIntegerField(null=True)),
     )

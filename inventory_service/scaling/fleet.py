@@ -19,6 +19,7 @@ from inventory_service.scaling.settings import GROUP, Actuator
 AGENT_DEAD, UNKNOWN, UNDEAD = "agent dead", "unknown", "ended, but it beats"
 _BOOT = dt.timedelta(minutes=10)
 _LAG = dt.timedelta(minutes=5)
+_IN_SERVICE = ("", "InService")
 _OVER = (ENDED, STOPPED)
 _EC2_SAYS = "EC2 says that"
 _LOAD = "load1_per_cpu"
@@ -86,9 +87,7 @@ def _match(instances: list[Instance], present: list[Host]) -> list[Pair]:
 def situation(stage: Stage, fleet: Fleet, row: StageScaling, *, judge: liveness.Judge) -> Situation:
     """What the plan needs to know of this moment. Serving are only hosts that are live and on the desired release."""
     desired = hosts.desired_release(stage)
-    serving = [
-        pair for pair in fleet.pairs if pair.instance and pair.host and _serves(pair.host, desired, stage, judge)
-    ]
+    serving = [pair for pair in fleet.pairs if pair.host and _serves(pair.host, desired, stage, judge) and _is_in(pair)]
     active = list(Run.select().where((Run.stage == stage) & Run.status.in_(statuses.ACTIVE)))
     held = locks.find(stage, locks.BY_RUN)
     disturbing = [run.id for run in active if run.kind != statuses.CONVERGE]
@@ -102,6 +101,11 @@ def situation(stage: Stage, fleet: Fleet, row: StageScaling, *, judge: liveness.
         last_out_at=row.last_out_at,
         last_in_at=row.last_in_at,
     )
+
+
+def _is_in(pair: Pair) -> bool:
+    """Whether the group has taken the instance in; before that it waits, for our word among others."""
+    return pair.instance is not None and pair.instance.lifecycle in _IN_SERVICE
 
 
 def is_rolling_back(stage: Stage) -> bool:
@@ -124,7 +128,7 @@ def candidates(stage: Stage, fleet: Fleet, *, judge: liveness.Judge) -> list[Can
             template_version=pair.instance.template_version,
             release=pair.host.release_number or 0,
             load=pair.host.metrics.get(_LOAD),
-            is_live=judge.is_listed(pair.host, stage) and pair.instance.state == RUNNING,
+            is_live=judge.is_listed(pair.host, stage) and pair.instance.state == RUNNING and _is_in(pair),
             is_converged=hosts.is_converged(pair.host, desired),
             is_in_run=pair.host.id in busy,
             is_draining=pair.host.is_draining,

@@ -23,7 +23,7 @@ from inventory_service.errors import CallboardError, CloudError
 from inventory_service.models import Host, Run, ScalingDecision, Stage, StageScaling
 from inventory_service.registry import hosts, liveness, stages
 from inventory_service.registry.stages import stage_name
-from inventory_service.scaling import drains, windows
+from inventory_service.scaling import drains, lifecycle, windows
 from inventory_service.scaling import fleet as fleets
 from inventory_service.scaling.choice import choose
 from inventory_service.scaling.fleet import Fleet
@@ -107,6 +107,7 @@ def _turn(stage: Stage, row: StageScaling, scaling: Scaling, cloud_of: CloudOf, 
     cloud = cloud_of(scaling.actuator.region)
     fleet = fleets.observe(stage, scaling.actuator, cloud, at=judge.at)
     look = _Look(stage, scaling, scaling.actuator, cloud, fleet, judge)
+    lifecycle.notice_fleet(stage, scaling.actuator, fleet, at=judge.at)
     found = fleets.reconcile(stage, fleet, cloud, judge=judge)
     _note(row, findings=[dataclasses.asdict(finding) for finding in found])
     waiting = open_decision(stage) or decide(stage, row, scaling, fleet, judge=judge)

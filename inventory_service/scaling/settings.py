@@ -23,11 +23,16 @@ _TEMPLATE_ID = re.compile(r"lt-[0-9a-f]{8,17}")
 _VERSION = re.compile(r"[0-9]{1,9}|\$Latest|\$Default")
 _SUBNET = re.compile(r"subnet-[0-9a-f]{8,17}")
 _MOST_SUBNETS = 16
+_HOOK = re.compile(r"[A-Za-z0-9_/-]{1,255}")
+_QUEUE = re.compile(r"(https://[a-z0-9.-]{1,200}|http://127\.0\.0\.1)(:[0-9]{1,5})?/[0-9]{12}/[A-Za-z0-9_-]{1,80}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Actuator:
-    """What makes and ends machines: an Auto Scaling group by name, or EC2 itself by a launch template."""
+    """What makes and ends machines: an Auto Scaling group by name, or EC2 itself by a launch template.
+
+    The group's hooks that we answer, and the queue with their events; each "" where there is none.
+    """
 
     kind: str
     region: str
@@ -35,6 +40,9 @@ class Actuator:
     template: str = ""
     version: str = "$Default"
     subnets: tuple[str, ...] = ()
+    launching_hook: str = ""
+    terminating_hook: str = ""
+    queue_url: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,16 +128,39 @@ def parse(row: StageScaling) -> Scaling:
 def parse_actuator(text: Mapping[str, Any]) -> Actuator:
     """An actuator from its JSON object. Raises InvalidError that names the field."""
     kind = text.get("type")
-    known = {GROUP: {"name"}, TEMPLATE: {"id", "version", "subnets"}}
+    known = {GROUP: {"name", "launching_hook", "terminating_hook", "queue_url"}, TEMPLATE: {"id", "version", "subnets"}}
     if kind not in known:
         raise InvalidError.at("actuator", f"An actuator's type is {GROUP} or {TEMPLATE}.")
     extra = set(text) - known[kind] - {"type", "region"}
     if extra:
         raise InvalidError.at("actuator", f"The actuator has no field {str(min(extra))[:60]!r}.")
     region = _match(text.get("region"), _REGION, "region", "an AWS region such as eu-central-1")
-    if kind == GROUP:
-        return Actuator(GROUP, region, group=_match(text.get("name"), _GROUP_NAME, "name", "the group's name"))
-    return _template(text, region)
+    return _group(text, region) if kind == GROUP else _template(text, region)
+
+
+def _group(text: Mapping[str, Any], region: str) -> Actuator:
+    optional = {
+        "launching_hook": (_HOOK, "the name of a lifecycle hook"),
+        "terminating_hook": (_HOOK, "the name of a lifecycle hook"),
+        "queue_url": (_QUEUE, "the URL of an SQS queue, https://sqs.REGION.amazonaws.com/ACCOUNT/NAME"),
+    }
+    more = {
+        name: _match(text[name], pattern, name, words)
+        for name, (pattern, words) in optional.items()
+        if text.get(name) is not None
+    }
+    if "queue_url" in more and len(more) == 1:
+        raise InvalidError.at(
+            "actuator", "A queue_url brings events of hooks; name launching_hook or terminating_hook."
+        )
+    return Actuator(
+        GROUP,
+        region,
+        group=_match(text.get("name"), _GROUP_NAME, "name", "the group's name"),
+        launching_hook=more.get("launching_hook", ""),
+        terminating_hook=more.get("terminating_hook", ""),
+        queue_url=more.get("queue_url", ""),
+    )
 
 
 def _template(text: Mapping[str, Any], region: str) -> Actuator:

@@ -590,8 +590,21 @@ class Scaling(Answer):
     last_in_at: dt.datetime | None
     problem: str | None
     problem_at: dt.datetime | None
+    hook_problem: str | None = Field(description="Why lifecycle hooks could not be answered at the last look")
     updated_by: str
     updated_at: dt.datetime
+
+
+class LifecycleAction(Answer):
+    instance: str
+    transition: Literal["launching", "terminating"]
+    hook: str
+    status: Literal["waiting", "continued", "abandoned", "over"] = Field(description="over: AWS stopped waiting")
+    reason: str | None
+    run: int | None = Field(description="The drain playbook's run")
+    at: dt.datetime
+    heartbeat_at: dt.datetime | None = Field(description="When the group was last asked to wait longer")
+    ended_at: dt.datetime | None
 
 
 class ScalingDecision(Answer):

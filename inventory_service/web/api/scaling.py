@@ -12,9 +12,9 @@ from pydantic import BaseModel, Field
 from inventory_service.accounts.roles import ADMIN, VIEWER
 from inventory_service.clock import iso
 from inventory_service.errors import InvalidError
-from inventory_service.models import ScalingDecision, StageScaling
+from inventory_service.models import LifecycleAction, ScalingDecision, StageScaling
 from inventory_service.registry.hosts import get_host
-from inventory_service.scaling import charts, settings, windows
+from inventory_service.scaling import charts, lifecycle, settings, windows
 from inventory_service.scaling.charts import Chart
 from inventory_service.scaling.policies import STATISTICS, Limits
 from inventory_service.web import auth, context
@@ -60,6 +60,10 @@ class ScalingBody(Strict):
     enabled: bool = False
     dry_run: bool = False
     drain_playbook: str | None = Field(None, max_length=255, description="Run on a host before its machine is ended")
+
+
+class LifecycleQuery(BaseModel):
+    limit: int = Field(100, ge=1, le=1000)
 
 
 class DecisionQuery(BaseModel):
@@ -197,6 +201,7 @@ def _scaling(row: StageScaling) -> dict[str, Any]:
         "last_out_at": iso(row.last_out_at),
         "last_in_at": iso(row.last_in_at),
         "problem": row.problem,
+        "hook_problem": row.hook_problem,
         "problem_at": iso(row.problem_at),
         "updated_by": row.updated_by,
         "updated_at": iso(row.updated_at),
@@ -230,5 +235,31 @@ def _decision(row: ScalingDecision) -> dict[str, Any]:
         "instances": row.instances,
         "run": row.run_id,
         "error": row.error,
+        "ended_at": iso(row.ended_at),
+    }
+
+
+@api.get(
+    "/stages/<project>/<stage>/scaling/lifecycle",
+    summary="Instances for which the stage's Auto Scaling group waited, newest first",
+    responses={"200": answers.Page[answers.LifecycleAction]},
+)
+@auth.access(VIEWER)
+def list_lifecycle(path: StagePath, query: LifecycleQuery) -> dict[str, Any]:
+    """What lifecycle hooks asked, what was answered, and why; for those that wait, what they wait for."""
+    stage = auth.reach_stage(path.project, path.stage)
+    return {"items": [_action(row) for row in lifecycle.actions(stage, limit=query.limit)], "next": None}
+
+
+def _action(row: LifecycleAction) -> dict[str, Any]:
+    return {
+        "instance": row.instance,
+        "transition": row.transition,
+        "hook": row.hook,
+        "status": row.status,
+        "reason": row.reason,
+        "run": row.run_id,
+        "at": iso(row.at),
+        "heartbeat_at": iso(row.heartbeat_at),
         "ended_at": iso(row.ended_at),
     }

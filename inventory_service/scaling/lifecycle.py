@@ -1,0 +1,304 @@
+"""Lifecycle hooks: an Auto Scaling group waits for our word before an instance serves, and before it ends.
+
+Launching: CONTINUE when its host is live, healthy and on the desired release; ABANDON, with the reason, when that is
+given up. Terminating: its host drains, then CONTINUE. While there is work going on, the group is asked to wait longer.
+
+Messages of the queue (EventBridge's, or those that a hook sends itself) only say where to look: they come late, twice
+and in any order. What the group itself says of the instance decides, so that each may be lost. An action is written
+down before its message is deleted, and ended here after AWS took the word; AWS takes it once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import logging
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import peewee as pw
+
+from inventory_service import audit
+from inventory_service.adapters.ec2 import ABANDON, CONTINUE, Cloud
+from inventory_service.database import database
+from inventory_service.deployments import requests, statuses
+from inventory_service.models import Host, LifecycleAction, Run, Stage
+from inventory_service.registry import hosts, liveness
+from inventory_service.registry.stages import stage_name
+from inventory_service.scaling import drains
+from inventory_service.scaling import fleet as fleets
+from inventory_service.scaling.fleet import Fleet, Pair
+from inventory_service.scaling.settings import Actuator, Scaling
+
+log = logging.getLogger(__name__)
+
+LAUNCHING, TERMINATING = "launching", "terminating"
+WAITING, CONTINUED, ABANDONED, OVER = "waiting", "continued", "abandoned", "over"
+_WAITS = {"Pending:Wait": LAUNCHING, "Terminating:Wait": TERMINATING}
+_ON_ITS_WAY = {LAUNCHING: "Pending", TERMINATING: "Terminating"}
+_TRANSITIONS = {"autoscaling:EC2_INSTANCE_LAUNCHING": LAUNCHING, "autoscaling:EC2_INSTANCE_TERMINATING": TERMINATING}
+_LAG = dt.timedelta(minutes=2)  # for so long the group's own list may be behind an event
+_ANEW = dt.timedelta(minutes=10)  # an instance that waits again so long after our word waits for another one
+_LONGEST = {LAUNCHING: dt.timedelta(hours=2), TERMINATING: dt.timedelta(hours=3)}
+_INSTANCE = re.compile(r"i-[0-9a-f]{8,17}")
+_TOKEN = re.compile(r"[0-9a-fA-F-]{36}")
+_LARGEST_MESSAGE = 65536
+_BATCH = 500
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Event:
+    """A message that we understand: the group waits (or waited) for our word on the instance."""
+
+    group: str
+    hook: str
+    instance: str
+    transition: str
+    token: str
+
+
+def read_event(body: str) -> Event | None:
+    """The event of a message, EventBridge's or the hook's own; None for anything else."""
+    try:
+        told = json.loads(body) if len(body) <= _LARGEST_MESSAGE else None
+    except (ValueError, RecursionError):
+        return None
+    detail = told.get("detail", told) if isinstance(told, dict) else None
+    if not isinstance(detail, dict):
+        return None
+    names = (
+        "AutoScalingGroupName",
+        "LifecycleHookName",
+        "EC2InstanceId",
+        "LifecycleTransition",
+        "LifecycleActionToken",
+    )
+    words = [detail.get(name) for name in names]
+    if not all(isinstance(word, str) for word in words):
+        return None
+    group, hook, instance, transition, token = (str(word) for word in words)
+    if transition not in _TRANSITIONS or not _INSTANCE.fullmatch(instance) or not _TOKEN.fullmatch(token):
+        return None
+    return Event(group, hook, instance, _TRANSITIONS[transition], token)
+
+
+# what waits
+
+
+def notice_event(stage: Stage, actuator: Actuator, event: Event, *, at: dt.datetime) -> None:
+    """Write down what a message says, once however often it comes; another hook than ours is not for us."""
+    if hook_of(actuator, event.transition) != event.hook:
+        return
+    if LifecycleAction.select().where(LifecycleAction.token == event.token).exists():
+        return
+    with database.atomic():
+        same = _open(stage) & (LifecycleAction.instance == event.instance)
+        mine = same & (LifecycleAction.transition == event.transition)
+        if LifecycleAction.update(token=event.token).where(mine).execute() == 0:
+            _create(stage, event.instance, event.transition, event.hook, at=at, token=event.token)
+
+
+def notice_fleet(stage: Stage, actuator: Actuator, fleet: Fleet, *, at: dt.datetime) -> None:
+    """Write down whoever waits by the group's own list."""
+    for instance in (pair.instance for pair in fleet.pairs if pair.instance is not None):
+        transition = _WAITS.get(instance.lifecycle)
+        if transition is None or not (hook := hook_of(actuator, transition)):
+            continue
+        mine = (LifecycleAction.stage == stage) & (LifecycleAction.instance == instance.id)
+        mine &= LifecycleAction.transition == transition
+        answered = LifecycleAction.status.in_((CONTINUED, ABANDONED)) & (LifecycleAction.ended_at > at - _ANEW)
+        recent = LifecycleAction.ended_at.is_null() | answered
+        if not LifecycleAction.select().where(mine & recent).exists():
+            _create(stage, instance.id, transition, hook, at=at)
+
+
+def _create(stage: Stage, instance: str, transition: str, hook: str, *, at: dt.datetime, **more: Any) -> None:
+    row = {"stage": stage, "instance": instance, "transition": transition, "hook": hook, "status": WAITING, "at": at}
+    LifecycleAction.insert(**row, **more).on_conflict_ignore().execute()
+
+
+def hook_of(actuator: Actuator, transition: str) -> str:
+    """The name of our hook for that transition; "" where there is none."""
+    return actuator.launching_hook if transition == LAUNCHING else actuator.terminating_hook
+
+
+def _open(stage: Stage) -> Any:
+    return (LifecycleAction.stage == stage) & LifecycleAction.ended_at.is_null()
+
+
+def waiting(stage: Stage) -> list[LifecycleAction]:
+    """The actions that wait for our word, oldest first."""
+    return list(LifecycleAction.select().where(_open(stage)).order_by(LifecycleAction.id))
+
+
+def actions(stage: Stage, *, limit: int = 100) -> list[LifecycleAction]:
+    """The stage's actions, newest first."""
+    query = LifecycleAction.select().where(LifecycleAction.stage == stage)
+    return list(query.order_by(LifecycleAction.id.desc()).limit(limit))
+
+
+# our word on it
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Verdict:
+    """`result` CONTINUE, ABANDON, or "" for not yet; `is_work`: the group is to be asked to wait longer."""
+
+    result: str
+    reason: str
+    is_work: bool = False
+
+
+class Tending:
+    """One look at the actions of a stage that wait."""
+
+    def __init__(self, stage: Stage, scaling: Scaling, cloud: Cloud, fleet: Fleet, *, judge: liveness.Judge) -> None:
+        assert scaling.actuator is not None
+        self._stage, self._scaling, self._cloud, self._judge = stage, scaling, cloud, judge
+        self._actuator = scaling.actuator
+        self._pairs = {pair.instance.id: pair for pair in fleet.pairs if pair.instance is not None}
+        self._desired = hosts.desired_release(stage)
+        self._busy = fleets.in_a_run(stage)
+        self._timeouts: dict[str, int] | None = None
+
+    def tend(self) -> list[int]:
+        """Take each action a step further; returns the numbers of drain runs to send. Raises CloudError."""
+        found = waiting(self._stage)
+        run = self._drain([action for action in found if self._is_to_drain(action)])
+        for action in found:
+            self._step(action)
+        return [run.id] if run is not None else []
+
+    def _step(self, action: LifecycleAction) -> None:
+        if action.hook != hook_of(self._actuator, action.transition):
+            self._close(action, OVER, "The stage has another hook now.")
+            return
+        pair = self._pairs.get(action.instance)
+        lifecycle = pair.instance.lifecycle if pair and pair.instance else ""
+        if pair is None or not lifecycle.startswith(_ON_ITS_WAY[action.transition]) or lifecycle.endswith(":Proceed"):
+            if self._judge.at - action.at > _LAG:
+                self._close(action, OVER, f"The group does not wait any more: it says {lifecycle or 'nothing of it'}.")
+            return
+        if lifecycle not in _WAITS:
+            return
+        verdict = self._launching(pair) if action.transition == LAUNCHING else self._terminating(action, pair)
+        if verdict.result:
+            self._answer(action, pair, verdict)
+            return
+        self._note(action, reason=verdict.reason)
+        if verdict.is_work and self._judge.at - action.at < _LONGEST[action.transition]:
+            self._hold(action)
+
+    def _launching(self, pair: Pair) -> _Verdict:
+        host = pair.host
+        if host is None:
+            return _Verdict("", "It has not enrolled yet.")
+        if host.is_quarantined:
+            return _Verdict(ABANDON, host.quarantine_reason or "Its host is quarantined.")
+        if not self._judge.is_listed(host, self._stage):
+            word = host.conflict or f"it is {self._judge.state(host, self._stage)}"
+            return _Verdict("", f"{host.name} is not listed: {word}.", is_work=host.recorded_state == liveness.PENDING)
+        if not hosts.is_converged(host, self._desired):
+            number = self._desired["number"] if self._desired else None
+            return _Verdict("", f"{host.name} is being brought to release {number}.", is_work=True)
+        if host.is_healthy is False:
+            return _Verdict("", f"{host.name} is not healthy: {host.health_reason or 'no reason given'}.", is_work=True)
+        return _Verdict(CONTINUE, f"{host.name} is live and runs what it should.")
+
+    def _is_to_drain(self, action: LifecycleAction) -> bool:
+        pair = self._pairs.get(action.instance)
+        if action.transition != TERMINATING or action.run_id is not None or pair is None or pair.instance is None:
+            return False
+        return _WAITS.get(pair.instance.lifecycle) == TERMINATING and self._is_reachable(pair)
+
+    def _is_reachable(self, pair: Pair) -> bool:
+        return pair.host is not None and self._judge.is_listed(pair.host, self._stage)
+
+    def _drain(self, due: list[LifecycleAction]) -> Run | None:
+        """Their hosts leave `serving` and new runs, and one drain run is queued for all, in one transaction."""
+        present = [host for action in due if (host := self._pairs[action.instance].host) is not None]
+        if not present:
+            return None
+        with database.atomic():
+            mine = Host.id.in_([host.id for host in present])
+            Host.update(is_draining=True, leaving_at=self._judge.at).where(mine & Host.leaving_at.is_null()).execute()
+            if self._scaling.drain_playbook is None:
+                return None
+            words = f"drain before {self._actuator.group} ends {', '.join(action.instance for action in due)}"
+            playbook = self._scaling.drain_playbook
+            run = drains.request(self._stage, playbook, present, words[:500], at=self._judge.at, allow_frozen=True)
+            for action in due:
+                self._note(action, run_id=run.id)
+        return run
+
+    def _terminating(self, action: LifecycleAction, pair: Pair) -> _Verdict:
+        """A drain that failed does not keep the instance: the group has decided that it ends."""
+        if action.run_id is None:
+            if pair.host is not None and pair.host.id in self._busy:
+                return _Verdict("", f"A run works on {pair.host.name}.", is_work=True)
+            word = "It drained." if self._is_reachable(pair) else "There is no live host to drain."
+            return _Verdict(CONTINUE, word)
+        run = requests.get(action.run_id)
+        if run.status not in statuses.ACTIVE:
+            return _Verdict(CONTINUE, f"The drain run {run.id} was {run.status}.")
+        if self._judge.at - action.at < _LONGEST[TERMINATING]:
+            return _Verdict("", f"The drain run {run.id} is {run.status}.", is_work=True)
+        requests.cancel(run, actor=drains.ACTOR, at=self._judge.at)
+        return _Verdict(CONTINUE, f"The drain run {run.id} took too long.")
+
+    # towards AWS
+
+    def _answer(self, action: LifecycleAction, pair: Pair, verdict: _Verdict) -> None:
+        is_taken = self._cloud.complete(
+            self._actuator.group, action.hook, action.instance, verdict.result, token=action.token
+        )
+        if not is_taken:
+            self._close(action, OVER, f"{verdict.reason} The group did not wait for that word any more.")
+            return
+        status = CONTINUED if verdict.result == CONTINUE else ABANDONED
+        with database.atomic():
+            self._close(action, status, verdict.reason)
+            if action.transition == TERMINATING and pair.host is not None:
+                hosts.end(pair.host, f"{self._actuator.group} ends {action.instance}", at=self._judge.at)
+
+    def _hold(self, action: LifecycleAction) -> None:
+        """Ask the group to wait longer, thrice within the hook's own time."""
+        if self._timeouts is None:
+            self._timeouts = self._cloud.hook_timeouts(self._actuator.group)
+        seconds = self._timeouts.get(action.hook, 0) / 3
+        if (self._judge.at - (action.heartbeat_at or action.at)).total_seconds() < seconds:
+            return
+        if self._cloud.hold(self._actuator.group, action.hook, action.instance, token=action.token):
+            self._note(action, heartbeat_at=self._judge.at)
+        else:
+            self._close(action, OVER, "The group does not wait any more.")
+
+    def _note(self, action: LifecycleAction, **fields: Any) -> None:
+        LifecycleAction.update(**fields).where(LifecycleAction.id == action.id).execute()
+        for name, value in fields.items():
+            setattr(action, name, value)
+
+    def _close(self, action: LifecycleAction, status: str, reason: str) -> None:
+        still = (LifecycleAction.id == action.id) & LifecycleAction.ended_at.is_null()
+        with database.atomic():
+            fields = {"status": status, "reason": reason[:500], "ended_at": self._judge.at}
+            if LifecycleAction.update(**fields).where(still).execute() and status != OVER:
+                what, target = "abandon" if status == ABANDONED else "continue", stage_name(self._stage)
+                told = f"{action.instance} ({action.transition}): {reason}"[:500]
+                audit.record(audit.SERVICE, f"scaling.{what}", target, at=self._judge.at, reason=told)
+
+
+def forget_unanswered(answered: Iterable[int], *, at: dt.datetime) -> None:
+    """Of all stages but these (by id) no hook is answered: what waits there is over for us."""
+    open_elsewhere = LifecycleAction.ended_at.is_null() & LifecycleAction.stage.not_in(list(answered))
+    told = {"status": OVER, "reason": "The stage answers no hooks now.", "ended_at": at}
+    LifecycleAction.update(**told).where(open_elsewhere).execute()
+
+
+def prune(*, at: dt.datetime, days: int) -> int:
+    """Forget actions that ended more than `days` ago, a batch at a time; returns how many."""
+    old: pw.Expression = LifecycleAction.ended_at < at - dt.timedelta(days=days)
+    some = LifecycleAction.select(LifecycleAction.id).where(old).limit(_BATCH)
+    return int(LifecycleAction.delete().where(LifecycleAction.id.in_(list(some))).execute())
