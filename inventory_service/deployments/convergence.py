@@ -75,8 +75,11 @@ def hosts_behind(stage: Stage, *, judge: liveness.Judge) -> list[Host]:
     desired = hosts.desired_release(stage)
     return [
         host
-        for host in hosts.live_hosts(stage, judge=judge)
-        if not hosts.is_converged(host, desired) and not host.is_quarantined and not host.is_draining
+        for host in hosts.list_unlike(stage, desired)
+        if judge.is_listed(host, stage)
+        and not hosts.is_converged(host, desired)
+        and not host.is_quarantined
+        and not host.is_draining
     ]
 
 

@@ -14,7 +14,7 @@ from inventory_service.errors import ConflictError, GoneError, NotFoundError, Un
 from inventory_service.models import Host, Project, Release, Stage, Transition
 from inventory_service.registry import conflicts, liveness, names, reported, transitions
 from inventory_service.registry.groups import check_groups, refuse_group_name
-from inventory_service.registry.listing import ListedHost
+from inventory_service.registry.listing import ListedHost, MeasuredHost
 from inventory_service.registry.sweep import record_due
 
 PREFIX = "cbh_"
@@ -272,12 +272,24 @@ def list_hosts(stage: Stage) -> list[Host]:
     return list(Host.select().where((Host.stage == stage) & Host.gone_at.is_null()).order_by(Host.name))
 
 
+def list_unlike(stage: Stage, desired: dict[str, Any] | None) -> list[Host]:
+    """The same without most of those that run what they should (`is_converged` decides): nearly all of a fleet does,
+    and the database passes over them a hundred times faster.
+    """
+    query = Host.select().where((Host.stage == stage) & Host.gone_at.is_null()).order_by(Host.name)
+    if desired is not None:
+        is_number = (Host.release_number != desired["number"]) | Host.release_number.is_null()
+        is_revision = (Host.revision != desired["revision"]) | Host.revision.is_null()
+        query = query.where(is_number | is_revision | Host.held_release_number.is_null(False))
+    return list(query)
+
+
 def live_hosts(stage: Stage, *, judge: liveness.Judge) -> list[Host]:
     """The hosts that an inventory lists now, by name."""
     return [host for host in list_hosts(stage) if judge.is_listed(host, stage)]
 
 
-def is_converged(host: Host | ListedHost, desired: dict[str, Any] | None) -> bool:
+def is_converged(host: Host | ListedHost | MeasuredHost, desired: dict[str, Any] | None) -> bool:
     """Whether the host runs what it should run. A host that reports no number is judged by its revision.
 
     A host that a deploy of a part of the stage reached is held on that release until the next whole one.

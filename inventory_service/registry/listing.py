@@ -19,6 +19,11 @@ SELECT id, stage_id, name, address, port, recorded_state, conflict, is_draining,
   release_number, revision, held_release_number, groups, facts, host_keys, last_seen_at, stale_since
 FROM host WHERE stage_id = ? AND gone_at IS NULL
 """
+_READ_METRICS = """
+SELECT id, stage_id, name, recorded_state, conflict, is_draining, release_number, revision, held_release_number,
+  metrics, last_seen_at, stale_since
+FROM host WHERE stage_id = ? AND gone_at IS NULL
+"""
 
 
 @dataclasses.dataclass(slots=True)
@@ -52,6 +57,36 @@ class ListedHost:
     def host_keys(self) -> list[str]:
         """Its SSH host keys as `type base64`; read when asked for, since inventories do not ask."""
         return list(_json(self.stored_host_keys))
+
+
+@dataclasses.dataclass(slots=True)
+class MeasuredHost:
+    """A host that has not gone, with what decides its state, what it runs and the metrics that it sent last."""
+
+    id: str
+    stage_id: int
+    name: str
+    recorded_state: str
+    conflict: str | None
+    is_draining: bool
+    release_number: int | None
+    revision: str | None
+    held_release_number: int | None
+    metrics: dict[str, float]
+    last_seen_at: dt.datetime
+    stale_since: dt.datetime | None
+    gone_at: dt.datetime | None = None
+
+
+def read_metrics(stage: Stage) -> list[MeasuredHost]:
+    """The stage's hosts that have not gone, in no order, with their metrics."""
+    return [_measured(*row) for row in fetch(_READ_METRICS, (stage.id,))]
+
+
+def _measured(*row: Any) -> MeasuredHost:
+    *plain, metrics, last_seen_at, stale_since = row
+    fields = (*plain, _json(metrics), from_microseconds(last_seen_at), from_microseconds(stale_since))
+    return MeasuredHost(*fields)
 
 
 def read_present(stage: Stage, *, groups: frozenset[str] = frozenset()) -> list[ListedHost]:

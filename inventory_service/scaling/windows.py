@@ -20,7 +20,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from inventory_service.models import Host, MetricFrame, ScalingDecision, ServiceState, Stage
-from inventory_service.registry import hosts, liveness, stages
+from inventory_service.registry import hosts, listing, liveness, stages
+from inventory_service.registry.listing import MeasuredHost
 from inventory_service.scaling.plan import Reading
 from inventory_service.scaling.policies import AVERAGE, MAXIMUM, MEDIAN, MINIMUM, P95, STATISTICS, SUM, Signal
 
@@ -77,7 +78,7 @@ def floor(at: dt.datetime, seconds: int) -> dt.datetime:
 
 def _sample_stage(stage: Stage, at: dt.datetime, *, judge: liveness.Judge) -> int:
     """Only what was reported within the last interval and a half: an older value is no measurement of this minute."""
-    present = hosts.live_hosts(stage, judge=judge)
+    present = [host for host in listing.read_metrics(stage) if judge.is_listed(host, stage)]
     made = _sample_capacity(stage, at, present, judge=judge)
     fresh = [host for host in present if judge.state(host, stage) == liveness.LIVE]
     values: defaultdict[str, dict[str, float]] = defaultdict(dict)
@@ -93,7 +94,7 @@ def _sample_stage(stage: Stage, at: dt.datetime, *, judge: liveness.Judge) -> in
     )
 
 
-def _sample_capacity(stage: Stage, at: dt.datetime, present: Sequence[Host], *, judge: liveness.Judge) -> int:
+def _sample_capacity(stage: Stage, at: dt.datetime, present: Sequence[MeasuredHost], *, judge: liveness.Judge) -> int:
     """How many machines there were: live, of these on the desired release, and as many as scaling wanted."""
     if not present and not MetricFrame.select().where(MetricFrame.stage == stage).exists():
         return 0  # nobody was ever here

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
-from typing import Any
 
 from flask import Response, request
 from pydantic import BaseModel, Field
@@ -51,14 +50,15 @@ def get_inventory(path: StagePath, query: InventoryQuery) -> Response:
     if query.at is None:
         states, groups = _states(query.state), _groups(query.group)
         listing = rendering.render(stage, judge=context.judge(), states=states, groups=groups)
-        return _answer(listing, rendering.etag(listing))
+        return _answer(*rendering.to_text(listing))
     if query.group is not None:
         raise InvalidError.at("group", "Groups of the past are not known; leave out `group` or `at`.")
     moment = query.at.astimezone(dt.UTC)
     then = context.states_at(stage, moment)
     apart = past.conflicts_at(stage, moment)
     members = {host: state for host, state in then.items() if host.id not in apart}
-    return _answer(rendering.render_past(stage, members, about=past.about(stage, moment), states=_states(query.state)))
+    about = past.about(stage, moment)
+    return _answer(to_json(rendering.render_past(stage, members, about=about, states=_states(query.state))))
 
 
 def _states(text: str | None) -> tuple[str, ...]:
@@ -74,8 +74,8 @@ def _groups(text: str | None) -> frozenset[str]:
     return frozenset(names.check_group(group, "group") for group in text.split(",")) if text else frozenset()
 
 
-def _answer(listing: dict[str, Any], tag: str | None = None) -> Response:
-    response = Response(to_json(listing), mimetype="application/json")
+def _answer(body: bytes, tag: str | None = None) -> Response:
+    response = Response(body, mimetype="application/json")
     response.headers["Vary"] = "Accept-Encoding, Authorization"
     response.headers["Cache-Control"] = "private, no-cache"
     if tag is not None:
@@ -110,4 +110,4 @@ def get_known_hosts(path: StagePath, query: KnownHostsQuery) -> Response:
 @auth.access(VIEWER)
 def get_run_inventory(path: RunPath) -> Response:
     """404 until the run has started."""
-    return _answer(snapshot.inventory(auth.reach_run(requests.get(path.run))))
+    return _answer(to_json(snapshot.inventory(auth.reach_run(requests.get(path.run)))))
