@@ -297,7 +297,8 @@ class Run(_Table):
 
     `attempt` rises whenever somebody takes the run over, so that whoever had it before can tell (leases.py).
     `in_flight` holds {host: task} as of the last written events. `override_lock` is the reason to go past a
-    person's lock that was there when the run was asked for.
+    person's lock that was there when the run was asked for. `told_bytes`: how much of its log a laptop has sent, which
+    is kept masked.
     """
 
     id = pw.AutoField()
@@ -338,6 +339,7 @@ class Run(_Table):
     repeat_mode = pw.TextField(null=True)
     source_commit = pw.TextField(null=True)
     log_bytes = pw.BigIntegerField(default=0)
+    told_bytes = pw.BigIntegerField(default=0)
     is_log_cut = pw.BooleanField(default=False)
     sealed_vars = pw.TextField(null=True)
     origin = pw.TextField(default="service")
@@ -437,7 +439,7 @@ class Schedule(_Table):
 
 
 class Webhook(_Table):
-    """A push at GitHub or GitLab that deploys. `refs` are patterns such as branch:main and tag:v*."""
+    """A push at GitHub or GitLab that deploys, with these extra vars. `refs` are patterns: branch:main, tag:v*."""
 
     id = pw.TextField(primary_key=True)
     stage_id: int
@@ -445,6 +447,7 @@ class Webhook(_Table):
     provider = pw.TextField()
     description = pw.TextField(default="")
     refs = pw.JSONField()
+    extra_vars = pw.JSONField(null=True)
     sealed_secret = pw.TextField()
     created_by = pw.TextField()
     created_at = UtcDateTimeField()

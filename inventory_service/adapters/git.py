@@ -23,7 +23,7 @@ from inventory_service.adapters import ssh_agent
 from inventory_service.errors import CallboardError, SourceError
 
 _SHA = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
-_FETCH_SECONDS = 300
+FETCH_SECONDS = 300.0
 _LOCAL_SECONDS = 120
 _LOOK_SECONDS = 20
 
@@ -109,14 +109,18 @@ def _token_pipe(credential: Credential) -> Iterator[int | None]:
         os.close(reading)
 
 
-def _git(*arguments: str, seconds: float = _LOCAL_SECONDS, remote: _Remote | None = None) -> str:
+def _git(
+    *arguments: str, seconds: float = _LOCAL_SECONDS, remote: _Remote | None = None, given: str | None = None
+) -> str:
     if shutil.which("git") is None:
         raise SourceError("git is not installed on the service's machine; install the package git.")
     with _token_pipe(remote.access.credential if remote else Credential()) as pipe:
-        return _run(arguments, seconds, _environment(remote, pipe), () if pipe is None else (pipe,))
+        return _run(arguments, seconds, _environment(remote, pipe), () if pipe is None else (pipe,), given)
 
 
-def _run(arguments: tuple[str, ...], seconds: float, environment: dict[str, str], pipes: tuple[int, ...]) -> str:
+def _run(
+    arguments: tuple[str, ...], seconds: float, environment: dict[str, str], pipes: tuple[int, ...], given: str | None
+) -> str:
     try:
         done = subprocess.run(
             ["git", *arguments],
@@ -124,7 +128,8 @@ def _run(arguments: tuple[str, ...], seconds: float, environment: dict[str, str]
             capture_output=True,
             text=True,
             errors="replace",
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if given is None else None,
+            input=given,
             timeout=seconds,
             pass_fds=pipes,
             check=False,
@@ -141,11 +146,13 @@ def _last_words(stderr: str) -> str:
     return " ".join(lines[-3:])[:500] or "git failed without a word."
 
 
-def fetch(source: str, mirror: Path, access: Access | None = None) -> None:
-    """Bring the bare mirror of `source` up to date; make it when it is missing. Raises SourceError."""
+def fetch(source: str, mirror: Path, access: Access | None = None, *, seconds: float = FETCH_SECONDS) -> None:
+    """Bring the bare mirror of `source` up to date; make it when it is missing. Raises SourceError, also when one step
+    of it takes longer than `seconds`.
+    """
     try:
         with _opened(access or Access()) as opened:
-            _fetch(_Remote(source, opened), mirror)
+            _fetch(_Remote(source, opened), mirror, seconds)
     except CallboardError as error:
         raise SourceError(f"The project's source could not be fetched: {_without_secrets(error.detail)}") from error
 
@@ -163,15 +170,15 @@ def _opened(access: Access) -> Iterator[Access]:
             yield dataclasses.replace(access, agent_socket=str(socket), identity=str(identity))
 
 
-def _fetch(remote: _Remote, mirror: Path) -> None:
+def _fetch(remote: _Remote, mirror: Path, seconds: float) -> None:
     if not (mirror / "HEAD").exists():
-        _clone(remote, mirror)
+        _clone(remote, mirror, seconds)
         return
     place = ("-C", str(mirror))
     _git(*place, "remote", "set-url", "--", "origin", remote.address)
     options = ("--quiet", "--prune", "--tags", "--force")
-    _git(*place, "fetch", *options, "origin", seconds=_FETCH_SECONDS, remote=remote)
-    _follow_head(remote, mirror)
+    _git(*place, "fetch", *options, "origin", seconds=seconds, remote=remote)
+    _follow_head(remote, mirror, seconds)
 
 
 def _without_secrets(words: str) -> str:
@@ -179,20 +186,20 @@ def _without_secrets(words: str) -> str:
     return re.sub(r"(https?://)[^/@\s]*@", r"\1…@", words)
 
 
-def _clone(remote: _Remote, mirror: Path) -> None:
+def _clone(remote: _Remote, mirror: Path, seconds: float) -> None:
     """Clone beside and rename, so that an interrupted clone never looks like a mirror."""
     mirror.parent.mkdir(parents=True, exist_ok=True)
     partial = mirror.with_name(f"{mirror.name}.{os.getpid()}.part")
     shutil.rmtree(partial, ignore_errors=True)
     options = ("--quiet", "--mirror")
-    _git("clone", *options, "--", remote.address, str(partial), seconds=_FETCH_SECONDS, remote=remote)
+    _git("clone", *options, "--", remote.address, str(partial), seconds=seconds, remote=remote)
     partial.rename(mirror)
 
 
-def _follow_head(remote: _Remote, mirror: Path) -> None:
+def _follow_head(remote: _Remote, mirror: Path, seconds: float) -> None:
     """The source may have changed its default branch since the clone."""
     asked = ("ls-remote", "--symref", "origin", "HEAD")
-    told = _git("-C", str(mirror), *asked, seconds=_FETCH_SECONDS, remote=remote)
+    told = _git("-C", str(mirror), *asked, seconds=seconds, remote=remote)
     for line in told.splitlines():
         if line.startswith("ref: "):
             _git("-C", str(mirror), "symbolic-ref", "HEAD", line.split()[1])
@@ -225,6 +232,15 @@ def checkout(mirror: Path, sha: str, target: Path) -> None:
     """A fresh work tree of that commit at `target`, which must not exist."""
     _git("clone", "--quiet", "--no-checkout", "--shared", "--", str(mirror), str(target))
     _git("-C", str(target), "-c", "advice.detachedHead=false", "checkout", "--quiet", "--detach", sha)
+
+
+def read_file(mirror: Path, sha: str, path: str) -> bytes | None:
+    """The content of one file of a commit, links inside the tree followed; None where there is none."""
+    if "\n" in path:
+        return None
+    told = _git("-C", str(mirror), "cat-file", "--batch", "--follow-symlinks", given=f"{sha}:{path}\n")
+    head, _, content = told.partition("\n")
+    return content.encode("utf-8", "replace") if re.fullmatch(r"[0-9a-f]+ blob [0-9]+", head) else None
 
 
 def archive(mirror: Path, sha: str, target: Path) -> None:

@@ -29,8 +29,10 @@ _SYNTAX_SECONDS = 60
 _LONGEST_COMPLAINT = 600
 _LARGEST_TEXT = 2**20  # of one result, for callbacks; read by plugins/callback/callboard_cut.py
 _ATTENDANCE = "CALLBOARD_ATTENDANCE"  # read by plugins/callback/callboard_batches.py
+_UNATTENDED = "CALLBOARD_UNATTENDED"  # read by plugins/callback/callboard_prompts.py
+# Nobody types: with a terminal as its input, Ansible would wait for somebody.
 _GUARD = """#!/bin/sh
-exec {python} -I {guard} {parent} {program} "$@"
+exec {python} -I {guard} {parent} {program} "$@" </dev/null
 """
 
 
@@ -139,6 +141,7 @@ def environment(call: PlaybookCall) -> dict[str, str]:
         **_plugin_paths(call.project_dir, call.content_dir),
         "ANSIBLE_CALLBACK_PLUGINS": str(call.content_dir / "plugins" / "callback"),
         _ATTENDANCE: str(call.attendance),
+        _UNATTENDED: "1",
         **(_mitogen() if call.has_mitogen else {}),
         "CALLBOARD_LARGEST_TEXT": str(_LARGEST_TEXT),
         "ANSIBLE_ROLES_PATH": f"{call.project_dir / 'roles'}:{call.content_dir / 'roles'}",

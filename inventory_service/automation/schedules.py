@@ -13,12 +13,13 @@ from cronsim import CronSim, CronSimError
 
 from inventory_service import audit
 from inventory_service.database import database
-from inventory_service.deployments import requests, statuses
+from inventory_service.deployments import asking, requests, statuses
 from inventory_service.deployments.requests import RunRequest
 from inventory_service.errors import CallboardError, ConflictError, InvalidError, NotFoundError
 from inventory_service.models import Project, Run, Schedule, Stage
 from inventory_service.registry import names
 from inventory_service.registry.stages import stage_name
+from inventory_service.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +36,12 @@ class Plan:
     request: dict[str, Any]
 
 
-def create(stage: Stage, name: str, plan: Plan, *, actor: audit.Actor, at: dt.datetime) -> Schedule:
-    """Add a schedule to a stage. Raises InvalidError, or ConflictError for a name in use."""
+def create(stage: Stage, name: str, plan: Plan, *, settings: Settings, actor: audit.Actor, at: dt.datetime) -> Schedule:
+    """Add a schedule to a stage. Raises InvalidError, also where its playbook asks for what nobody would answer, or
+    ConflictError for a name in use.
+    """
     names.check_slug(name, "name")
-    fields = {**_checked(stage, plan, at=at), "created_by": actor.name, "created_at": at}
+    fields = {**_checked(stage, plan, settings, at=at), "created_by": actor.name, "created_at": at}
     try:
         with database.atomic():
             row = Schedule.create(stage=stage, name=name, **fields)
@@ -48,12 +51,13 @@ def create(stage: Stage, name: str, plan: Plan, *, actor: audit.Actor, at: dt.da
     return row
 
 
-def _checked(stage: Stage, plan: Plan, *, at: dt.datetime) -> dict[str, Any]:
+def _checked(stage: Stage, plan: Plan, settings: Settings, *, at: dt.datetime) -> dict[str, Any]:
     if plan.request.get("kind") == statuses.ROLLBACK:
         raise InvalidError.at("kind", "A schedule never rolls back: schedule a deploy, a converge or a playbook.")
-    requests.check(stage, _run_request(plan.request))
     following = next_after(plan.cron, plan.timezone, at)
-    return {"cron": plan.cron, "timezone": plan.timezone, "request": plan.request, "next_at": following}
+    answers = asking.settle_unattended(stage, _run_request(plan.request), settings)
+    wanted = {**plan.request, **({"extra_vars": answers} if answers else {})}
+    return {"cron": plan.cron, "timezone": plan.timezone, "request": wanted, "next_at": following}
 
 
 def next_after(cron: str, timezone: str, at: dt.datetime) -> dt.datetime | None:

@@ -24,7 +24,7 @@ from inventory_service import audit, credentials
 from inventory_service.automation import pushes
 from inventory_service.automation.pushes import GITHUB, GITLAB, Push
 from inventory_service.database import database
-from inventory_service.deployments import requests, statuses
+from inventory_service.deployments import asking, requests, statuses
 from inventory_service.deployments.requests import RunRequest
 from inventory_service.errors import CallboardError, InvalidError, NotFoundError, UnauthorizedError
 from inventory_service.models import Project, Run, Stage, Webhook, WebhookDelivery
@@ -54,12 +54,18 @@ def create(
     provider: str,
     refs: list[str],
     description: str,
+    extra_vars: dict[str, Any] | None = None,
     settings: Settings,
     actor: audit.Actor,
     at: dt.datetime,
 ) -> tuple[Webhook, str]:
-    """Add a webhook; returns it and its secret, which is told this once. Raises InvalidError."""
+    """Add a webhook; returns it and its secret, which is told this once. `extra_vars`: those of its deploys.
+
+    Raises InvalidError, also where the stage's deploy playbook asks for what nobody would answer.
+    """
     _check(provider, refs)
+    request = RunRequest(kind=statuses.DEPLOY, extra_vars=extra_vars or {})
+    answers = asking.settle_unattended(stage, request, settings)
     own, secret = credentials.new_id(), "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
     with database.atomic():
         row = Webhook.create(
@@ -68,6 +74,7 @@ def create(
             provider=provider,
             description=description,
             refs=refs,
+            extra_vars=answers,
             sealed_secret=keyring.load(settings).seal(secret, context=_context(own)),
             created_by=actor.name,
             created_at=at,
@@ -194,7 +201,9 @@ def _act(webhook: Webhook, push: Push | None, *, peer: str, at: dt.datetime) -> 
         return Answer(IGNORED, f"{push.ref} is none of {', '.join(webhook.refs)}.")
     actor = audit.Actor(f"webhook:{webhook.id}", peer)
     comment = f"{push.ref} by {push.by}: {push.message}"[:2000]
-    wanted = RunRequest(kind=statuses.DEPLOY, revision=push.revision, comment=comment)
+    wanted = RunRequest(
+        kind=statuses.DEPLOY, revision=push.revision, comment=comment, extra_vars=webhook.extra_vars or {}
+    )
     try:
         run, _ = requests.request_run(webhook.stage, wanted, actor=actor, at=at)
     except CallboardError as error:
@@ -226,6 +235,7 @@ def as_shown(webhook: Webhook, url: str) -> dict[str, Any]:
         "provider": webhook.provider,
         "description": webhook.description,
         "refs": webhook.refs,
+        "extra_vars": webhook.extra_vars or {},
         "url": f"{url}/api/v1/webhooks/{webhook.id}",
         "created_by": webhook.created_by,
     }

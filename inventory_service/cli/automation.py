@@ -98,10 +98,12 @@ def webhook() -> None:
 @click.option("--provider", type=click.Choice(["github", "gitlab"]), required=True)
 @click.option("--ref", "refs", multiple=True, required=True, help="branch:main, tag:v* and so on; repeatable.")
 @click.option("--description")
+@click.option("-e", "--extra-vars", "pairs", multiple=True, help="Of its deploys: name=value, JSON or @file.")
 @json_option
-def add_webhook(stage: str, as_json: bool, **options: Any) -> None:
+def add_webhook(stage: str, pairs: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Add a webhook; its secret is printed this once."""
-    row = Client().send("POST", f"{stage_path(stage)}/webhooks", given(**options))
+    body = given(**options, extra_vars=variables(pairs) if pairs else None)
+    row = Client().send("POST", f"{stage_path(stage)}/webhooks", body)
     if as_json:
         print_json(row)
         return

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import click
 
 from inventory_service.cli.arguments import given, mapping_in, secret_vars_option, stage_path, variables
+from inventory_service.cli.prompting import advised, prompt_option, with_answers
 from inventory_service.client import Client, ClientError
 from inventory_service.terminal import json_option, print_json, print_log, print_table
 from inventory_service.text import harmless
@@ -26,6 +27,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("-D", "--diff", is_flag=True, help="Show the differences."),
     click.option("-e", "--extra-vars", "pairs", multiple=True, help="name=value, JSON or @file."),
     secret_vars_option,
+    prompt_option,
     click.option("-m", "--comment", help="Why; kept with the run."),
     click.option("--refuse-if-locked", is_flag=True, help="Fail at once where the run would have to wait."),
     click.option("--override-lock", metavar="REASON", help="Go past the lock that a person holds; audited."),
@@ -43,11 +45,16 @@ def _with_options(command: Callable[..., None]) -> Callable[..., None]:
 def _launch(stage: str, kind: str, options: dict[str, Any], **own: Any) -> None:
     stage_path(stage)
     client, detach = Client(), options.pop("detach")
-    pairs, refuses = options.pop("pairs"), options.pop("refuse_if_locked")
+    pairs, refuses, answers = (options.pop(name) for name in ("pairs", "refuse_if_locked", "answers"))
     secret = mapping_in(options.pop("secret_vars"))
     body = given(stage=stage, kind=kind, **options, **own, extra_vars=variables(pairs) if pairs else None)
     body |= {"extra_vars_secret": secret} if secret else {}
-    _await(client, client.send("POST", "/api/v1/runs", {**body, **_if_locked(refuses)}), detach=detach)
+    body = with_answers(client, body, answers)
+    try:
+        run = client.send("POST", "/api/v1/runs", {**body, **_if_locked(refuses)})
+    except ClientError as error:
+        raise advised(error) from error
+    _await(client, run, detach=detach)
 
 
 def _if_locked(refuses: bool) -> dict[str, str]:

@@ -10,7 +10,9 @@ import click
 
 from inventory_service.cli.arguments import batches, given, stage_path, variables
 from inventory_service.client import Client
+from inventory_service.deployments.prompts import Prompt
 from inventory_service.terminal import json_option, print_fields, print_json, print_table, print_variables
+from inventory_service.text import shown_value
 
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--interval-seconds", type=int, help="Seconds between heartbeats (60)."),
@@ -152,6 +154,28 @@ def playbooks(name: str, as_json: bool) -> None:
     else:
         columns = {"playbook": "PLAYBOOK", "description": "DESCRIPTION"}
         print_table(rows, columns, empty="The source has no playbooks.")
+
+
+@stage.command()
+@click.argument("name", metavar="STAGE")
+@click.argument("playbook", required=False)
+@click.option("--kind", type=click.Choice(["deploy", "rollback", "converge"]), help="Without a playbook: deploy.")
+@click.option("-r", "--revision", help="Branch, tag or commit; the stage's default when left out.")
+@json_option
+def prompts(name: str, playbook: str | None, kind: str | None, revision: str | None, as_json: bool) -> None:
+    """What a deploy, or a run of PLAYBOOK, asks at its launch."""
+    asked = {"kind": "playbook" if playbook else kind, "playbook": playbook, "revision": revision}
+    rows = Client().get(f"{stage_path(name)}/prompts", **asked)["items"]
+    if as_json:
+        print_json(rows)
+        return
+    shown = [{**row, "rules": Prompt.from_json(row).rules, "fallback": _shown(row["fallback"])} for row in rows]
+    columns = {"name": "PROMPT", "question": "QUESTION", "rules": "ANSWER", "open": "REQUIRED", "fallback": "ELSE"}
+    print_table(shown, columns, empty="It asks nothing.")
+
+
+def _shown(fallback: Any) -> str:
+    return "" if fallback is None else ", ".join(fallback) if isinstance(fallback, list) else shown_value(fallback)
 
 
 @stage.command("variables")

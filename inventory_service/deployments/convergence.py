@@ -15,7 +15,7 @@ from peewee import fn
 from inventory_service import audit
 from inventory_service.database import database
 from inventory_service.deployments import history, locks, outcome, statuses
-from inventory_service.deployments.requests import RunRequest, request_run
+from inventory_service.deployments.requests import RunRequest, is_known, request_run
 from inventory_service.deployments.targets import Targets
 from inventory_service.errors import CallboardError, ConflictError
 from inventory_service.models import Host, Run, RunHost, Stage, Transition
@@ -107,15 +107,12 @@ def converge_now(
     with database.atomic():
         if is_releasing:
             release_quarantined(stage, actor=actor, at=judge.at)
-        is_open = request.limit is None and stage.desired_release_number is not None and not _is_known(request)
+        is_open = (
+            request.limit is None and stage.desired_release_number is not None and not is_known(request.idempotency_key)
+        )
         if is_open and not hosts_behind(stage, judge=judge):
             raise ConflictError(f"Nobody to converge: {_about_nobody(stage, judge=judge)}")
         return request_run(stage, request, actor=actor, at=judge.at)
-
-
-def _is_known(request: RunRequest) -> bool:
-    key = request.idempotency_key
-    return key is not None and Run.select().where(Run.idempotency_key == key).exists()
 
 
 def _about_nobody(stage: Stage, *, judge: liveness.Judge) -> str:

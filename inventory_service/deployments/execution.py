@@ -26,6 +26,7 @@ from inventory_service.clock import Clock
 from inventory_service.content import content_dir
 from inventory_service.database import database
 from inventory_service.deployments import (
+    asking,
     convergence,
     dispatch,
     leases,
@@ -45,7 +46,7 @@ from inventory_service.deployments.attendance import Attendance
 from inventory_service.deployments.events import EventWriter
 from inventory_service.deployments.gate import Gate
 from inventory_service.deployments.run_secrets import Handed, RunSecrets
-from inventory_service.deployments.sources import SHIPPED, Source, find_playbook
+from inventory_service.deployments.sources import SHIPPED, Source, find_playbook, folder_reader
 from inventory_service.deployments.watch import PATIENCE_SECONDS, Watch
 from inventory_service.errors import CallboardError
 from inventory_service.models import Host, Release, Run, RunHost
@@ -231,6 +232,7 @@ def _prepare(
         release.revision if release else source.resolve(run.source_commit or run.revision or stage.default_revision)
     )
     source.checkout(revision, work / "source")
+    asking.fill_in(run, folder_reader(work / "source"), release_number=release.number if release else None)
     batches = repeat.batches_of(original) if original else rollout.variables(run)
     own = _own_extra_vars(run, source, release, revision, work) | batches
     layers = repeat.group_layers(original) if original else _group_layers(run, release)

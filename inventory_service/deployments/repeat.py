@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Any
 
 from inventory_service import audit
@@ -13,7 +14,8 @@ from inventory_service.errors import ConflictError, InvalidError
 from inventory_service.models import Host, Run, RunHost, Stage
 from inventory_service.registry import hosts, liveness
 from inventory_service.registry.stages import stage_name
-from inventory_service.vault import references
+from inventory_service.settings import Settings
+from inventory_service.vault import launch, references
 
 _BATCHES = ("callboard_batches", "callboard_max_fail_percentage")  # of rollout.variables
 
@@ -32,15 +34,16 @@ def request_repeat(
     allow_frozen: bool = False,
     idempotency_key: str | None = None,
     override_lock: str | None = None,
-    secret_names: tuple[str, ...] = (),
-    sealed_vars: str | None = None,
+    secret: Mapping[str, Any] | None = None,
+    settings: Settings,
 ) -> tuple[Run, bool]:
-    """Queue a repeat of a run; returns it and whether it is new. `comment` None: the run's own.
+    """Queue a repeat of a run; returns it and whether it is new. `comment` None: the run's own. `secret`: its secret
+    extra vars again.
 
     Raises ConflictError for a run that has not frozen what the mode needs, LockedError as `request_run` does.
     """
     _check(run, mode)
-    _check_secrets(run, secret_names)
+    secret = dict(secret or {})
     request = RunRequest(
         kind=run.kind,
         if_locked=if_locked,
@@ -48,7 +51,11 @@ def request_repeat(
         idempotency_key=idempotency_key,
         repeat_of=run.id,
         override_lock=override_lock,
+        comment=run.comment if comment is None else comment.strip(),
     )
+    request = requests.signed(run.stage, request, settings, secret=secret, mode=mode)
+    if not requests.is_known(idempotency_key):
+        _check_secrets(run, tuple(secret))
     fields = {
         "kind": run.kind,
         "playbook": run.playbook,
@@ -62,8 +69,8 @@ def request_repeat(
         "is_check": run.is_check,
         "is_diff": run.is_diff,
         "extra_vars": run.extra_vars,
-        "sealed_vars": sealed_vars,
-        "comment": run.comment if comment is None else comment.strip(),
+        "sealed_vars": launch.seal(run.stage, secret, settings),
+        "comment": request.comment,
         "idempotency_key": idempotency_key,
         "repeat_of": run.id,
         "repeat_mode": mode,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import peewee as pw
@@ -18,7 +18,8 @@ from inventory_service.errors import ConflictError, InvalidError, LockedError, N
 from inventory_service.models import Project, Run, Stage
 from inventory_service.registry import hosts, liveness, stages
 from inventory_service.registry.stages import stage_name
-from inventory_service.vault import references
+from inventory_service.settings import Settings
+from inventory_service.vault import keyring, references
 
 WAIT, REFUSE = "wait", "refuse"
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}")
@@ -32,7 +33,8 @@ _OWN_VARIABLES = re.compile(r"ansible_|callboard_")
 class RunRequest:
     """What was asked for. `release` is for rollbacks, `playbook` for kind playbook, `revision` for both others.
 
-    `override_lock` is the reason to go past the lock that a person holds now.
+    `override_lock` is the reason to go past the lock that a person holds now. A request with an `idempotency_key` is
+    `signed`.
     """
 
     kind: str
@@ -50,6 +52,7 @@ class RunRequest:
     if_locked: str = WAIT
     allow_frozen: bool = False
     idempotency_key: str | None = None
+    idempotency_hash: str | None = None
     repeat_of: int | None = None
     override_lock: str | None = None
     secret_names: tuple[str, ...] = ()
@@ -70,7 +73,9 @@ def enqueue(
     """Queue a run whose `fields` are checked already, or answer the one that its idempotency key made before."""
     override = _check_override(request.override_lock)
     repeats = {"repeat_of": request.repeat_of} if request.repeat_of is not None else {}
-    own = {"override_lock": override, "idempotency_hash": _fingerprint(stage, request, fields)}
+    if (request.idempotency_key is None) != (request.idempotency_hash is None):
+        raise ValueError("a request with an idempotency key has to be signed")
+    own = {"override_lock": override, "idempotency_hash": request.idempotency_hash}
     try:
         with database.atomic():
             known = _known(request.idempotency_key, own)
@@ -112,13 +117,22 @@ def check(stage: Stage, request: RunRequest) -> None:
     _checked(stage, request)
 
 
-def _fingerprint(stage: Stage, request: RunRequest, fields: dict[str, Any]) -> str | None:
-    """SHA-256 of all that was asked for, which tells a repeated idempotency key from one that is used anew."""
+def signed(
+    stage: Stage, request: RunRequest, settings: Settings, *, secret: Mapping[str, Any], mode: str | None = None
+) -> RunRequest:
+    """The request with the fingerprint of all that was asked for, which tells a repeated idempotency key from one that
+    is used anew. `secret`: the secret extra vars; `mode`: that of a repeat.
+    """
     if request.idempotency_key is None:
-        return None
-    more = {"stage": stage.id, "comment": fields["comment"], "repeat_mode": fields.get("repeat_mode")}
-    asked = {**dataclasses.asdict(request), **more}
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        return request
+    asked = dataclasses.asdict(request)
+    asked |= {"sealed_vars": None, "secret": dict(secret), "stage": stage.id, "repeat_mode": mode}
+    return dataclasses.replace(request, idempotency_hash=keyring.fingerprint(asked, settings))
+
+
+def is_known(idempotency_key: str | None) -> bool:
+    """Whether the key made a run before."""
+    return idempotency_key is not None and Run.select().where(Run.idempotency_key == idempotency_key).exists()
 
 
 def _known(key: str | None, own: dict[str, Any]) -> Run | None:
@@ -154,9 +168,9 @@ def _checked(stage: Stage, request: RunRequest) -> dict[str, Any]:
             raise InvalidError.at("tags", f"{tag[:60]!r} is no tag.")
     return {
         "kind": request.kind,
-        "playbook": _playbook(stage, request),
+        "playbook": playbook_of(stage, request),
         "revision": _revision(request),
-        "release_number": _release_number(stage, request),
+        "release_number": release_of(stage, request),
         "limit": request.limit,
         "exclude": sorted(set(request.exclude)),
         "tags": list(request.tags),
@@ -179,7 +193,8 @@ def _check_excluded(stage: Stage, names: tuple[str, ...]) -> None:
             raise InvalidError.at("exclude", f"The stage {stage_name(stage)} has no host {name[:60]!r}.")
 
 
-def _playbook(stage: Stage, request: RunRequest) -> str:
+def playbook_of(stage: Stage, request: RunRequest) -> str:
+    """The path of the playbook that the request is for. Raises InvalidError."""
     if request.kind == statuses.PLAYBOOK:
         if request.playbook is None:
             raise InvalidError.at("playbook", "A run of the kind playbook needs the playbook's path.")
@@ -197,8 +212,11 @@ def _revision(request: RunRequest) -> str | None:
     return stages.check_revision_name(request.revision)
 
 
-def _release_number(stage: Stage, request: RunRequest) -> int | None:
-    """Rollback: the named release or the one before; converge: the desired one; deploy: made when the run starts."""
+def release_of(stage: Stage, request: RunRequest) -> int | None:
+    """Rollback: the named release or the one before; converge: the desired one; None for what makes or needs none.
+
+    Raises InvalidError, ConflictError, NotFoundError.
+    """
     if request.kind == statuses.ROLLBACK:
         return _rollback_target(stage, request.release)
     if request.release is not None:

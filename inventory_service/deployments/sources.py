@@ -11,11 +11,13 @@ import io
 import os
 import shutil
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from inventory_service.adapters import git
 from inventory_service.content import content_dir
+from inventory_service.deployments.prompt_files import SUFFIX, Reader
 from inventory_service.errors import SourceError
 from inventory_service.models import Project
 from inventory_service.registry.stages import FOLDER
@@ -25,14 +27,19 @@ from inventory_service.vault.masking import Masker
 
 SHIPPED = ("deploy.yml", "rollback.yml")  # playbooks that a source need not bring itself
 _SKIPPED = {".git"}
+_PAUSE_SECONDS = 0.05
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Source:
-    """One project's source on this machine, brought up to date by `refresh`."""
+    """One project's source on this machine, brought up to date when a revision is resolved.
+
+    `patience_seconds`: how long the source's server, or another who fetches at the moment, may take.
+    """
 
     project: Project
     settings: Settings
+    patience_seconds: float = git.FETCH_SECONDS
 
     @property
     def _mirror(self) -> Path:
@@ -46,7 +53,7 @@ class Source:
         if self.project.source_kind == FOLDER:
             return self._resolve_folder(revision_name)
         if not git.is_present(self._mirror, revision_name):
-            with _alone(self._mirror):
+            with _alone(self._mirror, self.patience_seconds):
                 self._fetch()
         return git.resolve(self._mirror, revision_name)
 
@@ -55,7 +62,7 @@ class Source:
         secret = store.open_for_source(self.project, keyring.load(self.settings))
         access = git.Access(_credential(secret), known_hosts=self.settings.git_known_hosts)
         try:
-            git.fetch(self.project.source, self._mirror, access)
+            git.fetch(self.project.source, self._mirror, access, seconds=self.patience_seconds)
         except SourceError as error:
             masker = Masker(kinds.shown_parts(secret.kind, secret.value) if secret else ())
             raise SourceError(masker.text(error.detail)) from None
@@ -79,6 +86,16 @@ class Source:
                 archive.extractall(target, filter="tar")
         else:
             git.checkout(self._mirror, revision, target)
+
+    def reader(self, revision_name: str) -> Reader:
+        """What reads single files of the revision that a branch, tag or commit names now. Raises SourceError."""
+        if self.project.source_kind != FOLDER:
+            sha = self.resolve(revision_name)
+            return lambda path: git.read_file(self._mirror, sha, path)
+        if revision_name == "HEAD":
+            return folder_reader(Path(self.project.source))
+        kept = self._kept_archive(self.resolve(revision_name))
+        return lambda path: _archived(kept, path)
 
     def archive(self, revision: str, target: Path) -> None:
         """The revision's tree as a .tar.gz at `target`."""
@@ -120,13 +137,46 @@ def _credential(secret: store.Opened | None) -> git.Credential:
     return git.Credential(key=secret.value) if secret.kind == kinds.GIT_KEY else git.Credential(token=secret.text)
 
 
+def folder_reader(folder: Path) -> Reader:
+    """What reads single files below the folder; what a link leads out of it counts as missing."""
+
+    def read(path: str) -> bytes | None:
+        real = (folder / path).resolve()
+        try:
+            return real.read_bytes() if real.is_relative_to(folder.resolve()) and real.is_file() else None
+        except OSError as error:
+            raise SourceError(f"{path} can't be read: {error.strerror}.") from error
+
+    return read
+
+
+def _archived(kept: Path, path: str) -> bytes | None:
+    with tarfile.open(kept) as archive:
+        try:
+            file = archive.extractfile(path)
+        except KeyError:
+            return None
+        return file.read() if file is not None else None
+
+
 @contextlib.contextmanager
-def _alone(mirror: Path) -> Iterator[None]:
-    """Two runs of one project fetch one after the other."""
+def _alone(mirror: Path, patience_seconds: float) -> Iterator[None]:
+    """Two runs of one project fetch one after the other. Raises SourceError when the other takes too long."""
     mirror.parent.mkdir(parents=True, exist_ok=True)
     with mirror.with_suffix(".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        _lock(file.fileno(), patience_seconds)
         yield
+
+
+def _lock(descriptor: int, patience_seconds: float) -> None:
+    for _ in range(max(1, int(patience_seconds / _PAUSE_SECONDS))):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
+    raise SourceError(f"The project's source is still being fetched for another run after {patience_seconds:.0f} s.")
 
 
 def _pack(folder: Path) -> bytes:
@@ -189,7 +239,7 @@ def list_playbooks(checkout: Path) -> list[dict[str, str]]:
 
 def _is_playbook(file: Path, checkout: Path) -> bool:
     is_inside = file.is_file() and file.resolve().is_relative_to(checkout.resolve())
-    return is_inside and any(line.startswith("- ") for line in _head(file))
+    return is_inside and not file.name.endswith(SUFFIX) and any(line.startswith("- ") for line in _head(file))
 
 
 def _description(file: Path) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from inventory_service.clock import iso
 from inventory_service.deployments import dispatch, locks, statuses
+from inventory_service.deployments.asking import Question
 from inventory_service.models import (
     ApiToken,
     Host,
@@ -246,6 +247,11 @@ def queue(row: Run) -> dict[str, Any] | None:
         return None
     waiting = dispatch.waiting(row)
     return {"position": waiting.position, "waits_for": waiting.words}
+
+
+def question(one: Question) -> dict[str, Any]:
+    """A prompt with what stands in where nobody answers it."""
+    return {**one.prompt.to_json(), "fallback": one.fallback, "open": one.is_open}
 
 
 def _seconds(row: Run) -> float | None:

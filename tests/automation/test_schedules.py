@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,21 +11,31 @@ from inventory_service.automation.schedules import Plan
 from inventory_service.deployments import statuses
 from inventory_service.errors import CallboardError, ConflictError, InvalidError
 from inventory_service.models import AuditEntry, Run, Schedule, Stage
+from inventory_service.settings import Settings
 from tests.support import ADA, START, FakeClock, at_once
 
+Add = Callable[..., Schedule]
 BACKUP = {"kind": "playbook", "playbook": "backup.yml"}
 
 
-def add(stage: Stage, clock: FakeClock, cron: str = "0 15 * * *", timezone: str = "UTC", **request: Any) -> Schedule:
-    plan = Plan(cron, timezone, {**BACKUP, **request})
-    return schedules.create(stage, "nightly", plan, actor=ADA, at=clock.now())
+@pytest.fixture
+def add(settings: Settings) -> Add:
+    """Add the schedule `nightly`: add(stage, clock, cron, timezone, **request)."""
+
+    def make(
+        stage: Stage, clock: FakeClock, cron: str = "0 15 * * *", timezone: str = "UTC", **request: Any
+    ) -> Schedule:
+        plan = Plan(cron, timezone, {**BACKUP, **request})
+        return schedules.create(stage, "nightly", plan, settings=settings, actor=ADA, at=clock.now())
+
+    return make
 
 
 def fresh(row: Schedule) -> Schedule:
     return Schedule.get_by_id(row.id)
 
 
-def test_it_starts_a_run_when_its_moment_comes(stage: Stage, clock: FakeClock) -> None:
+def test_it_starts_a_run_when_its_moment_comes(add: Add, stage: Stage, clock: FakeClock) -> None:
     row = add(stage, clock, limit="web", extra_vars={"keep": 3})
     assert schedules.run_due(at=clock.advance(3599)) == []
     (number,) = schedules.run_due(at=clock.advance(1))
@@ -35,14 +46,14 @@ def test_it_starts_a_run_when_its_moment_comes(stage: Stage, clock: FakeClock) -
     assert fresh(row).last_run_id == number
 
 
-def test_it_starts_one_run_whoever_looks(stage: Stage, clock: FakeClock) -> None:
+def test_it_starts_one_run_whoever_looks(add: Add, stage: Stage, clock: FakeClock) -> None:
     add(stage, clock)
     clock.advance(3600)
     found = at_once(lambda _: schedules.run_due(at=clock.now()), 6)
     assert sorted(len(runs) for runs in found) == [0] * 5 + [1]
 
 
-def test_it_keeps_to_its_time_zone(stage: Stage, clock: FakeClock) -> None:
+def test_it_keeps_to_its_time_zone(add: Add, stage: Stage, clock: FakeClock) -> None:
     row = add(stage, clock, cron="30 2 * * *", timezone="Europe/Berlin")
     assert row.next_at == dt.datetime(2026, 11, 24, 1, 30, tzinfo=dt.UTC)
 
@@ -54,7 +65,7 @@ def test_it_runs_once_where_the_clocks_are_set_forward() -> None:
     assert schedules.next_after("30 2 * * *", "Europe/Berlin", first) == dt.datetime(2026, 3, 30, 0, 30, tzinfo=dt.UTC)
 
 
-def test_it_leaves_out_what_was_missed_and_says_so(stage: Stage, clock: FakeClock) -> None:
+def test_it_leaves_out_what_was_missed_and_says_so(add: Add, stage: Stage, clock: FakeClock) -> None:
     row = add(stage, clock)
     assert schedules.run_due(at=clock.advance(3600 + 601)) == []
     assert "No worker was there at 2026-11-23 15:00 UTC" in fresh(row).last_error
@@ -62,7 +73,7 @@ def test_it_leaves_out_what_was_missed_and_says_so(stage: Stage, clock: FakeCloc
     assert AuditEntry.select().where(AuditEntry.action == "schedule.fail").count() == 1
 
 
-def test_it_does_not_pile_up_runs(stage: Stage, clock: FakeClock) -> None:
+def test_it_does_not_pile_up_runs(add: Add, stage: Stage, clock: FakeClock) -> None:
     row = add(stage, clock, cron="* * * * *")
     (number,) = schedules.run_due(at=clock.advance(60))
     assert schedules.run_due(at=clock.advance(60)) == []
@@ -72,7 +83,7 @@ def test_it_does_not_pile_up_runs(stage: Stage, clock: FakeClock) -> None:
     assert fresh(row).last_error is None
 
 
-def test_it_notes_why_nothing_could_be_started(stage: Stage, clock: FakeClock) -> None:
+def test_it_notes_why_nothing_could_be_started(add: Add, stage: Stage, clock: FakeClock) -> None:
     row = add(stage, clock)
     at = clock.advance(3600)
     Stage.update(frozen_at=at).execute()
@@ -80,7 +91,7 @@ def test_it_notes_why_nothing_could_be_started(stage: Stage, clock: FakeClock) -
     assert "is frozen" in fresh(row).last_error
 
 
-def test_it_rests_and_goes_on(stage: Stage, clock: FakeClock) -> None:
+def test_it_rests_and_goes_on(add: Add, stage: Stage, clock: FakeClock) -> None:
     row = add(stage, clock)
     schedules.switch(row, is_enabled=False, actor=ADA, at=clock.now())
     assert schedules.run_due(at=clock.advance(3600)) == []
@@ -101,13 +112,15 @@ def test_it_rests_and_goes_on(stage: Stage, clock: FakeClock) -> None:
         ({"limit": "@/etc/passwd"}, "limit"),
     ],
 )
-def test_it_rejects_what_it_could_not_run(stage: Stage, clock: FakeClock, change: dict[str, Any], loc: str) -> None:
+def test_it_rejects_what_it_could_not_run(
+    add: Add, stage: Stage, clock: FakeClock, change: dict[str, Any], loc: str
+) -> None:
     with pytest.raises(InvalidError) as caught:
         add(stage, clock, **change)
     assert caught.value.errors[0]["loc"] == [loc]
 
 
-def test_it_rejects_a_second_schedule_of_one_name(stage: Stage, clock: FakeClock) -> None:
+def test_it_rejects_a_second_schedule_of_one_name(add: Add, stage: Stage, clock: FakeClock) -> None:
     add(stage, clock)
     with pytest.raises(ConflictError):
         add(stage, clock)

@@ -14,12 +14,13 @@ from tests.support import ADA, FakeClock
 
 
 @pytest.fixture
-def queue(clock: FakeClock) -> Callable[..., Run]:
+def queue(clock: FakeClock, settings: Settings) -> Callable[..., Run]:
     """Ask for a run: queue(stage, kind="deploy", **fields of RunRequest)."""
 
     def ask(stage: Stage, kind: str = "deploy", **fields: Any) -> Run:
         fresh = stages.get_stage(stage.project.name, stage.name)
-        return requests.request_run(fresh, RunRequest(kind=kind, **fields), actor=ADA, at=clock.now())[0]
+        request = requests.signed(fresh, RunRequest(kind=kind, **fields), settings, secret={})
+        return requests.request_run(fresh, request, actor=ADA, at=clock.now())[0]
 
     return ask
 

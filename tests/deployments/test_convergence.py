@@ -294,7 +294,7 @@ def test_it_brings_the_release_that_is_desired_when_it_starts(
 
 def ask(clock: FakeClock, *, is_releasing: bool = False, **fields: Any) -> Run:
     stage = stages.get_stage("shop", "production")
-    request = RunRequest(kind="converge", **fields)
+    request = RunRequest(kind="converge", **fields, idempotency_hash=fields.get("idempotency_key"))
     now = judge(clock.now())
     return convergence.converge_now(stage, request, is_releasing=is_releasing, actor=ADA, judge=now)[0]
 

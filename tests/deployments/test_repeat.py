@@ -11,6 +11,7 @@ from inventory_service.deployments import repeat, requests, snapshot
 from inventory_service.errors import ConflictError, InvalidError, LockedError
 from inventory_service.models import AuditEntry, Host, Project, Release, Run, RunHost, Stage
 from inventory_service.registry import hosts, stages
+from inventory_service.settings import Settings
 from tests.support import ADA, FakeClock, Machine, key_line
 
 Queue = Callable[..., Run]
@@ -28,11 +29,12 @@ def first(web_1: Machine, web_2: Machine, queue: Queue, execute: Callable[..., R
 
 
 @pytest.fixture
-def again(execute: Callable[..., Run], clock: FakeClock) -> Again:
+def again(execute: Callable[..., Run], clock: FakeClock, settings: Settings) -> Again:
     """Repeat a run and carry the repeat to its end: again(run, mode)."""
 
     def carry(run: Run, mode: str = "exact", **fields: Any) -> Run:
-        repeated, _ = repeat.request_repeat(requests.get(run.id), mode, actor=ADA, at=clock.now(), **fields)
+        named = {"actor": ADA, "at": clock.now(), "settings": settings}
+        repeated, _ = repeat.request_repeat(requests.get(run.id), mode, **named, **fields)
         return execute(repeated)
 
     return carry
@@ -201,10 +203,13 @@ def test_it_rejects_to_repeat_an_old_run_exactly(first: Run, again: Again) -> No
     assert again(first, "live").snapshot["hosts"] == ["web-1", "web-2"]
 
 
-def test_it_rejects_an_odd_mode_an_archived_stage_and_a_busy_one(first: Run, again: Again, clock: FakeClock) -> None:
+def test_it_rejects_an_odd_mode_an_archived_stage_and_a_busy_one(
+    first: Run, again: Again, clock: FakeClock, settings: Settings
+) -> None:
     with pytest.raises(InvalidError, match="no way to repeat"):
         again(first, "roughly")
-    again_waiting = repeat.request_repeat(requests.get(first.id), "exact", actor=ADA, at=clock.now())[0]
+    named = {"actor": ADA, "at": clock.now(), "settings": settings}
+    again_waiting = repeat.request_repeat(requests.get(first.id), "exact", **named)[0]
     with pytest.raises(LockedError, match=f"busy: run {again_waiting.id}"):
         again(first, if_locked="refuse")
     stages.archive_stage(first.stage, actor=ADA, at=clock.now())

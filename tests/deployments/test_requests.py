@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from inventory_service.deployments import locks, requests
 from inventory_service.deployments.requests import RunRequest
 from inventory_service.errors import ConflictError, InvalidError, LockedError, NotFoundError
 from inventory_service.models import AuditEntry, Release, Run, Stage
+from inventory_service.settings import Settings
 from tests.support import ADA, FakeClock, Machine, at_once
 
 Queue = Callable[..., Run]
@@ -87,8 +89,8 @@ def test_it_rejects_a_request(stage: Stage, queue: Queue, release: Callable[...,
 # idempotency
 
 
-def test_it_makes_one_run_for_one_key(stage: Stage, clock: FakeClock) -> None:
-    ask = RunRequest(kind="deploy", idempotency_key="token:ci:42")
+def test_it_makes_one_run_for_one_key(stage: Stage, settings: Settings, clock: FakeClock) -> None:
+    ask = requests.signed(stage, RunRequest(kind="deploy", idempotency_key="token:ci:42"), settings, secret={})
     (first, is_new), (second, is_new_again) = (
         requests.request_run(stage, ask, actor=ADA, at=clock.now()) for _ in range(2)
     )
@@ -96,8 +98,10 @@ def test_it_makes_one_run_for_one_key(stage: Stage, clock: FakeClock) -> None:
 
 
 @pytest.mark.each_database
-def test_it_makes_one_run_for_one_key_of_callers_at_the_same_time(stage: Stage, clock: FakeClock) -> None:
-    ask = RunRequest(kind="deploy", idempotency_key="token:ci:42")
+def test_it_makes_one_run_for_one_key_of_callers_at_the_same_time(
+    stage: Stage, settings: Settings, clock: FakeClock
+) -> None:
+    ask = requests.signed(stage, RunRequest(kind="deploy", idempotency_key="token:ci:42"), settings, secret={})
     results = at_once(lambda _: requests.request_run(stage, ask, actor=ADA, at=clock.now()), 8)
     assert sorted(is_new for _, is_new in results) == [False] * 7 + [True]
     assert Run.select().count() == 1
@@ -117,6 +121,16 @@ def test_it_rejects_a_key_with_another_body(stage: Stage, queue: Queue, fields: 
     queue(stage, idempotency_key="k")
     with pytest.raises(ConflictError, match="belongs to run 1, which asked for something else"):
         queue(stage, idempotency_key="k", **fields)
+
+
+def test_it_tells_requests_apart_by_a_key_of_its_own(stage: Stage, settings: Settings) -> None:
+    def hash_of(pin: str, known: Settings = settings) -> str | None:
+        ask = RunRequest(kind="deploy", idempotency_key="k", sealed_vars=pin * 2)
+        return requests.signed(stage, ask, known, secret={"pin": pin}).idempotency_hash
+
+    other = dataclasses.replace(settings, secret_key="another-secret-key-of-40-characters-long")
+    hashes = [hash_of("4711"), hash_of("4711"), hash_of("4712"), hash_of("4711", other)]
+    assert [one == hashes[0] for one in hashes] == [True, True, False, False]
 
 
 # a stage that is held

@@ -149,10 +149,7 @@ def test_it_asks_for_secret_extra_vars_again(
     run = execute(with_secret(queue, web_1.stage, settings, **PIN))
 
     def again(**secret: Any) -> Run:
-        sealed = launch.seal(web_1.stage, secret, settings)
-        return repeat.request_repeat(
-            run, "live", actor=ADA, at=clock.now(), secret_names=tuple(secret), sealed_vars=sealed
-        )[0]
+        return repeat.request_repeat(run, "live", actor=ADA, at=clock.now(), secret=secret, settings=settings)[0]
 
     with pytest.raises(InvalidError, match=r"are not kept: pin\. Give them again"):
         again()

@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from inventory_service.accounts import roles
-from inventory_service.deployments import run_diff, statuses
+from inventory_service.deployments import prompts, run_diff, statuses
 from inventory_service.registry import liveness
 
 State = Literal[liveness.STATES]  # type: ignore[valid-type]
@@ -247,6 +247,31 @@ class Secret(Answer):
 class Playbook(Answer):
     playbook: str
     description: str
+
+
+class Prompt(Answer):
+    name: str = Field(description="The extra var that holds the answer")
+    question: str
+    type: Literal[prompts.TYPES]  # type: ignore[valid-type]
+    help: str
+    required: bool
+    default: str | int | float | bool | list[str] | None
+    secret: bool = Field(description="To be answered in extra_vars_secret")
+    choices: list[str]
+    min: float | None = Field(description="Of a number, of a text's length, or of how many are chosen")
+    max: float | None
+    pattern: str | None = Field(description="A regular expression (Python's) that fits the whole text")
+    vars_prompt: bool = Field(description="Whether a play asks for it by itself")
+    fallback: Any = Field(
+        description="What is taken where nobody answers: of the stage, of the release's deploy, or the default"
+    )
+    open: bool = Field(description="Whether it has to be answered")
+
+
+class Prompts(Answer):
+    playbook: str
+    items: list[Prompt]
+    next: str | None
 
 
 class Queue(Answer):
@@ -514,6 +539,7 @@ class Webhook(Answer):
     provider: str
     description: str
     refs: list[str]
+    extra_vars: dict[str, Any] = Field(description="Of its deploys")
     url: str = Field(description="What GitHub or GitLab is to call")
     created_by: str
 

@@ -50,7 +50,7 @@ class ScheduleBody(Strict):
     tags: list[Word] = Field(default=[], max_length=50)
     skip_tags: list[Word] = Field(default=[], max_length=50)
     check: bool = False
-    extra_vars: dict[str, Any] = {}
+    extra_vars: dict[str, Any] = Field({}, description="Answers to the playbook's prompts, too")
 
     def plan(self) -> Plan:
         """In the domain's words."""
@@ -66,6 +66,7 @@ class WebhookBody(Strict):
     provider: Literal["github", "gitlab"]
     refs: list[Word] = Field(min_length=1, max_length=20, description="Patterns: branch:main, tag:v*")
     description: str = Field("", max_length=200)
+    extra_vars: dict[str, Any] = Field({}, description="Of its deploys: answers to the deploy playbook's prompts, too")
 
 
 class NotificationBody(Strict):
@@ -93,9 +94,14 @@ def list_schedules(path: StagePath) -> dict[str, Any]:
 )
 @auth.access(OPERATOR)
 def create_schedule(path: StagePath, body: ScheduleBody) -> tuple[dict[str, Any], int]:
-    """201. Its runs wait for their turn like every other; one that is still at work keeps the next one away."""
+    """201. Its runs wait for their turn like every other; one that is still at work keeps the next one away.
+
+    A required prompt of the playbook without a default has to be answered in `extra_vars`, a secret one by a stored
+    secret; else it is refused with 422.
+    """
     stage = auth.reach_stage(path.project, path.stage)
-    row = schedules.create(stage, body.name, body.plan(), actor=auth.caller().actor, at=context.now())
+    settings, actor = context.services().settings, auth.caller().actor
+    row = schedules.create(stage, body.name, body.plan(), settings=settings, actor=actor, at=context.now())
     return _schedule(row), 201
 
 
@@ -156,13 +162,18 @@ def list_webhooks(path: StagePath) -> dict[str, Any]:
 )
 @auth.access(ADMIN)
 def create_webhook(path: StagePath, body: WebhookBody) -> tuple[dict[str, Any], int]:
-    """201; the answer's `secret` is shown this once. Enter `url` and `secret` at GitHub or GitLab."""
+    """201; the answer's `secret` is shown this once. Enter `url` and `secret` at GitHub or GitLab.
+
+    A required prompt of the stage's deploy playbook without a default has to be answered in `extra_vars`, a secret one
+    by a stored secret; else it is refused with 422.
+    """
     settings = context.services().settings
     row, secret = webhooks.create(
         auth.reach_stage(path.project, path.stage),
         provider=body.provider,
         refs=body.refs,
         description=body.description,
+        extra_vars=body.extra_vars,
         settings=settings,
         actor=auth.caller().actor,
         at=context.now(),

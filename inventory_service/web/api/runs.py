@@ -11,6 +11,7 @@ from inventory_service.accounts.roles import OPERATOR, VIEWER
 from inventory_service.deployments import (
     convergence,
     history,
+    launching,
     logs,
     repeat,
     requests,
@@ -22,7 +23,6 @@ from inventory_service.deployments import (
 )
 from inventory_service.errors import InvalidError
 from inventory_service.models import Run, Stage
-from inventory_service.vault import launch
 from inventory_service.web import auth, context, export, log_stream, present, present_diff
 from inventory_service.web.api import answers
 from inventory_service.web.api.common import Paging, RunPairPath, RunPath, Strict, blueprint, page
@@ -106,6 +106,9 @@ class ExportQuery(BaseModel):
 def create_run(body: RunBody) -> tuple[dict[str, Any], int]:
     """202 at once; the run goes on by itself. A repeated Idempotency-Key answers the run that it made before;
     with another body it is refused with 409.
+
+    Prompts of the playbook are answered in `extra_vars`, secret ones in `extra_vars_secret`; what is missing or does
+    not fit is answered 422 with `errors`, one for each prompt.
     """
     stage = auth.reach_stage(*body.stage.split("/", 1))
     wanted = requests.RunRequest(
@@ -125,9 +128,8 @@ def create_run(body: RunBody) -> tuple[dict[str, Any], int]:
         allow_frozen=body.allow_frozen,
         idempotency_key=_idempotency_key(),
         override_lock=body.override_lock,
-        secret_names=tuple(body.extra_vars_secret),
-        sealed_vars=_sealed(stage, body.extra_vars_secret),
     )
+    wanted = launching.prepare(stage, wanted, body.extra_vars_secret, context.services().settings)
     run, is_new = _request(stage, wanted, is_releasing=body.release_quarantined)
     if is_new:
         context.services().run_queue.send(run.id)
@@ -141,10 +143,6 @@ def _request(stage: Stage, wanted: requests.RunRequest, *, is_releasing: bool) -
     if is_releasing:
         raise InvalidError.at("release_quarantined", f"A {wanted.kind} takes quarantined hosts along; leave this out.")
     return requests.request_run(stage, wanted, actor=actor, at=context.now())
-
-
-def _sealed(stage: Stage, values: dict[str, Any]) -> str | None:
-    return launch.seal(stage, values, context.services().settings)
 
 
 def _idempotency_key() -> str | None:
@@ -296,8 +294,8 @@ def repeat_run(path: RunPath, body: RepeatBody) -> tuple[dict[str, Any], int]:
         allow_frozen=body.allow_frozen,
         idempotency_key=_idempotency_key(),
         override_lock=body.override_lock,
-        secret_names=tuple(body.extra_vars_secret),
-        sealed_vars=_sealed(row.stage, body.extra_vars_secret),
+        secret=body.extra_vars_secret,
+        settings=context.services().settings,
     )
     if is_new:
         context.services().run_queue.send(run.id)

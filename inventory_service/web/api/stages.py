@@ -9,7 +9,7 @@ from flask import Response
 from pydantic import BaseModel, Field
 
 from inventory_service.accounts.roles import ADMIN, OPERATOR, VIEWER
-from inventory_service.deployments import checks, locks, playbooks, releases, variables
+from inventory_service.deployments import asking, checks, locks, playbooks, releases, requests, variables
 from inventory_service.models import JoinToken
 from inventory_service.registry import join_tokens, stages, sweep
 from inventory_service.registry.stages import stage_name
@@ -94,6 +94,13 @@ class CheckQuery(BaseModel):
     revision: str | None = Field(
         None, max_length=200, description="Branch, tag or commit; the stage's own when left out"
     )
+
+
+class PromptsQuery(BaseModel):
+    kind: Literal["deploy", "rollback", "converge", "playbook"] = "deploy"
+    playbook: str | None = Field(None, max_length=255, description="For the kind playbook")
+    revision: str | None = Field(None, max_length=200, description="For deploy and playbook")
+    release: int | None = Field(None, ge=1, le=2**31, description="For rollback")
 
 
 class LockBody(Strict):
@@ -263,6 +270,21 @@ def list_playbooks(path: StagePath) -> dict[str, Any]:
     """Playbooks of the default revision, with the first comment line of each as its description."""
     stage = auth.reach_stage(path.project, path.stage)
     return {"items": playbooks.list_playbooks(stage, context.services().settings), "next": None}
+
+
+@api.get(
+    "/stages/<project>/<stage>/prompts",
+    summary="What a run would ask at its launch",
+    responses={"200": answers.Prompts},
+)
+@auth.access(OPERATOR)
+def list_prompts(path: StagePath, query: PromptsQuery) -> dict[str, Any]:
+    """The prompts of the playbook that such a run would use, in order; looks into the source as it is now."""
+    stage = auth.reach_stage(path.project, path.stage)
+    request = requests.RunRequest(**query.model_dump())
+    found = asking.questions(stage, request, context.services().settings)
+    items = [present.question(one) for one in found]
+    return {"playbook": requests.playbook_of(stage, request), "items": items, "next": None}
 
 
 @api.get(

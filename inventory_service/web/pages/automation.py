@@ -74,7 +74,10 @@ def add_schedule(project: str, stage: str) -> Response:
     }
     plan = Plan(_text("cron"), _text("timezone") or "UTC", wanted)
     actor = auth.caller().actor
-    return _act(row, "schedule", lambda: schedules.create(row, _text("name"), plan, actor=actor, at=context.now()))
+    settings, at = context.services().settings, context.now()
+    return _act(
+        row, "schedule", lambda: schedules.create(row, _text("name"), plan, settings=settings, actor=actor, at=at)
+    )
 
 
 @pages.post("/stages/<project>/<stage>/schedules/<schedule>/<word>")

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Response, make_response, redirect, render_template, request, url_for
 
-from inventory_service.deployments import dispatch, repeat, requests, rollout, snapshot, statuses
+from inventory_service.deployments import dispatch, repeat, requests, rollout, run_secrets, snapshot, statuses
 from inventory_service.errors import CallboardError
 from inventory_service.models import Run
 from inventory_service.web import auth, context, problems
@@ -65,10 +65,17 @@ def _repeat(row: Run) -> Run:
         comment=form.get("comment", "")[:2000],
         allow_frozen=bool(form.get("allow_frozen")),
         idempotency_key=f"{actor.name}:page:{form['key'][:40]}" if form.get("key") else None,
+        secret={name: form[f"secret.{name}"] for name in _lost_secrets(row) if form.get(f"secret.{name}")},
+        settings=context.services().settings,
     )
     if is_new:
         context.services().run_queue.send(again.id)
     return again
+
+
+def _lost_secrets(row: Run) -> list[str]:
+    """The names of its secret extra vars, which were erased when it ended: a repeat has to be given them again."""
+    return [] if row.origin != "service" else run_secrets.missing(row.stage, row.extra_vars)
 
 
 def _facts(row: Run) -> dict[str, Any]:
@@ -81,6 +88,7 @@ def _facts(row: Run) -> dict[str, Any]:
         "is_repeatable": snapshot.is_full(row),
         "comparable": compare.comparable(row),
         "repeat_key": secrets.token_urlsafe(12),
+        "lost_secrets": _lost_secrets(row),
         "results": results,
         "progress": run_view.progress(results),
         "rolled_back_by": None if is_active else rollout.rolled_back_by(row),
