@@ -37,6 +37,26 @@ class UnauthorizedError(CallboardError):
     title = "Not signed in"
 
 
+class RefusedError(UnauthorizedError):
+    """A machine is not let in. `reason` is for the audit log; the caller gets the same words for every one."""
+
+    title = "Refused"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            "This machine is not let in. Its join token may be mistyped, expired, used up, revoked or not meant for "
+            "its network, or its proof of being a certain EC2 instance is missing or does not hold; an operator finds "
+            "the reason in Callboard's audit log."
+        )
+        self.reason = reason
+
+
+class TooManyError(CallboardError):
+    """The caller was refused so often that it has to wait."""
+
+    title = "Too many requests"
+
+
 class ForbiddenError(CallboardError):
     """The credential holds, and does not reach this far."""
 

@@ -925,8 +925,8 @@ def _ask_health(url: str, seconds: float) -> None:
 # --- enrol, beat, goodbye --------------------------------------------------------------------------------
 
 ENROL_ADVICE = {
-    401: "The join token is unknown, expired, revoked or used up: ask for a new one for this host's stage.",
-    403: "The join token may not be used from here: check its allowed networks, or ask for a new one.",
+    401: "Ask for a new join token for this host's stage, valid from here; `callboard audit` says why this one is not.",
+    403: "Leave --address out, or have its network added to the join token.",
     409: "Another host holds this name, address or key: choose another --name or --address, or remove that host first.",
     422: "Correct that option and enrol again.",
 }

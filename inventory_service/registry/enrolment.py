@@ -10,7 +10,7 @@ import peewee as pw
 
 from inventory_service import audit, credentials
 from inventory_service.database import database
-from inventory_service.errors import CallboardError, ConflictError, ForbiddenError
+from inventory_service.errors import CallboardError, ConflictError, ForbiddenError, RefusedError
 from inventory_service.models import Host, JoinToken, Stage
 from inventory_service.registry import (
     boots,
@@ -58,7 +58,7 @@ class IdentityRules:
     certificates: Certificates | None = None
 
     def check(self, identity: tuple[str, str] | None, *, at: dt.datetime) -> InstanceIdentity:
-        """The believed identity. Raises ForbiddenError, in the same words whether it is missing or forged."""
+        """The believed identity. Raises RefusedError, in the same words whether it is missing or forged."""
         document, signature = identity or ("", "")
         return instance_identity.verify(
             document,
@@ -78,12 +78,13 @@ def enrol(
     judge: liveness.Judge,
     rules: IdentityRules | None = None,
     token_key: str = "",
+    is_audited: bool = True,
 ) -> tuple[Host, str]:
     """Let a machine into the join token's stage; returns the host and its own token, shown once.
 
     A present host of the same name, address and host keys is the same machine that lost its state: it gets a new
     credential. A live one with other marks is a conflict; a stale one is replaced, its history kept. What is refused
-    is in the audit log, with a reason that the caller does not get to see.
+    is in the audit log (unless `is_audited` is off), with a reason that the caller does not get to see.
 
     The same request again (its nonce tells) gets the same answer, changes nothing and spends no use of the join token.
     `token_key` is the service's secret behind that; without it, it gets a token of its own.
@@ -92,9 +93,31 @@ def enrol(
     try:
         return _enrol(token, request, peer=peer, judge=judge, rules=rules, mint=mint)
     except CallboardError as error:
-        reason = str(getattr(error, "reason", None) or error.detail)
-        audit.record(audit.Actor("enrolment", peer), "host.refuse", request.name[:60], at=judge.at, reason=reason[:500])
+        if is_audited:
+            _record_refusal(error, token, request, peer=peer, at=judge.at)
         raise
+
+
+def _record_refusal(error: CallboardError, token: str, request: Enrolment, *, peer: str, at: dt.datetime) -> None:
+    """`stage` and `join_token` are those of the token that was used, whether it held or not."""
+    reason = str(error.reason if isinstance(error, RefusedError) else error.detail)
+    parts = credentials.split(token)
+    known = JoinToken.get_or_none(JoinToken.id == parts[1]) if parts else None
+    place = {} if known is None else {"join_token": known.id, "stage": stage_name(known.stage)}
+    with database.atomic():
+        actor = audit.Actor("enrolment", peer)
+        audit.record(actor, "host.refuse", request.name[:60], at=at, reason=reason[:500], **place)
+        if isinstance(error, _KeyChangeError):
+            words = f"a machine at {peer} asked to enrol under its name with other keys"
+            hosts.note_key_change(error.host, words, at=at)
+
+
+class _KeyChangeError(ConflictError):
+    """A machine has the name and the address of a live host, and other host keys."""
+
+    def __init__(self, detail: str, host: Host) -> None:
+        super().__init__(detail)
+        self.host = host
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -135,9 +158,9 @@ def _enrol(
                 return _readmit(present, fields, mint=mint, judge=judge)
             return _admit(join_token, present, fields, mint=mint, judge=judge)
     except pw.IntegrityError as error:
-        raise ConflictError(
-            f"The name {fields['name']!r} was just taken by another machine, or this instance has enrolled already."
-        ) from error
+        if "instance" in str(error):
+            raise RefusedError("the instance has enrolled already, or somebody replays its document") from error
+        raise ConflictError(f"The name {fields['name']!r} was just taken by another machine.") from error
 
 
 def _key(identity: InstanceIdentity) -> str:
@@ -177,10 +200,13 @@ def _admit(
     """Let a machine in that was not here yet; `present` is another one of its name."""
     stage = join_token.stage
     if present is not None and judge.is_listed(present, stage):
-        raise ConflictError(
+        taken = (
             f"A live host named {present.name!r} with another address or other host keys is in this stage already. "
             "Give this machine another name, or take the other one out first."
         )
+        if present.address == fields["address"] and present.host_keys and present.host_keys != fields["host_keys"]:
+            raise _KeyChangeError(taken, present)
+        raise ConflictError(taken)
     hosts.refuse_taken_address(stage, fields, judge=judge)
     if present is not None:
         hosts.end(present, "replaced by a new machine of that name", at=judge.at)

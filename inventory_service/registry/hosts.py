@@ -12,9 +12,10 @@ from inventory_service import audit, credentials
 from inventory_service.database import database
 from inventory_service.errors import ConflictError, GoneError, NotFoundError, UnauthorizedError
 from inventory_service.models import Host, Project, Release, Stage, Transition
-from inventory_service.registry import conflicts, liveness, names, reported, transitions
+from inventory_service.registry import alarms, conflicts, liveness, names, reported, transitions
 from inventory_service.registry.groups import check_groups, refuse_group_name
 from inventory_service.registry.listing import ListedHost, MeasuredHost
+from inventory_service.registry.stages import stage_name
 from inventory_service.registry.sweep import record_due
 
 PREFIX = "cbh_"
@@ -190,6 +191,7 @@ def put(
             **fields,
         )
         transitions.record(host, liveness.LIVE, f"added by {actor.name}", at=judge.at, from_state=None)
+        audit.record(actor, "host.add", f"{stage_name(stage)}/{name}", at=judge.at)
     return get_host(host.id), True
 
 
@@ -197,7 +199,9 @@ def remove(stage: Stage, address: str, *, actor: audit.Actor, at: dt.datetime) -
     """Take an address out of the stage. Absent already is no error."""
     present = find_present(stage, names.check_address(address))
     if present is not None:
-        goodbye(present, at=at, reason=f"removed by {actor.name}")
+        with database.atomic():
+            end(present, f"removed by {actor.name}", at=at)
+            audit.record(actor, "host.remove", f"{stage_name(stage)}/{present.name}", at=at)
 
 
 def change(
@@ -236,6 +240,15 @@ def note_host_key(host_id: str, words: str) -> None:
     Host.update(host_key_mismatch=words).where(Host.id == host_id).execute()
 
 
+def note_key_change(host: Host, words: str, *, at: dt.datetime) -> None:
+    """A machine claims to be this host and has other keys. A person has to say which of them is believed; who is on
+    record stays listed. Told once, inside the caller's transaction.
+    """
+    if not host.host_key_mismatch:
+        note_host_key(host.id, words)
+        alarms.tell(alarms.CONFLICT, host.stage_id, host.name, words, at=at)
+
+
 def approve(host: Host, *, actor: audit.Actor, at: dt.datetime) -> Host:
     """Let a pending host in. Approved already is no error.
 
@@ -261,9 +274,10 @@ def rotate(token: str, *, at: dt.datetime) -> tuple[Host, str]:
         raise ConflictError(f"The host {host.name!r} is in conflict: {host.conflict}. It gets no new token.")
     minted = credentials.mint(PREFIX, for_id=host.id)
     in_use = credentials.digest(token.partition(".")[2])
-    Host.update(secret_sha256=minted.secret_sha256, previous_secret_sha256=in_use, secret_made_at=at).where(
-        (Host.id == host.id) & Host.gone_at.is_null()
-    ).execute()
+    fresh = {"secret_sha256": minted.secret_sha256, "previous_secret_sha256": in_use, "secret_made_at": at}
+    with database.atomic():
+        Host.update(**fresh).where((Host.id == host.id) & Host.gone_at.is_null()).execute()
+        audit.record(audit.Actor(f"host:{host.name}"), "host.rotate", f"{stage_name(host.stage)}/{host.name}", at=at)
     return host, minted.token
 
 

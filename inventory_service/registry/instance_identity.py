@@ -30,7 +30,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from inventory_service.errors import ForbiddenError, SettingsError
+from inventory_service.errors import RefusedError, SettingsError
 
 FRESH_SECONDS = 300
 LEEWAY_SECONDS = 60
@@ -40,7 +40,6 @@ LONGEST_SIGNATURE = 1024
 
 _SHIPPED = Path(__file__).with_name("aws_certificates")
 _SMALLEST_KEY, _LARGEST_KEY, _SMALLEST_EXPONENT = 1024, 4096, 65537
-_REFUSED = "The instance identity was not accepted. An operator finds the reason in Callboard's audit log."
 _REGION = re.compile(r"[a-z]{2,5}(?:-[a-z]+)+-[0-9]{1,2}")
 _FIELDS = {
     "accountId": re.compile(r"[0-9]{12}"),
@@ -89,16 +88,15 @@ class InstanceIdentity:
     pending_at: dt.datetime
 
 
-class InstanceIdentityError(ForbiddenError):
-    """The identity was refused. The same words for every reason: a forger learns nothing from them.
+class InstanceIdentityError(RefusedError):
+    """The identity was refused, in the words of every refusal: a forger learns nothing from them.
 
-    `reason` is for the audit log. `identity` is what the document said, once its signature held; None before that,
+    `identity` is what the document said, once its signature held; None before that,
     so that nothing unauthenticated is written down as if AWS had said it.
     """
 
     def __init__(self, reason: Reason, identity: InstanceIdentity | None = None) -> None:
-        super().__init__(_REFUSED)
-        self.reason = reason
+        super().__init__(reason)
         self.identity = identity
 
 

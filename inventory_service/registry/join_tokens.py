@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 
 from inventory_service import audit, credentials
-from inventory_service.errors import ForbiddenError, NotFoundError, UnauthorizedError
+from inventory_service.errors import NotFoundError, RefusedError
 from inventory_service.models import JoinToken, Stage
 from inventory_service.registry import names
 from inventory_service.registry.groups import check_groups
 
 PREFIX = "cbj_"
-_REFUSED = "This join token does not hold. Ask for a new one: it may be mistyped, expired, used up or revoked."
+_USED_UP = "the join token is used up"
 
 
 def create(
@@ -44,37 +44,41 @@ def create(
 
 
 def find(token: str, *, at: dt.datetime, may_be_used_up: bool = False) -> JoinToken:
-    """The valid token behind the text. Raises UnauthorizedError, with the same words for every reason.
+    """The valid token behind the text. Raises RefusedError.
 
     `may_be_used_up`: `spend` will say so, unless it is not called because nothing new is asked for.
     """
     parts = credentials.split(token)
     row = JoinToken.get_or_none(JoinToken.id == parts[1]) if parts and parts[0] == PREFIX else None
     if parts is None or row is None or not credentials.matches(parts[2], row.secret_sha256):
-        raise UnauthorizedError(_REFUSED)
+        raise RefusedError("the join token is unknown")
+    ended = _ended(row, at=at)
     is_used_up = row.maximum_uses is not None and row.uses >= row.maximum_uses
-    if not _holds(row, at=at) or (is_used_up and not may_be_used_up):
-        raise UnauthorizedError(_REFUSED)
+    if ended is not None or (is_used_up and not may_be_used_up):
+        raise RefusedError(ended or _USED_UP)
     return row
 
 
-def _holds(row: JoinToken, *, at: dt.datetime) -> bool:
-    """Neither revoked nor expired, and its stage is not archived."""
-    is_expired = row.expires_at is not None and row.expires_at <= at
-    return row.revoked_at is None and not is_expired and row.stage.archived_at is None
+def _ended(row: JoinToken, *, at: dt.datetime) -> str | None:
+    """Why the token holds no longer, None while it does."""
+    if row.revoked_at is not None:
+        return "the join token was revoked"
+    if row.expires_at is not None and row.expires_at <= at:
+        return "the join token has expired"
+    return None if row.stage.archived_at is None else "the join token's stage is archived"
 
 
 def check_peer(row: JoinToken, peer: str) -> None:
-    """Refuse a caller from outside the token's networks."""
+    """Raise RefusedError for a caller from outside the token's networks."""
     if row.networks and not names.is_in_networks(peer, row.networks):
-        raise ForbiddenError(f"This join token is not valid from {peer}: its networks are {', '.join(row.networks)}.")
+        raise RefusedError(f"{peer} lies outside of the join token's networks, {', '.join(row.networks)}")
 
 
 def spend(row: JoinToken) -> None:
     """Count one use; decided by the row itself, so that two machines can't share the last one."""
     left = JoinToken.maximum_uses.is_null() | (JoinToken.uses < JoinToken.maximum_uses)
     if JoinToken.update(uses=JoinToken.uses + 1).where((JoinToken.id == row.id) & left).execute() != 1:
-        raise UnauthorizedError(_REFUSED)
+        raise RefusedError(_USED_UP)
 
 
 def revoke(stage: Stage, token_id: str, *, actor: audit.Actor, at: dt.datetime) -> None:

@@ -30,10 +30,12 @@ from inventory_service.web.api.common import Problem
 from inventory_service.web.context import Services
 from inventory_service.web.heartbeat_shim import HeartbeatShim
 from inventory_service.web.log_stream import Streams
+from inventory_service.web.refusals import Refusals
 from inventory_service.web.strict_json import StrictRequest
 
 _BESIDE_REQUESTS = 2  # the writer of heartbeats, and one to spare
 _LARGEST_BODY = 1024 * 1024
+_REFUSALS_A_MINUTE = 30
 
 
 class _Application(OpenAPI):
@@ -86,7 +88,8 @@ def _services(settings: Settings, clock: Clock) -> Services:
     heartbeats = GroupCommit(hearing.renew, name="heartbeats")
     rules = _identity_rules(settings, at=clock.now())
     streams = Streams(settings.most_log_streams)
-    return Services(settings, clock, RunQueue(settings), hearing, heartbeats, rules, streams)
+    refusals = Refusals(most=_REFUSALS_A_MINUTE, seconds=60)
+    return Services(settings, clock, RunQueue(settings), hearing, heartbeats, rules, streams, refusals)
 
 
 def _identity_rules(settings: Settings, *, at: dt.datetime) -> IdentityRules | None:

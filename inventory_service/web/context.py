@@ -18,6 +18,7 @@ from inventory_service.registry.hearing import Hearing
 from inventory_service.registry.heartbeats import Heartbeat, Renewal
 from inventory_service.settings import Settings
 from inventory_service.web.log_stream import Streams
+from inventory_service.web.refusals import Refusals
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Services:
     heartbeats: GroupCommit[tuple[str, Heartbeat], Renewal]
     identity_rules: IdentityRules | None
     streams: Streams
+    refusals: Refusals
 
 
 def services() -> Services:

@@ -22,6 +22,7 @@ _STATUS: tuple[tuple[type[errors.CallboardError], int], ...] = (
     (errors.GoneError, 410),
     (errors.ConflictError, 409),
     (errors.SourceError, 422),
+    (errors.TooManyError, 429),
     (errors.BusyError, 503),
 )
 _RETRY_AFTER_SECONDS = 2

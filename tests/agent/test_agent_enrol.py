@@ -154,8 +154,8 @@ def test_it_says_that_approval_is_pending(one_agent: Agent, peer: Peer):
 @pytest.mark.parametrize(
     ("status", "code", "next_step"),
     [
-        (401, 3, "ask for a new one"),
-        (403, 3, "allowed networks"),
+        (401, 3, "Ask for a new join token"),
+        (403, 3, "Leave --address out"),
         (409, 5, "choose another --name"),
         (422, 5, "Correct"),
     ],

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, padding,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inventory_service.errors import ForbiddenError, SettingsError
+from inventory_service.errors import RefusedError, SettingsError
 from inventory_service.registry import instance_identity
 from inventory_service.registry.instance_identity import InstanceIdentity, InstanceIdentityError, Reason
 from tests.support import START
@@ -591,9 +591,9 @@ def test_it_tells_every_caller_the_same_words() -> None:
     ]
     assert len({error.reason for error in refusals}) == 5
     assert {(error.detail, str(error), error.title) for error in refusals} == {
-        (refusals[0].detail, refusals[0].detail, ForbiddenError.title)
+        (refusals[0].detail, refusals[0].detail, RefusedError.title)
     }
-    assert all(isinstance(error, ForbiddenError) and not error.errors for error in refusals)
+    assert all(isinstance(error, RefusedError) and not error.errors for error in refusals)
 
 
 def test_it_tells_the_audit_log_only_what_aws_signed() -> None:

@@ -6,6 +6,7 @@ from flask_openapi import OpenAPI
 
 from inventory_service.web.api import (
     accounts,
+    audit,
     automation,
     hosts,
     inventory,
@@ -20,5 +21,5 @@ from inventory_service.web.api import (
 
 def register(app: OpenAPI) -> None:
     """Add every blueprint of the API."""
-    for module in (hosts, inventory, projects, stages, secrets, runs, recorded, automation, scaling, accounts):
+    for module in (hosts, inventory, projects, stages, secrets, runs, recorded, automation, scaling, accounts, audit):
         app.register_api(module.api)

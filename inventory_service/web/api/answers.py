@@ -36,6 +36,16 @@ class Page(Answer, Generic[Item]):
         return f"{params[0].__name__}Page"
 
 
+class AuditEntry(Answer):
+    id: int
+    at: str
+    actor: str = Field(description="A person, `token:<name>`, `join token <id>`, `enrolment`, or `callboard` itself")
+    peer: str | None = Field(description="The address that the caller had")
+    action: str = Field(description="`stage.lock`, `host.refuse`, …")
+    target: str
+    details: dict[str, Any]
+
+
 class DesiredRelease(Answer):
     number: int
     revision: str
@@ -662,5 +672,9 @@ INVENTORY: Any = {"description": "Ansible's --list JSON", "content": {"applicati
 EXPORT: Any = {
     "description": "The run as a folder, or as JUnit XML",
     "content": {"application/gzip": _TEXT_SCHEMA, "application/xml": {}},
+}
+TOO_MANY: Any = {
+    "description": "Refused too often; try again after Retry-After seconds",
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
 NOT_MODIFIED: Any = {"description": "The inventory is the one that If-None-Match names"}

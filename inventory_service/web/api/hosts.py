@@ -12,10 +12,11 @@ from inventory_service.accounts.roles import OPERATOR, VIEWER
 from inventory_service.audit import Actor
 from inventory_service.clock import iso
 from inventory_service.deployments import history
-from inventory_service.errors import ForbiddenError
+from inventory_service.errors import ForbiddenError, RefusedError
+from inventory_service.models import Host
 from inventory_service.registry import enrolment, heartbeats, hosts, last_words, liveness, names, past, watch
 from inventory_service.registry import stages as registry_stages
-from inventory_service.web import auth, context, present
+from inventory_service.web import auth, context, present, refusals
 from inventory_service.web.api import answers
 from inventory_service.web.api.common import (
     Group,
@@ -129,7 +130,9 @@ class HostChange(Strict):
 
 
 @api.post(
-    "/enrol", summary="Enter a stage with a join token", responses={"201": answers.Enrolled, "202": answers.Enrolled}
+    "/enrol",
+    summary="Enter a stage with a join token",
+    responses={"201": answers.Enrolled, "202": answers.Enrolled, "429": answers.TOO_MANY},
 )
 @auth.access(auth.JOIN)
 @auth.body_limit(ENROL_LIMIT)
@@ -147,14 +150,7 @@ def enrol(body: EnrolBody) -> tuple[dict[str, Any], int]:
         identity=(identity.document, identity.signature) if identity else None,
         nonce=body.nonce,
     )
-    host, token = enrolment.enrol(
-        g.join_token,
-        request,
-        peer=context.peer(),
-        judge=context.judge(),
-        rules=context.services().identity_rules,
-        token_key=context.services().settings.secret_key,
-    )
+    host, token = _enrol(request)
     fresh = hosts.get_host(host.id)
     answer = {
         "host": fresh.id,
@@ -165,6 +161,28 @@ def enrol(body: EnrolBody) -> tuple[dict[str, Any], int]:
         "ttl_seconds": fresh.stage.ttl_seconds,
     }
     return answer, 202 if fresh.recorded_state == liveness.PENDING else 201
+
+
+def _enrol(request: enrolment.Enrolment) -> tuple[Host, str]:
+    """Who was refused too often hears 429 for what would be a refusal, and no more of it is audited."""
+    known, peer = context.services(), context.peer()
+    now = known.clock.monotonic()
+    is_spent = known.refusals.is_spent(peer, now=now)
+    try:
+        return enrolment.enrol(
+            g.join_token,
+            request,
+            peer=peer,
+            judge=context.judge(),
+            rules=known.identity_rules,
+            token_key=known.settings.secret_key,
+            is_audited=not is_spent,
+        )
+    except RefusedError as error:
+        if is_spent:
+            raise refusals.too_many() from error
+        known.refusals.add(peer, now=now)
+        raise
 
 
 @api.post("/rotate", summary="Get a new token for the calling host", responses={"200": answers.Rotated})

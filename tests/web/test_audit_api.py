@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pytest
+
+from inventory_service import audit
+from inventory_service.models import AuditEntry, Host, Stage
+from inventory_service.registry import join_tokens, stages
+from inventory_service.registry.stages import StageChange
+from tests.support import ADA, START, Caller, FakeClock, Machine
+
+AUDIT = "/api/v1/audit"
+
+
+@pytest.fixture
+def entries(admin: Caller) -> None:
+    AuditEntry.delete().execute()
+    audit.record(ADA, "stage.lock", "shop/production", at=START, reason="why")
+    audit.record(ADA, "stages.x", "shop/production2", at=START)
+    audit.record(audit.SERVICE, "host.add", "shop/production/web-1", at=START)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", ["host.add", "stages.x", "stage.lock"]),
+        ("?action=stage", ["stage.lock"]),
+        ("?action=stage.lock", ["stage.lock"]),
+        ("?target=shop/production", ["host.add", "stage.lock"]),
+        ("?actor=ada", ["stages.x", "stage.lock"]),
+        ("?actor=nobody", []),
+    ],
+)
+def test_it_shows_who_changed_what_newest_first(admin: Caller, entries: None, query: str, found: list[str]) -> None:
+    assert [row["action"] for row in admin.get(f"{AUDIT}{query}").json["items"]] == found
+
+
+def test_it_pages_through_the_past(admin: Caller, entries: None) -> None:
+    first = admin.get(f"{AUDIT}?limit=2").json
+    rest = admin.get(f"{AUDIT}?limit=2&cursor={first['next']}").json
+    assert [row["action"] for row in first["items"] + rest["items"]] == ["host.add", "stages.x", "stage.lock"]
+    assert rest["next"] is None
+    assert rest["items"][0] | {"id": 0} == {
+        "id": 0,
+        "at": "2026-11-23T14:00:00Z",
+        "actor": "ada",
+        "peer": "192.0.2.7",
+        "action": "stage.lock",
+        "target": "shop/production",
+        "details": {"reason": "why"},
+    }
+
+
+def test_it_shows_it_to_admins_of_everything_only(operator: Caller, stranger: Caller) -> None:
+    assert [caller.get(AUDIT).status_code for caller in (operator, stranger)] == [403, 403]
+
+
+def test_it_ends_the_guessing_of_join_tokens(viewer: Caller, stage: Stage, clock: FakeClock) -> None:
+    """After 30 refusals within a minute: 429, no more entries, and yet a token that holds lets its machine in."""
+    guesser = Caller(viewer.client, "cbj_abcdefghijkl." + "x" * 43, peer="10.0.0.1")
+    answers = [guesser.post("/api/v1/enrol", {"name": "web-1"}) for _ in range(35)]
+    assert [answer.status_code for answer in answers] == [401] * 30 + [429] * 5
+    assert answers[-1].headers["Retry-After"]
+    assert AuditEntry.select().where(AuditEntry.action == "host.refuse").count() == 30
+    _, token = join_tokens.create(stage, actor=ADA, at=clock.now())
+    assert Caller(viewer.client, token, peer="10.0.0.1").post("/api/v1/enrol", {"name": "web-1"}).status_code == 201
+    elsewhere = Caller(viewer.client, guesser.token, peer="10.0.0.2")
+    assert elsewhere.post("/api/v1/enrol", {"name": "web-2"}).status_code == 401
+    clock.advance(60)
+    assert guesser.post("/api/v1/enrol", {"name": "web-1"}).status_code == 401
+
+
+def test_it_audits_the_one_line_calls_but_no_renewal(viewer: Caller, stage: Stage, clock: FakeClock) -> None:
+    stages.update_stage(stage, change=StageChange(has_simple_join=True), actor=ADA, at=clock.now())
+    machine = Caller(viewer.client, join_tokens.create(stage, actor=ADA, at=clock.now())[1], peer="10.0.0.1")
+    before = AuditEntry.select().count()
+    for call in (machine.put, machine.put, machine.delete, machine.delete):
+        call("/api/v1/stages/shop/production/hosts/10.0.0.1")
+    told = [(row.actor, row.peer, row.action, row.target) for row in AuditEntry.select().offset(before).limit(-1)]
+    assert told == [
+        ("join token", "10.0.0.1", "host.add", "shop/production/10.0.0.1"),
+        ("join token", "10.0.0.1", "host.remove", "shop/production/10.0.0.1"),
+    ]
+    assert Host.select().count() == 1
+
+
+def test_it_audits_a_new_token_of_a_host(viewer: Caller, web_1: Machine) -> None:
+    Caller(viewer.client, web_1.token).post("/api/v1/rotate")
+    last = AuditEntry.select().order_by(AuditEntry.id.desc()).get()
+    assert (last.actor, last.action, last.target) == ("host:web-1", "host.rotate", "shop/production/web-1")
