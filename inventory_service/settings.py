@@ -117,7 +117,12 @@ TABLE: tuple[Setting, ...] = (
     Setting("port", "8500", "Port to listen on.", _port),
     Setting("public_url", "", "URL that people and hosts use, when a proxy stands in front."),
     Setting("trusted_proxies", "", "Networks whose X-Forwarded-For is believed, comma-separated.", _networks),
-    Setting("web_threads", "64", "Requests (and live log streams) served at once.", _count),
+    Setting(
+        "web_threads",
+        "64",
+        "Requests served at once, live logs among them; reads leave an eighth free.",
+        _count,
+    ),
     Setting("log_streams", "48", "Live logs followed at once; at most three quarters of web_threads.", _count),
     Setting("run_workers", "2", "Runs executed at once on one machine.", _count),
     Setting("forks", "20", "Ansible's forks: hosts worked on at once by one run.", _count),

@@ -31,6 +31,7 @@ from inventory_service.web.context import Services
 from inventory_service.web.heartbeat_shim import HeartbeatShim
 from inventory_service.web.log_stream import Streams
 from inventory_service.web.refusals import Refusals
+from inventory_service.web.shedding import ReadGate
 from inventory_service.web.strict_json import StrictRequest
 
 _BESIDE_REQUESTS = 2  # the writer of heartbeats, and one to spare
@@ -143,7 +144,7 @@ def from_environment() -> Any:
     _spare_the_collector()
     services: Services = app.extensions["callboard"]
     services.streams.stop_with_process()
-    return HeartbeatShim(app, services)
+    return HeartbeatShim(ReadGate(app, threads=settings.web_threads), services)
 
 
 def _spare_the_collector() -> None:

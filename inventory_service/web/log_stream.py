@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from inventory_service.database import database
 from inventory_service.deployments.logs import RunLog
 from inventory_service.errors import BusyError
+from inventory_service.web.shedding import Held
 
 _LOOK_SECONDS = 0.2
 _KEEP_ALIVE_SECONDS = 10.0
@@ -55,7 +56,7 @@ class Streams:
         """The same body, counted until it is closed or at its end. Raises BusyError when there are too many."""
         if not self._free.acquire(blocking=False):
             raise BusyError(f"{self.most} live logs are being followed already. Read the log without follow, or wait.")
-        return _Held(body, self._free)
+        return Held(body, self._free)
 
     def stop_with_process(self) -> None:
         """End the streams when SIGTERM or SIGINT arrives, whoever handles it: else the server waits, then cuts them.
@@ -73,28 +74,6 @@ class Streams:
         while not {signal.SIGTERM, signal.SIGINT} & set(os.read(woken, 64)):
             pass
         self.stopping.set()
-
-
-class _Held:
-    """An iterator that gives its place back once, also when it was never begun."""
-
-    def __init__(self, body: Iterator[str], free: threading.Semaphore) -> None:
-        self._body, self._free, self._is_open = body, free, True
-
-    def __iter__(self) -> _Held:
-        return self
-
-    def __next__(self) -> str:
-        try:
-            return next(self._body)
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        if self._is_open:
-            self._is_open = False
-            self._free.release()
 
 
 def follow(

@@ -14,6 +14,7 @@ import struct
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -210,6 +211,35 @@ def test_it_keeps_hosts_listed_while_its_disk_is_full(fleet: Fleet) -> None:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
     assert set(refused) == {503}
     assert is_well_again(fleet)
+
+
+def test_it_hears_hosts_while_everybody_looks(tmp_path: Path) -> None:
+    """Three of four threads follow logs: a fourth reader is turned away at once, and hosts go on beating."""
+    service = RunningService(tmp_path, port=free_port(), environment=SETTINGS | {"CALLBOARD_WEB_THREADS": "4"})
+    service.start()
+    client = service.client
+    try:
+        client.send("POST", "/api/v1/projects", {"name": "shop", "source": "/srv/nothing/"})
+        client.send("POST", "/api/v1/projects/shop/stages", {"name": "test"})
+        token = client.send("POST", "/api/v1/stages/shop/test/join-tokens", {"networks": ["127.0.0.0/8"]})["token"]
+        fleet = Fleet(service, "shop/test", token)
+        fleet.enrol("web-1", 1)
+        client.send("PUT", "/api/v1/stages/shop/test/lock", {"reason": "so that the run waits"})
+        run = client.send("POST", "/api/v1/runs", {"stage": "shop/test", "kind": "deploy"})["id"]
+        with contextlib.ExitStack() as readers:
+            for _ in range(3):
+                request = urllib.request.Request(f"{service.url}/api/v1/runs/{run}/log?follow=1")
+                request.add_header("Authorization", f"Bearer {service.token}")
+                request.add_header("Accept", "text/event-stream")
+                readers.enter_context(urllib.request.urlopen(request, timeout=30))
+            with pytest.raises(ClientError) as shed:
+                client.get("/api/v1/projects")
+            assert shed.value.status == 503
+            assert [fleet.beat("web-1")["state"] for _ in range(5)] == ["live"] * 5
+            client.send("POST", f"/api/v1/runs/{run}/cancel")  # which ends its log
+        wait_for("the readers' places", lambda: persist(lambda: client.get("/api/v1/projects")))
+    finally:
+        service.stop()
 
 
 def test_it_tells_ansible_who_was_there(fleet: Fleet, tmp_path: Path) -> None:
