@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from inventory_service.errors import CloudError
@@ -147,9 +147,9 @@ class Cloud:
             found += list(self._describe(chunk))
         return found
 
-    def instances_tagged(self, key: str, value: str) -> list[Instance]:
-        """Every instance with this tag, ended ones too for as long as AWS remembers them."""
-        return list(self._describe([{"Name": f"tag:{key}", "Values": [value]}]))
+    def instances_tagged(self, tags: Mapping[str, str]) -> list[Instance]:
+        """Every instance with all of these tags, ended ones too for as long as AWS remembers them."""
+        return list(self._describe([{"Name": f"tag:{key}", "Values": [value]} for key, value in tags.items()]))
 
     def _describe(self, filters: list[dict[str, Any]]) -> Iterator[Instance]:
         with self._asking("instances"):

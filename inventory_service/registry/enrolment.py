@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from collections.abc import Collection
 from typing import Any
 
 import peewee as pw
@@ -11,7 +12,7 @@ import peewee as pw
 from inventory_service import audit, credentials
 from inventory_service.database import database
 from inventory_service.errors import CallboardError, ConflictError, ForbiddenError, RefusedError
-from inventory_service.models import Host, JoinToken, Stage
+from inventory_service.models import Host, JoinToken, Stage, StageScaling
 from inventory_service.registry import (
     boots,
     conflicts,
@@ -27,6 +28,7 @@ from inventory_service.registry.groups import refuse_group_name
 from inventory_service.registry.instance_identity import Certificates, InstanceIdentity
 from inventory_service.registry.stages import stage_name
 
+_JUST_NOW = dt.timedelta(minutes=5)
 _MOST_UNUSED = 3  # tokens of earlier answers, one of which the machine may have heard
 
 
@@ -57,7 +59,9 @@ class IdentityRules:
     account_ids: tuple[str, ...]
     certificates: Certificates | None = None
 
-    def check(self, identity: tuple[str, str] | None, *, at: dt.datetime) -> InstanceIdentity:
+    def check(
+        self, identity: tuple[str, str] | None, *, at: dt.datetime, known_running: Collection[str] = ()
+    ) -> InstanceIdentity:
         """The believed identity. Raises RefusedError, in the same words whether it is missing or forged."""
         document, signature = identity or ("", "")
         return instance_identity.verify(
@@ -67,6 +71,7 @@ class IdentityRules:
             account_ids=self.account_ids,
             at=at,
             certificates=self.certificates,
+            known_running=known_running,
         )
 
 
@@ -146,8 +151,10 @@ def _enrol(
     join_token = join_tokens.find(token, at=judge.at, may_be_used_up=request.nonce is not None)
     join_tokens.check_peer(join_token, peer)
     fields = _enrolled_fields(request, _claimed_address(request, join_token, peer))
+    expected = _expected(join_token.stage, at=judge.at)
     if rules is not None:
-        fields["instance"] = _key(rules.check(request.identity, at=judge.at))
+        identity = rules.check(request.identity, at=judge.at, known_running=expected)
+        fields |= {"instance": _key(identity), "tag_groups": expected.get(identity.instance_id)}
     try:
         with database.atomic():
             present = hosts.find_present(join_token.stage, fields["name"])
@@ -161,6 +168,14 @@ def _enrol(
         if "instance" in str(error):
             raise RefusedError("the instance has enrolled already, or somebody replays its document") from error
         raise ConflictError(f"The name {fields['name']!r} was just taken by another machine.") from error
+
+
+def _expected(stage: Stage, *, at: dt.datetime) -> dict[str, list[str]]:
+    """The instances that run by EC2's word of just now and have not enrolled, each with the groups of its tags."""
+    row = StageScaling.get_or_none(StageScaling.stage == stage)
+    if row is None or row.looked_at is None or abs(at - row.looked_at) > _JUST_NOW:
+        return {}
+    return dict(row.expected or {})
 
 
 def _key(identity: InstanceIdentity) -> str:
@@ -219,20 +234,22 @@ def _create(
 ) -> tuple[Host, str]:
     minted = mint(credentials.new_id())
     state = liveness.PENDING if stage.has_approval else liveness.LIVE
+    tag_groups = fields.get("tag_groups")
     host = Host.create(
         id=minted.id,
         stage=stage,
         secret_sha256=minted.secret_sha256,
         secret_made_at=at,
         join_token=join_token,
-        groups=join_token.groups,
+        groups=sorted({*join_token.groups, *(tag_groups or [])}),
         enrolled_at=at,
         last_seen_at=at,
         recorded_state=state,
         metrics={},
         **fields,
     )
-    transitions.record(host, state, "enrolled", at=at, from_state=None)
+    reason = "enrolled" if tag_groups is None else "enrolled, as the instance that was expected"
+    transitions.record(host, state, reason, at=at, from_state=None)
     audit.record(audit.Actor(f"join token {join_token.id}"), "host.enrol", f"{stage_name(stage)}/{host.name}", at=at)
     return host, minted.token
 
@@ -256,6 +273,7 @@ def _readmit(present: Host, fields: dict[str, Any], *, mint: _Mint, judge: liven
         earlier = boots.remember(present.earlier_boots, present.boot_id, present.sequence, at=judge.at)
         fresh |= {"sequence": None, "earlier_boots": earlier}
     conflicts.note(present, None, had=present.conflict, at=judge.at)
+    fields.pop("tag_groups", None)  # the next look at EC2 has them
     Host.update(**fresh, **fields).where(Host.id == present.id).execute()
     if present.recorded_state != liveness.PENDING:
         hosts.renew(present, judge=judge, reason="enrolled again")

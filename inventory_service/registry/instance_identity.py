@@ -109,20 +109,20 @@ def verify(
     at: dt.datetime,
     certificates: Certificates | None = None,
     fresh_seconds: float = FRESH_SECONDS,
-    is_known_running: bool = False,
+    known_running: Collection[str] = (),
 ) -> InstanceIdentity:
     """The identity that AWS signed, or InstanceIdentityError.
 
     `region` and `account_ids` come from the settings; `certificates` None means the shipped ones. `at` is aware.
-    `is_known_running` (EC2's API said so just now) stands in for freshness. Nothing is parsed before the signature
-    has been found to hold.
+    `known_running`: ids of instances of which EC2's API said just now that they run; that stands in for freshness.
+    Nothing is parsed before the signature has been found to hold.
     """
     data = _document_bytes(document)
     key = _key_for(region, _shipped_certificates() if certificates is None else certificates, at=at)
     _check_signature(key, _signature_bytes(signature), data)
     identity = _read(_parse(document))
     _check_origin(identity, region=region, account_ids=account_ids)
-    _check_pending(identity, at=at, oldest_seconds=None if is_known_running else fresh_seconds)
+    _check_pending(identity, at=at, oldest_seconds=None if identity.instance_id in known_running else fresh_seconds)
     return identity
 
 

@@ -6,22 +6,17 @@ import dataclasses
 import datetime as dt
 from typing import Any
 
-from inventory_service.adapters.ec2 import ENDED, PENDING, RUNNING, STAGE_TAG, STOPPED, Cloud, Instance
-from inventory_service.database import database
+from inventory_service.adapters.ec2 import PENDING, RUNNING, STAGE_TAG, Cloud, Instance
 from inventory_service.deployments import locks, statuses
 from inventory_service.models import Host, Run, RunHost, ScalingDecision, Stage, StageScaling
-from inventory_service.registry import alarms, hosts, liveness
+from inventory_service.registry import hosts, liveness
 from inventory_service.registry.stages import stage_name
 from inventory_service.scaling.choice import Candidate
 from inventory_service.scaling.plan import OUT, Situation
 from inventory_service.scaling.settings import GROUP, Actuator
 
-AGENT_DEAD, UNKNOWN, UNDEAD = "agent dead", "unknown", "ended, but it beats"
-_BOOT = dt.timedelta(minutes=10)
 _LAG = dt.timedelta(minutes=5)
 _IN_SERVICE = ("", "InService")
-_OVER = (ENDED, STOPPED)
-_EC2_SAYS = "EC2 says that"
 _LOAD = "load1_per_cpu"
 
 
@@ -36,27 +31,33 @@ class Pair:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fleet:
     """All machines of a stage at one moment. `desired`: how many there are to be, as the actuator has it; `maximum`:
-    how many it lets there be, None where nothing says so.
+    how many it lets there be, None where nothing says so. `own`: the instances (by id) that the actuator made, which
+    alone are capacity; `of_stage`: these and the ones whose tags say that they are of the stage.
     """
 
     pairs: tuple[Pair, ...]
     desired: int
     maximum: int | None = None
+    own: frozenset[str] = frozenset()
+    of_stage: frozenset[str] = frozenset()
 
 
 def observe(stage: Stage, actuator: Actuator, cloud: Cloud, *, at: dt.datetime) -> Fleet:
     """Ask EC2, and match its instances with the stage's hosts. Raises CloudError; the registry is not touched."""
+    tagged = cloud.instances_tagged(dict(actuator.tags.match) or {STAGE_TAG: stage_name(stage)})
     if actuator.kind == GROUP:
         group = cloud.group(actuator.group)
         instances, desired, maximum = cloud.instances_of(group), group.desired, group.maximum
     else:
-        instances = cloud.instances_tagged(STAGE_TAG, stage_name(stage))
+        instances = cloud.instances_tagged({STAGE_TAG: stage_name(stage)}) if actuator.tags.match else list(tagged)
         desired, maximum = sum(not instance.is_leaving for instance in instances), None
         desired += len(_just_made(stage, at=at) - {instance.id for instance in instances})
+    own = frozenset(instance.id for instance in instances)
+    instances += [instance for instance in tagged if instance.id not in own]
     present = hosts.list_hosts(stage)
-    elsewhere = {_own_id(host) for host in present} - {instance.id for instance in instances} - {""}
-    instances += cloud.instances(elsewhere)
-    return Fleet(tuple(_match(instances, present)), desired, maximum)
+    of_stage = frozenset(instance.id for instance in instances)
+    instances += cloud.instances({_own_id(host) for host in present} - of_stage - {""})
+    return Fleet(tuple(_match(instances, present)), desired, maximum, own, of_stage)
 
 
 def _just_made(stage: Stage, *, at: dt.datetime) -> set[str]:
@@ -87,7 +88,11 @@ def _match(instances: list[Instance], present: list[Host]) -> list[Pair]:
 def situation(stage: Stage, fleet: Fleet, row: StageScaling, *, judge: liveness.Judge) -> Situation:
     """What the plan needs to know of this moment. Serving are only hosts that are live and on the desired release."""
     desired = hosts.desired_release(stage)
-    serving = [pair for pair in fleet.pairs if pair.host and _serves(pair.host, desired, stage, judge) and _is_in(pair)]
+    serving = [
+        pair
+        for pair in fleet.pairs
+        if pair.host and _serves(pair.host, desired, stage, judge) and _is_in_service(pair, fleet)
+    ]
     active = list(Run.select().where((Run.stage == stage) & Run.status.in_(statuses.ACTIVE)))
     held = locks.find(stage, locks.BY_RUN)
     disturbing = [run.id for run in active if run.kind != statuses.CONVERGE]
@@ -103,9 +108,9 @@ def situation(stage: Stage, fleet: Fleet, row: StageScaling, *, judge: liveness.
     )
 
 
-def _is_in(pair: Pair) -> bool:
-    """Whether the group has taken the instance in; before that it waits, for our word among others."""
-    return pair.instance is not None and pair.instance.lifecycle in _IN_SERVICE
+def _is_in_service(pair: Pair, fleet: Fleet) -> bool:
+    """Whether it is capacity, which the group has taken in; before that it waits, for our word among others."""
+    return pair.instance is not None and pair.instance.id in fleet.own and pair.instance.lifecycle in _IN_SERVICE
 
 
 def is_rolling_back(stage: Stage) -> bool:
@@ -128,14 +133,14 @@ def candidates(stage: Stage, fleet: Fleet, *, judge: liveness.Judge) -> list[Can
             template_version=pair.instance.template_version,
             release=pair.host.release_number or 0,
             load=pair.host.metrics.get(_LOAD),
-            is_live=judge.is_listed(pair.host, stage) and pair.instance.state == RUNNING and _is_in(pair),
+            is_live=judge.is_listed(pair.host, stage) and pair.instance.state == RUNNING,
             is_converged=hosts.is_converged(pair.host, desired),
             is_in_run=pair.host.id in busy,
             is_draining=pair.host.is_draining,
             is_protected=pair.instance.is_protected,
         )
         for pair in fleet.pairs
-        if pair.instance and pair.host and not pair.instance.is_leaving
+        if pair.instance and pair.host and not pair.instance.is_leaving and _is_in_service(pair, fleet)
     ]
 
 
@@ -146,62 +151,3 @@ def in_a_run(stage: Stage) -> set[str]:
     if {run.id for run in running} - {row.run_id for row in rows}:
         return {host.id for host in hosts.list_hosts(stage)}
     return {row.host_id for row in rows if row.host_id}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Finding:
-    """Where EC2 and the registry differ, for people to see."""
-
-    kind: str
-    instance: str
-    host: str | None
-    detail: str
-
-
-def reconcile(stage: Stage, fleet: Fleet, cloud: Cloud, *, judge: liveness.Judge) -> list[Finding]:
-    """Hosts whose machines EC2 has ended or stopped become gone here at once; what else differs is returned.
-
-    EC2's list lags, so an end is looked at twice. A machine that enrols again after EC2 has ended it is a contradiction
-    for a person to see, and not listed meanwhile.
-    """
-    ended = {pair.instance.id for pair in fleet.pairs if pair.instance and pair.host and pair.instance.state in _OVER}
-    sure = {instance.id: instance for instance in cloud.instances(ended) if instance.state in _OVER} if ended else {}
-    found = []
-    for pair in fleet.pairs:
-        if pair.instance is None or (pair.instance.id in ended and pair.instance.id not in sure):
-            continue
-        if pair.host is not None and pair.instance.id in sure:
-            found += _bury(pair.instance, pair.host, at=judge.at)
-        else:
-            found += _compare(stage, pair.instance, pair.host, judge=judge)
-    return found
-
-
-def _bury(instance: Instance, host: Host, *, at: dt.datetime) -> list[Finding]:
-    word = f"{_EC2_SAYS} {instance.id} is {instance.state}"
-    same = Host.instance == host.instance if host.instance else Host.address == host.address
-    before = Host.select().where((Host.stage == host.stage_id) & same & Host.gone_reason.startswith(_EC2_SAYS))
-    if not before.exists():
-        hosts.goodbye(host, at=at, reason=word)
-        return []
-    told = f"{word}, but it beats"
-    with database.atomic():
-        if Host.update(conflict=told).where((Host.id == host.id) & Host.conflict.is_null()).execute():
-            alarms.tell(alarms.CONFLICT, host.stage_id, host.name, told, at=at)
-    return [Finding(UNDEAD, instance.id, host.name, f"{host.name} beats, but {word}.")]
-
-
-def _compare(stage: Stage, instance: Instance, host: Host | None, *, judge: liveness.Judge) -> list[Finding]:
-    if instance.state != RUNNING:
-        return []
-    if host is None:
-        if judge.at - instance.launched_at < _BOOT:
-            return []
-        return [Finding(UNKNOWN, instance.id, None, f"{instance.id} runs at EC2, and never enrolled here.")]
-    if (host.conflict or "").startswith(_EC2_SAYS):
-        Host.update(conflict=None).where(Host.id == host.id).execute()
-    if judge.state(host, stage) == liveness.STALE:
-        minutes = (judge.at - host.last_seen_at).total_seconds() / 60
-        told = f"{host.name} runs at EC2 as {instance.id}; its agent has been silent for {minutes:.0f} min."
-        return [Finding(AGENT_DEAD, instance.id, host.name, told)]
-    return []

@@ -23,7 +23,7 @@ from inventory_service.errors import CallboardError, CloudError
 from inventory_service.models import Host, Run, ScalingDecision, Stage, StageScaling
 from inventory_service.registry import hosts, liveness, stages
 from inventory_service.registry.stages import stage_name
-from inventory_service.scaling import drains, lifecycle, windows
+from inventory_service.scaling import drains, lifecycle, reconcile, windows
 from inventory_service.scaling import fleet as fleets
 from inventory_service.scaling.choice import choose
 from inventory_service.scaling.fleet import Fleet
@@ -108,8 +108,7 @@ def _turn(stage: Stage, row: StageScaling, scaling: Scaling, cloud_of: CloudOf, 
     fleet = fleets.observe(stage, scaling.actuator, cloud, at=judge.at)
     look = _Look(stage, scaling, scaling.actuator, cloud, fleet, judge)
     lifecycle.notice_fleet(stage, scaling.actuator, fleet, at=judge.at)
-    found = fleets.reconcile(stage, fleet, cloud, judge=judge)
-    _note(row, findings=[dataclasses.asdict(finding) for finding in found])
+    _compare(stage, row, look)
     waiting = open_decision(stage) or decide(stage, row, scaling, fleet, judge=judge)
     if waiting.status not in OPEN:
         return []
@@ -118,6 +117,17 @@ def _turn(stage: Stage, row: StageScaling, scaling: Scaling, cloud_of: CloudOf, 
         _end(look, waiting, FAILED, error=words)
         return []
     return _carry_on(look, waiting)
+
+
+def _compare(stage: Stage, row: StageScaling, look: _Look) -> None:
+    """Keep where EC2 and the registry differ, and whose enrolment is expected."""
+    found = reconcile.reconcile(stage, look.actuator, look.fleet, look.cloud, judge=look.judge, before=row.findings)
+    _note(
+        row,
+        findings=[dataclasses.asdict(finding) for finding in found],
+        expected=reconcile.expected(stage, look.actuator, look.fleet),
+        looked_at=look.judge.at,
+    )
 
 
 def _patience(decision: ScalingDecision) -> dt.timedelta:
@@ -232,7 +242,7 @@ def _grow(look: _Look, decision: ScalingDecision) -> list[str]:
     made: list[str] = []
     for number, (subnet, count) in enumerate(_spread(decision.to_capacity - decision.from_capacity, actuator)):
         token = f"{decision.token}-{number}"
-        known = [one.id for one in cloud.instances_tagged(DECISION_TAG, token)]
+        known = [one.id for one in cloud.instances_tagged({DECISION_TAG: token})]
         made += known or _launch(look, subnet, count, token)
     return made
 

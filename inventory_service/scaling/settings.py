@@ -17,14 +17,27 @@ from inventory_service.scaling import policies
 from inventory_service.scaling.policies import Limits, Policy
 
 GROUP, TEMPLATE = "auto_scaling_group", "launch_template"
-_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]{1,2}")
+_REGION = re.compile(r"[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}")
 _GROUP_NAME = re.compile(r"[A-Za-z0-9_.:/#= @+-]{1,255}")
 _TEMPLATE_ID = re.compile(r"lt-[0-9a-f]{8,17}")
 _VERSION = re.compile(r"[0-9]{1,9}|\$Latest|\$Default")
 _SUBNET = re.compile(r"subnet-[0-9a-f]{8,17}")
 _MOST_SUBNETS = 16
+_TAG = re.compile(r"[A-Za-z0-9 _.:/=+@-]{1,128}")
+_MOST_TAGS = 20
+GROUPS_TAG = "callboard:groups"
 _HOOK = re.compile(r"[A-Za-z0-9_/-]{1,255}")
 _QUEUE = re.compile(r"(https://[a-z0-9.-]{1,200}|http://127\.0\.0\.1)(:[0-9]{1,5})?/[0-9]{12}/[A-Za-z0-9_-]{1,80}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tags:
+    """What EC2's tags of an instance mean. `match`: all of these say that it is of the stage, beside the actuator's own
+    instances; empty: the tag `callboard:stage` does. `groups`: tags whose values, with commas between, are groups.
+    """
+
+    match: tuple[tuple[str, str], ...] = ()
+    groups: tuple[str, ...] = (GROUPS_TAG,)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,6 +56,7 @@ class Actuator:
     launching_hook: str = ""
     terminating_hook: str = ""
     queue_url: str = ""
+    tags: Tags = Tags()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -131,11 +145,25 @@ def parse_actuator(text: Mapping[str, Any]) -> Actuator:
     known = {GROUP: {"name", "launching_hook", "terminating_hook", "queue_url"}, TEMPLATE: {"id", "version", "subnets"}}
     if kind not in known:
         raise InvalidError.at("actuator", f"An actuator's type is {GROUP} or {TEMPLATE}.")
-    extra = set(text) - known[kind] - {"type", "region"}
+    extra = set(text) - known[kind] - {"type", "region", "tags"}
     if extra:
         raise InvalidError.at("actuator", f"The actuator has no field {str(min(extra))[:60]!r}.")
     region = _match(text.get("region"), _REGION, "region", "an AWS region such as eu-central-1")
-    return _group(text, region) if kind == GROUP else _template(text, region)
+    made = _group(text, region) if kind == GROUP else _template(text, region)
+    return made if text.get("tags") is None else dataclasses.replace(made, tags=_tags(text["tags"]))
+
+
+def _tags(text: Any) -> Tags:
+    if not isinstance(text, dict) or set(text) - {"match", "groups"}:
+        raise InvalidError.at("actuator", "The actuator's tags are a mapping with match and groups.")
+    match, groups = text.get("match", {}), text.get("groups", [GROUPS_TAG])
+    is_right = isinstance(match, dict) and isinstance(groups, list) and len(match) + len(groups) <= _MOST_TAGS
+    words = [*match, *match.values(), *groups] if is_right else [None]
+    if not all(isinstance(word, str) and _TAG.fullmatch(word) for word in words):
+        raise InvalidError.at(
+            "actuator", f"tags.match is a mapping of EC2 tags, tags.groups a list of tag names; {_MOST_TAGS} at most."
+        )
+    return Tags(tuple(match.items()), tuple(groups))
 
 
 def _group(text: Mapping[str, Any], region: str) -> Actuator:

@@ -250,11 +250,11 @@ def test_it_rejects_a_document_that_is_old_or_of_the_future(seconds: int, expect
 
 def test_it_believes_an_old_document_of_an_instance_that_is_known_to_run() -> None:
     at = START + dt.timedelta(days=90)
-    assert verify(text(), at=at, is_known_running=True).instance_id == INSTANCE
+    assert verify(text(), at=at, known_running=[INSTANCE]).instance_id == INSTANCE
 
 
 def test_it_rejects_the_future_even_of_an_instance_that_is_known_to_run() -> None:
-    assert reason(text(pendingTime="2027-01-01T00:00:00Z"), is_known_running=True) is Reason.FUTURE
+    assert reason(text(pendingTime="2027-01-01T00:00:00Z"), known_running=[INSTANCE]) is Reason.FUTURE
 
 
 def test_it_obeys_another_freshness() -> None:

@@ -345,7 +345,13 @@ def test_a_machine_that_beats_after_its_end_is_a_contradiction(group: World) -> 
     Host.update(instance=f"123456789012/{REGION}/{going}").where(Host.id == again.host_id).execute()
     group.look()
     assert "but it beats" in again.row.conflict
-    assert [finding["kind"] for finding in scaling().findings] == ["ended, but it beats"]
+    assert [finding["kind"] for finding in scaling().findings] == ["ended, but it beats", "ended"]
+    first = scaling().findings[0]["since"]
+    group.clock.advance(3601)
+    group.beat_all(0.6)
+    again.beat(group.clock.now())
+    group.look()
+    assert [row["since"] for row in scaling().findings if row["kind"] == "ended, but it beats"] == [first]
 
 
 def test_it_shows_machines_whose_agent_is_dead_and_unknown_ones(group: World) -> None:

@@ -13,7 +13,7 @@ from inventory_service.models import Release, Run, Stage
 from inventory_service.registry import hosts, join_tokens, liveness, sweep
 from inventory_service.registry.stages import check_revision_name
 from inventory_service.web import auth, context, present, problems
-from inventory_service.web.pages import board
+from inventory_service.web.pages import board, machines
 from inventory_service.web.pages.common import pages, require_operator
 from inventory_service.web.pages.launch_form import LaunchForm
 from inventory_service.web.pages.words import stage_link
@@ -83,6 +83,7 @@ def _facts(row: Stage) -> dict[str, Any]:
         "runs": requests.list_runs(stage=row, limit=_RECENT_RUNS),
         "freeze": present.freeze_of(row),
         "running_on": board.releases_in_use(rows),
+        "machines": machines.of_stage(row),
     }
 
 

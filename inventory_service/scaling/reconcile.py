@@ -1,0 +1,152 @@
+"""EC2's list against the registry, both ways: what is mended at once, and what people have to see."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from inventory_service.adapters.ec2 import ENDED, PENDING, RUNNING, STOPPED, Cloud, Instance
+from inventory_service.clock import iso
+from inventory_service.database import database
+from inventory_service.errors import CallboardError
+from inventory_service.models import Host, Stage
+from inventory_service.registry import alarms, hosts, liveness
+from inventory_service.registry.groups import check_groups
+from inventory_service.scaling.fleet import Fleet
+from inventory_service.scaling.settings import Actuator, Tags
+
+AGENT_DEAD, UNKNOWN, UNDEAD, GONE = "agent dead", "unknown", "ended, but it beats", "ended"
+ELSEWHERE, BAD_TAG = "not of this stage", "tag"
+_BOOT = dt.timedelta(minutes=10)
+_SHOWN = dt.timedelta(hours=1)
+_OVER = (ENDED, STOPPED)
+_EC2_SAYS = "EC2 says that"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """Where EC2 and the registry differ, for people to see. `since`: when that began, ISO 8601."""
+
+    kind: str
+    instance: str
+    host: str | None
+    detail: str
+    since: str | None = None
+
+
+def reconcile(
+    stage: Stage,
+    actuator: Actuator,
+    fleet: Fleet,
+    cloud: Cloud,
+    *,
+    judge: liveness.Judge,
+    before: Sequence[Mapping[str, Any]] = (),
+) -> list[Finding]:
+    """Hosts whose machines EC2 has ended or stopped become gone here at once; what else differs is returned.
+
+    EC2's list lags, so an end is looked at twice. A machine that enrols again after EC2 has ended it is a contradiction
+    for a person to see, and not listed meanwhile. `before`: the findings of the look before, for their `since`.
+    """
+    pairs = [(pair.instance, pair.host) for pair in fleet.pairs if pair.instance is not None]
+    ended = {instance.id for instance, host in pairs if host and instance.state in _OVER}
+    sure = {instance.id for instance in cloud.instances(ended) if instance.state in _OVER} if ended else set()
+    found: list[Finding] = []
+    for instance, host in pairs:
+        if host is not None and instance.id in sure:
+            found += _bury(instance, host, at=judge.at)
+        elif instance.state in (RUNNING, PENDING):
+            found += _compare(stage, instance, host, judge=judge)
+            found += _place(stage, actuator.tags, fleet, instance, host)
+    found += _lately_gone(stage, at=judge.at)
+    known = {(row["kind"], row["instance"]): row.get("since") for row in before}
+    return [
+        one if one.since else dataclasses.replace(one, since=known.get((one.kind, one.instance)) or iso(judge.at))
+        for one in found
+    ]
+
+
+def _bury(instance: Instance, host: Host, *, at: dt.datetime) -> list[Finding]:
+    word = f"{_EC2_SAYS} {instance.id} is {instance.state}"
+    same = Host.instance == host.instance if host.instance else Host.address == host.address
+    before = Host.select().where((Host.stage == host.stage_id) & same & Host.gone_reason.startswith(_EC2_SAYS))
+    if not before.exists():
+        hosts.goodbye(host, at=at, reason=word)
+        return []
+    told = f"{word}, but it beats"
+    with database.atomic():
+        if Host.update(conflict=told).where((Host.id == host.id) & Host.conflict.is_null()).execute():
+            alarms.tell(alarms.CONFLICT, host.stage_id, host.name, told, at=at)
+    return [Finding(UNDEAD, instance.id, host.name, f"{host.name} beats, but {word}.")]
+
+
+def _lately_gone(stage: Stage, *, at: dt.datetime) -> list[Finding]:
+    """What was mended within the last hour, so that people see why a host went."""
+    lately = (Host.stage == stage) & Host.gone_reason.startswith(_EC2_SAYS) & (Host.gone_at > at - _SHOWN)
+    rows = list(Host.select().where(lately).order_by(Host.gone_at.desc()).limit(20))
+    return [
+        Finding(GONE, _word_of(row), row.name, f"{row.gone_reason}; {row.name} is gone.", iso(row.gone_at))
+        for row in rows
+    ]
+
+
+def _word_of(row: Host) -> str:
+    return str(row.gone_reason).removeprefix(_EC2_SAYS).split()[0]
+
+
+def _compare(stage: Stage, instance: Instance, host: Host | None, *, judge: liveness.Judge) -> list[Finding]:
+    if instance.state != RUNNING:
+        return []
+    if host is None:
+        if judge.at - instance.launched_at < _BOOT:
+            return []
+        told = f"{instance.id} runs at EC2, and never enrolled here."
+        return [Finding(UNKNOWN, instance.id, None, told, iso(instance.launched_at))]
+    if (host.conflict or "").startswith(_EC2_SAYS):
+        Host.update(conflict=None).where(Host.id == host.id).execute()
+    if judge.state(host, stage) == liveness.STALE:
+        told = f"{host.name} runs at EC2 as {instance.id}, and its agent is silent."
+        return [Finding(AGENT_DEAD, instance.id, host.name, told, iso(host.last_seen_at))]
+    return []
+
+
+def _place(stage: Stage, tags: Tags, fleet: Fleet, instance: Instance, host: Host | None) -> list[Finding]:
+    """Whether the host stands where its instance's tags say: stage and groups. Groups are set right."""
+    if host is None:
+        return []
+    if instance.id not in fleet.of_stage:
+        told = f"{host.name} enrolled here, but {instance.id} is neither the actuator's nor tagged for this stage."
+        return [Finding(ELSEWHERE, instance.id, host.name, told)]
+    wanted = groups_of(instance, tags)
+    if not wanted and not host.tag_groups:
+        return []
+    try:
+        checked = check_groups(stage, wanted)
+    except CallboardError as error:
+        return [Finding(BAD_TAG, instance.id, host.name, f"A tag of {instance.id} is no group. {error.detail}")]
+    if checked != (host.tag_groups or []):
+        others = set(host.groups) - set(host.tag_groups or [])
+        Host.update(groups=sorted(others | set(checked)), tag_groups=checked).where(Host.id == host.id).execute()
+    return []
+
+
+def groups_of(instance: Instance, tags: Tags) -> list[str]:
+    """The groups that the instance's tags name, as they stand there."""
+    words = [word.strip() for tag in tags.groups for word in instance.tags.get(tag, "").split(",")]
+    return sorted({word for word in words if word})
+
+
+def expected(stage: Stage, actuator: Actuator, fleet: Fleet) -> dict[str, list[str]]:
+    """The instances that run (or are about to) and have not enrolled, each with the groups of its tags."""
+    missing = [pair.instance for pair in fleet.pairs if pair.instance is not None and pair.host is None]
+    found = {}
+    for instance in missing:
+        if instance.is_leaving or instance.id not in fleet.of_stage:
+            continue
+        try:
+            found[instance.id] = check_groups(stage, groups_of(instance, actuator.tags))
+        except CallboardError:
+            found[instance.id] = []
+    return found
