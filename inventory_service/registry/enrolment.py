@@ -29,7 +29,6 @@ from inventory_service.registry.instance_identity import Certificates, InstanceI
 from inventory_service.registry.stages import stage_name
 
 _JUST_NOW = dt.timedelta(minutes=5)
-_MOST_UNUSED = 3  # tokens of earlier answers, one of which the machine may have heard
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -265,8 +264,7 @@ def _readmit(present: Host, fields: dict[str, Any], *, mint: _Mint, judge: liven
     So a request that was on its way for long, whose answer nobody reads, takes nobody's token.
     """
     minted = mint(present.id)
-    in_use, *unused = [*(present.previous_secret_sha256 or "").split(), present.secret_sha256 or ""]
-    kept = " ".join([in_use, *unused[-_MOST_UNUSED:]])
+    kept = hosts.kept_secrets(present)
     fresh = {"secret_sha256": minted.secret_sha256, "previous_secret_sha256": kept, "secret_made_at": judge.at}
     fresh |= {"conflict": None, "host_key_mismatch": None}
     if present.boot_id not in (None, fields["boot_id"]):

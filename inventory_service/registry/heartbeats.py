@@ -171,7 +171,7 @@ class _Batch:
         self._now, self._server_time = to_microseconds(judge.at), iso(judge.at)
         self._hosts = _read_leases(ids)
         self._stages = _read_terms({lease.stage_id for lease in self._hosts.values()})
-        self._updates: dict[str, tuple[Any, ...]] = {}
+        self._renewed: dict[str, Heartbeat] = {}
         self._facts: dict[str, tuple[str, str, str]] = {}
 
     def take(self, parts: tuple[str, str, str] | None, beat: Heartbeat) -> Renewal | CallboardError:
@@ -228,7 +228,7 @@ class _Batch:
         if beat.facts is not None:
             host.facts_hash = hosts.facts_hash(beat.facts)
             self._facts[host.id] = (to_json(beat.facts).decode(), host.facts_hash, host.id)
-        self._updates[host.id] = _row(host, beat, now=self._now)
+        self._renewed[host.id] = beat
 
     def _answer(self, host: _Lease, stage: _Terms, beat: Heartbeat, *, is_duplicate: bool) -> Renewal:
         age = None if host.secret_made_at is None else self._judge.at - host.secret_made_at
@@ -252,8 +252,8 @@ class _Batch:
         return age >= self._rotate_after * (0.9 + zlib.crc32(host.id.encode()) / 2**32 / 10)
 
     def write(self) -> None:
-        """Write what the heartbeats changed."""
-        execute_many(_RENEW, list(self._updates.values()))
+        """Write what the heartbeats changed: the rows as the last of them left them."""
+        execute_many(_RENEW, [_row(self._hosts[id_], beat, now=self._now) for id_, beat in self._renewed.items()])
         execute_many(_KEEP_FACTS, list(self._facts.values()))
 
 

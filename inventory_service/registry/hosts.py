@@ -19,6 +19,7 @@ from inventory_service.registry.stages import stage_name
 from inventory_service.registry.sweep import record_due
 
 PREFIX = "cbh_"
+_MOST_UNUSED = 3  # secrets of earlier answers, one of which the machine may have heard
 SAME_ADDRESS = "the same address as the live host"
 REFUSED = "This host token does not hold. Enrol the host again with a join token of its stage."
 
@@ -73,6 +74,15 @@ def is_held(host: Holder, secret: str) -> bool:
     """Whether this is the host's newest secret, or one before it that holds until that is used."""
     earlier = (host.previous_secret_sha256 or "").split()
     return any(credentials.matches(secret, kept) for kept in (host.secret_sha256, *earlier))
+
+
+def kept_secrets(host: Holder, *, in_use: str | None = None) -> str:
+    """What stays valid beside a new secret until that is used: the digest in use, then the latest of those that were
+    given out and not used; the machine may have heard any of them. `in_use` None: the one on record.
+    """
+    first, *others = [*(host.previous_secret_sha256 or "").split(), host.secret_sha256 or ""]
+    unused = others if in_use is None else [one for one in (first, *others) if one != in_use]
+    return " ".join([in_use or first, *unused[-_MOST_UNUSED:]])
 
 
 def _refuse_gone(host: Host) -> None:
@@ -266,15 +276,17 @@ def approve(host: Host, *, actor: audit.Actor, at: dt.datetime) -> Host:
 
 
 def rotate(token: str, *, at: dt.datetime) -> tuple[Host, str]:
-    """The token's host and a new token for it. The given one holds until the new one is first used: a lost answer is
-    harmless. Raises UnauthorizedError, GoneError, or ConflictError where perhaps two machines have the token.
+    """The token's host and a new token for it. The given one holds until the new one is first used, and so do others
+    that were given out: a lost answer is harmless, and so is a request that was on its way for long.
+
+    Raises UnauthorizedError, GoneError, or ConflictError where perhaps two machines have the token.
     """
     host = authenticate(token)
     if host.conflict is not None:
         raise ConflictError(f"The host {host.name!r} is in conflict: {host.conflict}. It gets no new token.")
     minted = credentials.mint(PREFIX, for_id=host.id)
-    in_use = credentials.digest(token.partition(".")[2])
-    fresh = {"secret_sha256": minted.secret_sha256, "previous_secret_sha256": in_use, "secret_made_at": at}
+    kept = kept_secrets(host, in_use=credentials.digest(token.partition(".")[2]))
+    fresh = {"secret_sha256": minted.secret_sha256, "previous_secret_sha256": kept, "secret_made_at": at}
     with database.atomic():
         Host.update(**fresh).where((Host.id == host.id) & Host.gone_at.is_null()).execute()
         audit.record(audit.Actor(f"host:{host.name}"), "host.rotate", f"{stage_name(host.stage)}/{host.name}", at=at)

@@ -280,6 +280,15 @@ def test_it_takes_two_boots_that_both_go_on_for_a_clone(web_1: Machine, clock: F
     assert hosts.live_hosts(web_1.stage, judge=judge(clock.now())) == []
 
 
+def test_it_takes_two_boots_for_a_clone_that_both_beat_in_one_transaction(web_1: Machine, clock: FakeClock) -> None:
+    web_1.beat(clock.now())
+    web_1.beat(clock.advance(60), boot_id="b008")
+    beats = [heartbeats.Heartbeat(boot_id, 10_000) for boot_id in ("b008", "b007")]
+    clock.advance(70)
+    heartbeats.renew_many([(web_1.token, beat) for beat in beats], judge=judge(clock.now()))
+    assert "two machines" in (web_1.row.conflict or "")
+
+
 def test_it_believes_the_machine_of_a_clone_that_enrols_again(web_1: Machine, clock: FakeClock) -> None:
     web_1.beat(clock.now(), boot_id="b008")
     with pytest.raises(ConflictError):
@@ -307,6 +316,18 @@ def test_it_rotates_a_token_and_loses_nothing_with_a_lost_answer(web_1: Machine,
     assert fresh.beat(clock.advance(60), seq=900_000).state == "live"
     with pytest.raises(UnauthorizedError):
         web_1.beat(clock.now(), seq=901_000)
+
+
+def test_it_takes_no_token_by_a_rotation_that_was_late(web_1: Machine, clock: FakeClock) -> None:
+    """The machine gave up on its first request, and got a token by a second one; then the first one arrives."""
+    fresh = rotated(web_1, clock)
+    rotated(web_1, clock)
+    assert fresh.beat(clock.advance(60), seq=900_000).state == "live"
+    newest = rotated(fresh, clock)
+    assert newest.beat(clock.advance(60), seq=900_100).state == "live"
+    for ended in (web_1, fresh):
+        with pytest.raises(UnauthorizedError):
+            ended.beat(clock.now(), seq=901_000)
 
 
 def test_it_asks_for_a_new_token_when_the_old_one_is_due(web_1: Machine, web_2: Machine, clock: FakeClock) -> None:

@@ -277,6 +277,40 @@ def test_it_takes_slow_clients(make_world: MakeWorld) -> None:
     assert (len(run(world)), expired()) == (12, 0)
 
 
+def test_it_takes_no_harm_from_huge_bodies(make_world: MakeWorld) -> None:
+    """Who sends them is not heard, and expires like the silent; it is back with the first acceptable heartbeat."""
+    world = make_world(minutes=24)
+    huge = world.machines[:2]
+    looks = look(world, 12)
+    world.during(
+        4 * MINUTE,
+        16 * MINUTE,
+        lambda: [setattr(machine, "is_huge", True) for machine in huge],
+        lambda: [setattr(machine, "is_huge", False) for machine in huge],
+    )
+    assert (len(run(world)), expired()) == (12, 2)
+    assert looks == [{machine.name for machine in world.machines[2:]}]
+
+
+def test_it_gives_an_inventory_client_that_could_not_reach_it_no_empty_inventory(make_world: MakeWorld) -> None:
+    world = make_world()
+    seen: list[set[str] | None] = []
+    for tick in range(9, 60):
+        world.at(tick * 20.0, lambda: seen.append(world.read(world.stages[0])))
+    world.during(6 * MINUTE, 16 * MINUTE, world.stop, world.start)
+    run(world)
+    assert seen.count(None) == 30
+    assert {len(names) for names in seen if names is not None} == {12}
+
+
+def test_it_rotates_tokens_through_lost_and_late_requests(make_world: MakeWorld) -> None:
+    world = make_world(hosts=4, minutes=60, timing=timing(rotate_after=240))
+    world.network.answer_loss, world.network.loss, world.network.delay = 0.2, 0.1, 70.0
+    world.at(48 * MINUTE, lambda: [setattr(world.network, name, 0.0) for name in ("answer_loss", "loss", "delay")])
+    assert len(run(world)) == 4
+    assert world.truth.rotations > 4 * 3
+
+
 def test_it_takes_a_host_back_that_was_called_terminated_while_it_beats(make_world: MakeWorld) -> None:
     world = make_world(minutes=15)
     world.at(5 * MINUTE, lambda: world.terminate(world.machines[0]))

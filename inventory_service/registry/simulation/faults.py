@@ -25,6 +25,7 @@ NAMES: tuple[str, ...] = (
     "copies",
     "replays",
     "slow_clients",
+    "huge_bodies",
     "cut_few",
     "cut_crowd",
     "cut_all",
@@ -154,6 +155,11 @@ class Chaos:
         chosen = self._some(0.3)
         self.world.network.slow.update(chosen)
         self._later(seconds, lambda: self.world.network.slow.difference_update(chosen))
+
+    def _huge_bodies(self, seconds: float) -> None:
+        for machine in self._some(0.1):
+            self.world.tell("huge bodies")
+            self._for(seconds, machine, "is_huge", True, False)
 
     def _cut_few(self, seconds: float) -> None:
         self._cut(0.05, seconds)

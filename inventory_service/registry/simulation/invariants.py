@@ -18,7 +18,7 @@ from inventory_service.registry.stages import list_stages
 UNNOTICED_JUMP = _SLACK = 5.0  # a jump of the wall clock up to this goes unnoticed, by design
 STALL = 30.0
 _FLOOR, _SHARE = 3, 0.25  # of the freeze, said again on purpose: the simulator must not believe the code
-_THOROUGH_EVERY = 20
+_THOROUGH_EVERY = 40
 _COLUMNS = (
     Host.id,
     Host.stage,

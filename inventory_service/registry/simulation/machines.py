@@ -8,11 +8,12 @@ import random
 import struct
 from collections import deque
 
-from inventory_service.errors import ConflictError, GoneError, UnauthorizedError
+from inventory_service.errors import ConflictError, GoneError, InvalidError, UnauthorizedError
 from inventory_service.models import Stage
 from inventory_service.registry.heartbeats import Renewal
 
-ENROL, BEAT, GOODBYE = "enrol", "heartbeat", "goodbye"
+ENROL, BEAT, ROTATE, GOODBYE = "enrol", "heartbeat", "rotate", "goodbye"
+UNREPEATED = (ENROL, ROTATE)  # no HTTP client or proxy sends a POST twice by itself, and these are not ordered
 _REQUEST_SECONDS = 5.0
 LONGEST_BACKOFF = 30.0
 _STORY = 24
@@ -29,6 +30,7 @@ class Message:
     seq: int
     host_time: float
     nonce: str | None = None
+    is_huge: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,11 +42,18 @@ class Admission:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Rotation:
+    """The answer to a wish for a new token."""
+
+    token: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Farewell:
     """The answer to a goodbye."""
 
 
-Reply = Renewal | Admission | Farewell | Exception | None
+Reply = Renewal | Admission | Rotation | Farewell | Exception | None
 
 
 @dataclasses.dataclass(eq=False)
@@ -60,6 +69,8 @@ class Machine:
     is_up: bool = False
     is_cloned: bool = False
     has_left: bool = False
+    is_huge: bool = False
+    wants_token: bool = False
     boot_id: str = ""
     booted_at: float = 0.0
     next_at: float = 0.0
@@ -105,14 +116,16 @@ class Machine:
             return None
         self.next_at = t + _REQUEST_SECONDS + self.random.uniform(0, self._ceiling)
         self._ceiling = min(self._ceiling * 2, LONGEST_BACKOFF)
-        self.asked = self.message(BEAT if self.token else ENROL, t)
+        kind = ROTATE if self.wants_token else BEAT
+        self.asked = self.message(kind if self.token else ENROL, t)
+        self.wants_token = False  # it asks once each time that it is told to, as the agent does
         return self.asked
 
     def message(self, kind: str, t: float) -> Message:
         """A request of that kind, as of now."""
         seq = int((t - self.booted_at) * 1000) + 1
         nonce = f"{self.boot_id}-{self.address}" if kind == ENROL and self.has_nonce else None
-        return Message(kind, self, self.token, self.boot_id, seq, t + self.clock_error, nonce)
+        return Message(kind, self, self.token, self.boot_id, seq, t + self.clock_error, nonce, self.is_huge)
 
     def hear(self, reply: Reply, message: Message, t: float) -> None:
         """An answer has reached it. Only the first to its last request counts: for others it does not wait any more."""
@@ -126,13 +139,16 @@ class Machine:
         if isinstance(reply, Admission):
             self.token, self.host_id, self.next_at = reply.token, reply.host_id, t + self.random.uniform(0, 2)
         elif isinstance(reply, Renewal):
-            self.next_at = t + reply.next_in_seconds
+            self.wants_token = reply.wants_rotation
+            self.next_at = t + (0 if self.wants_token else reply.next_in_seconds)
+        elif isinstance(reply, Rotation):
+            self.token, self.next_at = reply.token, t + self.random.uniform(0, self.stage.interval_seconds)
 
     def _hear_refusal(self, error: Exception, message: Message, t: float) -> None:
         self.tell(t, f"hears {type(error).__name__}")
         if isinstance(error, GoneError) and message.token == self.token:
             self.token, self.next_at = "", t
-        elif isinstance(error, ConflictError):
+        elif isinstance(error, ConflictError | InvalidError):
             self.next_at = t + self.stage.interval_seconds
         elif isinstance(error, UnauthorizedError) and message.token == self.token:
             self.next_at = float("inf")  # the agent ends; a person has to look

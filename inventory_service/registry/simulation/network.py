@@ -7,7 +7,7 @@ import heapq
 import random
 from collections import deque
 
-from inventory_service.registry.simulation.machines import BEAT, ENROL, Machine, Message
+from inventory_service.registry.simulation.machines import BEAT, ENROL, UNREPEATED, Machine, Message
 
 _REMEMBERED = 200
 
@@ -16,7 +16,7 @@ _REMEMBERED = 200
 class Network:
     """`loss` and `answer_loss`, `copies`, `replays` are probabilities, `delay` the longest in seconds.
 
-    Enrolments are not copied: no HTTP client or proxy sends a POST twice by itself.
+    Enrolments and rotations are not copied (machines.UNREPEATED).
     """
 
     random: random.Random
@@ -48,7 +48,7 @@ class Network:
             message.machine.tell(t, f"sends {message.kind} {message.seq}, lost")
             return
         self._fly(message, t)
-        if message.kind != ENROL and self.random.random() < self.copies:
+        if message.kind not in UNREPEATED and self.random.random() < self.copies:
             self._fly(message, t)
 
     def _fly(self, message: Message, t: float) -> None:

@@ -12,12 +12,22 @@ from collections.abc import Callable, Iterator
 import peewee
 
 from inventory_service.database import database
-from inventory_service.errors import CallboardError
-from inventory_service.registry import enrolment, hosts, liveness, watch
+from inventory_service.errors import CallboardError, InvalidError
+from inventory_service.registry import enrolment, heartbeats, hosts, liveness, watch
 from inventory_service.registry.hearing import Hearing
 from inventory_service.registry.heartbeats import Heartbeat
 from inventory_service.registry.simulation.clock import VirtualClock
-from inventory_service.registry.simulation.machines import BEAT, ENROL, Admission, Farewell, Machine, Message, Reply
+from inventory_service.registry.simulation.machines import (
+    BEAT,
+    ENROL,
+    ROTATE,
+    Admission,
+    Farewell,
+    Machine,
+    Message,
+    Reply,
+    Rotation,
+)
 from inventory_service.registry.sweep import sweep
 
 _KEY = "the simulator's"
@@ -32,6 +42,7 @@ class Timing:
     canary: float = 10.0
     freeze_limit: float = 3600.0
     gone_after: float = 86400.0
+    rotate_after: float = 6 * 3600.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +83,8 @@ class Service:
         return liveness.judge(at=self.clock.now(), gone_after_seconds=self.timing.gone_after, deaf_since=deaf_since)
 
     def _make_hearing(self) -> Hearing:
-        return Hearing(self.clock, gone_after_seconds=self.timing.gone_after)
+        rotate_after = dt.timedelta(seconds=self.timing.rotate_after)
+        return Hearing(self.clock, gone_after_seconds=self.timing.gone_after, rotate_after=rotate_after)
 
     def start(self) -> None:
         """What `serve` does before it listens."""
@@ -110,14 +122,25 @@ class Service:
             yield from self._renew(batch) if is_beat else ((message, self._admit(message)) for message in batch)
 
     def _renew(self, batch: list[Message]) -> Iterator[tuple[Message, Reply]]:
-        beats = [(message.token, _heartbeat(message)) for message in batch]
+        """What is not acceptable is refused before the transaction, and harms nobody else in it."""
+        beats, refused = [], []
+        for message in batch:
+            try:
+                beats.append((message, heartbeats.check(_heartbeat(message))))
+            except InvalidError as error:
+                refused.append((message, error))
+        yield from refused
+        told = [(message.token, beat) for message, beat in beats]
         try:
-            yield from zip(batch, self.hearing.renew(beats), strict=True)
+            answers: list[Reply] = list(self.hearing.renew(told)) if told else []
         except peewee.OperationalError:
-            yield from ((message, None) for message in batch)
+            answers = [None] * len(told)
+        yield from zip([message for message, _ in beats], answers, strict=True)
 
     def _admit(self, message: Message) -> Reply:
         try:
+            if message.kind == ROTATE:
+                return Rotation(hosts.rotate(message.token, at=self.clock.now())[1])
             return self._enrol(message.machine, message) if message.kind == ENROL else self._end(message)
         except CallboardError as error:
             return error
@@ -164,4 +187,5 @@ class Service:
 
 
 def _heartbeat(message: Message) -> Heartbeat:
-    return Heartbeat(message.boot_id, message.seq, metrics={"host_time": message.host_time})
+    facts = {f"fact_{number}": "x" * 250 for number in range(64)} if message.is_huge else None
+    return Heartbeat(message.boot_id, message.seq, metrics={"host_time": message.host_time}, facts=facts)

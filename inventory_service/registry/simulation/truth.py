@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 
-from inventory_service.errors import ConflictError
+from inventory_service.errors import ConflictError, InvalidError
 from inventory_service.registry.heartbeats import Renewal
 from inventory_service.registry.simulation.machines import (
     BEAT,
     ENROL,
     GOODBYE,
+    ROTATE,
     Admission,
     Farewell,
     Machine,
     Message,
     Reply,
+    Rotation,
 )
 
 ALL = 0  # no stage has this id
@@ -35,7 +37,6 @@ class Lease:
     kept_from: float
     is_approved: bool
     boot_id: str
-    newest_token: str = ""
     tokens: set[str] = dataclasses.field(default_factory=set)
     highest: int = -1
     earlier_boots: set[str] = dataclasses.field(default_factory=set)
@@ -59,16 +60,19 @@ class Truth:
         self.grace = 0.0
         self.thaws: dict[int, float] = {}
         self.deaf_since: float | None = None
+        self.rotations = 0
         self._freeze_limit = freeze_limit
 
     def take(self, message: Message, reply: Reply, t: float) -> None:
         """The service has decided about a message."""
-        if message.kind == BEAT:
+        if message.kind == BEAT and not isinstance(reply, InvalidError):
             self._notice_deafness(reply, t)
         if message.kind == ENROL and isinstance(reply, Admission):
             self._admit(message, reply, t)
         elif message.kind == BEAT and isinstance(reply, Renewal | ConflictError):
             self._renew(self.leases[_id(message.token)], message, reply, t)
+        elif message.kind == ROTATE and isinstance(reply, Rotation):
+            self.rotations += 1
         elif message.kind == GOODBYE and isinstance(reply, Farewell):
             self.end(_id(message.token))
 
@@ -133,7 +137,7 @@ class Truth:
         if message.boot_id != known.boot_id:
             known.earlier_boots.add(known.boot_id)
             known.highest = -1
-        known.machine, known.boot_id, known.newest_token = machine, message.boot_id, reply.token
+        known.machine, known.boot_id = machine, message.boot_id
         known.earlier_boots.discard(message.boot_id)
         known.is_in_conflict = True  # perhaps: its first heartbeat says whether
         _hear(known, t)

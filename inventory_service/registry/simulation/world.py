@@ -11,7 +11,7 @@ from typing import Protocol
 
 from inventory_service import audit
 from inventory_service.models import Host, Project, Stage
-from inventory_service.registry import hosts, join_tokens, stages, sweep
+from inventory_service.registry import hosts, inventory, join_tokens, stages, sweep
 from inventory_service.registry.simulation.clock import VirtualClock
 from inventory_service.registry.simulation.invariants import STALL, UNNOTICED_JUMP, Invariants, Problem
 from inventory_service.registry.simulation.machines import GOODBYE, Machine, Message, Reply, make_key
@@ -227,6 +227,13 @@ class World:
             if not self.network.loses_answer(message.machine):
                 message.machine.hear(reply, message, self.t)
 
+    def read(self, stage: Stage) -> set[str] | None:
+        """What an inventory client gets: the hosts' names, None when it can't reach the service."""
+        if not self.service.is_up or self.network.is_door_shut:
+            return None
+        fresh = stages.get_stage(stage.project.name, stage.name)
+        return set(inventory.render(fresh, judge=self.service.judge())["_meta"]["hostvars"])
+
     def sing(self, at: dt.datetime) -> None:
         """The canary's job: its heartbeat takes the way that those of hosts take."""
         if not self.network.is_door_shut:
@@ -276,7 +283,8 @@ class World:
         return found
 
     def _is_healthy(self, machine: Machine) -> bool:
-        can_call = machine.is_up and not machine.has_left and not machine.is_cloned and self.network.reaches(machine)
+        is_well = machine.is_up and not machine.has_left and not machine.is_cloned and not machine.is_huge
+        can_call = is_well and self.network.reaches(machine)
         can_be_heard = self.network.is_calm and machine not in self.network.slow and not self.service.is_broken
         lease = self.truth.leases.get(machine.host_id)
         is_approved = not machine.stage.has_approval or (lease is not None and lease.is_approved)
