@@ -108,10 +108,10 @@ class Cloud:
         from botocore.config import Config  # noqa: PLC0415
 
         if not self._made:
-            retries = {"mode": "adaptive", "total_max_attempts": self._attempts}
+            retries = {"mode": "standard", "total_max_attempts": self._attempts}
             config = Config(region_name=self.region, retries=retries, **self._patience)
             session = boto3.session.Session()
-            self._made = {name: session.client(name, config=config) for name in ("ec2", "autoscaling", "sqs")}
+            self._made |= {name: session.client(name, config=config) for name in ("ec2", "autoscaling", "sqs")}
         return self._made[service]
 
     @property
@@ -247,10 +247,11 @@ class _Translated:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError  # noqa: PLC0415
+        from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
         if isinstance(error, ClientError):
             raise self._refused(error.response) from error
-        if isinstance(error, BotoCoreError):
+        if isinstance(error, BotoCoreError | ResponseParserError):
             if isinstance(error, NoCredentialsError):
                 self._forget()
             words = f"AWS could not be asked about {self._about}: {error}"[:500]

@@ -59,8 +59,12 @@ class Point:
 
 def sample(*, judge: liveness.Judge) -> int:
     """Make the frames of the minute that has just ended from what hosts reported last, and the longer frames that
-    ended with it; returns how many. Twice for one minute is no error: the first stays.
+    ended with it; returns how many. Twice for one minute is no error: the first stays, unless it lies in the future, as
+    after the clock was set back: that is no measurement of what will be then.
     """
+    for seconds in KEPT:
+        ahead = MetricFrame.at > judge.at - dt.timedelta(seconds=seconds)
+        MetricFrame.delete().where((MetricFrame.seconds == seconds) & ahead).execute()
     at = floor(judge.at, MINUTE) - dt.timedelta(seconds=MINUTE)
     made = 0
     for stage in stages.list_stages():

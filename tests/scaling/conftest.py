@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import functools
+import os
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from moto.server import ThreadedMotoServer
 from inventory_service.adapters.ec2 import Cloud
 from inventory_service.models import Host, Stage
 from inventory_service.scaling import loop, settings, windows
+from tests.fixtures.aws import Aws as Played
 from tests.support import ADA, FakeClock, Machine, judge
 
 REGION = "eu-central-1"
@@ -91,6 +93,12 @@ class Aws:
         return sorted((one for one in every if one["State"]["Name"] == "running"), key=lambda one: one["InstanceId"])
 
 
+@functools.cache
+def _cloud(region: str, url: str) -> Cloud:
+    """boto3 takes its time to make one. No second tries: tests order one fault, and want to see it."""
+    return Cloud(region, attempts=1)
+
+
 @dataclasses.dataclass
 class World:
     """A stage that scales, its account, and its machines: each enrols as one instance and beats each minute."""
@@ -99,7 +107,7 @@ class World:
     aws: Aws
     clock: FakeClock
     machines: dict[str, Machine] = dataclasses.field(default_factory=dict)
-    cloud_of: Callable[[str], Cloud] = dataclasses.field(default_factory=lambda: functools.cache(Cloud))
+    cloud_of: Callable[[str], Cloud] = lambda region: _cloud(region, os.environ["AWS_ENDPOINT_URL"])
 
     def configure(self, actuator: dict[str, Any], **more: Any) -> None:
         fields = {"limits": LIMITS, "policy_texts": [TARGET], "is_enabled": True, "is_dry_run": False, **more}
@@ -136,6 +144,21 @@ class World:
 def world(stage: Stage, aws: Aws, clock: FakeClock) -> World:
     clock.jump((dt.datetime.now(dt.UTC) - clock.now()).total_seconds())  # moto's instances are launched now
     return World(stage, aws, clock)
+
+
+@pytest.fixture(scope="session")
+def played_server(moto: str) -> Iterator[Played]:
+    server = Played(moto, REGION)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def played(world: World, played_server: Played, monkeypatch: pytest.MonkeyPatch) -> Played:
+    """The account behind tests/fixtures/aws.py: Auto Scaling groups with lifecycle hooks, and faults on demand."""
+    played_server.reset()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", played_server.url)
+    return played_server
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -66,14 +65,6 @@ class Hooked:
     def waiting_messages(self) -> int:
         about = self.played.sqs.get_queue_attributes(QueueUrl=self.group.queue, AttributeNames=["All"])["Attributes"]
         return int(about["ApproximateNumberOfMessages"]) + int(about["ApproximateNumberOfMessagesNotVisible"])
-
-
-@pytest.fixture
-def played(moto: str, world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
-    server = Aws(moto, REGION)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-    yield server
-    server.stop()
 
 
 @pytest.fixture
