@@ -125,7 +125,8 @@ def _reading(signal: Signal, past: Iterable[tuple[Load, int]], serving: int, at:
     values = [_value(signal, load, count) for load, count in past if load.at > since and count]
     if not values or not serving:
         return Reading(None, 0, serving, "no machine serves")
-    return Reading(statistics.fmean(values), serving, serving)
+    load = statistics.fmean(load.totals[signal.metric] for load, count in past if load.at > since and count)
+    return Reading(statistics.fmean(values), serving, serving, load=load)
 
 
 def _value(signal: Signal, load: Load, serving: int) -> float:

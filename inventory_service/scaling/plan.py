@@ -35,12 +35,17 @@ _ROUNDING = 1e-9
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reading:
-    """A signal's value now. `value` None: there is none, `problem` says why in a sentence's part."""
+    """A signal's value now. `value` None: there is none, `problem` says why in a sentence's part.
+
+    `load`: the value times the hosts that there were at each of its moments; None: not known. Hosts that began to serve
+    within the window bear their part of it only now, so that the value times those who serve now is too much.
+    """
 
     value: float | None
     reporting: int
     expected: int
     problem: str | None = None
+    load: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -131,7 +136,7 @@ def _propose(
     if problem is not None or reading.value is None:
         return Proposal(policy.name, None, f"{policy.name}: {problem}.")
     if isinstance(policy, TargetTracking):
-        return _track(policy, reading.value, situation)
+        return _track(policy, reading, reading.value, situation)
     return _step(policy, reading.value, situation)
 
 
@@ -143,9 +148,10 @@ def _problem(reading: Reading, limits: Limits) -> str | None:
     return None
 
 
-def _track(policy: TargetTracking, value: float, situation: Situation) -> Proposal:
+def _track(policy: TargetTracking, reading: Reading, value: float, situation: Situation) -> Proposal:
     """Load spreads over the serving hosts; `sum` is the load itself, other statistics are load per host."""
-    load = max(value, 0.0) if policy.signal.statistic == SUM else max(value, 0.0) * situation.serving
+    of_now = value if policy.signal.statistic == SUM else value * situation.serving
+    load = max(of_now if reading.load is None else reading.load, 0.0)
     up, down = _ceil(load / policy.target), _ceil(load / (policy.target * _SLACK))
     told = f"{policy.name}: {policy.signal.words} is {value:.3g}, the target {policy.target:.3g}"
     if up > situation.capacity:

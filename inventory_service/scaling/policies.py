@@ -13,7 +13,7 @@ import math
 import re
 import zoneinfo
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 from cronsim import CronSim, CronSimError
 
@@ -90,10 +90,26 @@ class Scheduled:
 
     def last_before(self, at: dt.datetime) -> dt.datetime | None:
         """The last moment up to `at` that the expression names, in UTC; None when there is none in the last year."""
-        zone = zoneinfo.ZoneInfo(self.timezone)
-        start = at.astimezone(zone) + dt.timedelta(minutes=1)
-        moment = next(CronSim(self.cron, start, reverse=True), None)
-        return None if moment is None or at - moment > dt.timedelta(days=366) else moment.astimezone(dt.UTC)
+        known = _LAST_SPANS.get((self.cron, self.timezone))
+        if known is None or not known[0] <= at < known[1]:
+            known = self._span_around(at)
+        return known[0] if known and at - known[0] <= _A_YEAR else None
+
+    def _span_around(self, at: dt.datetime) -> tuple[dt.datetime, dt.datetime] | None:
+        """The named moments before and after `at`; remembered, since a back-test asks minute by minute."""
+        local = at.astimezone(zoneinfo.ZoneInfo(self.timezone))
+        before = next(CronSim(self.cron, local + dt.timedelta(minutes=1), reverse=True), None)
+        if before is None:
+            return None
+        after = next(CronSim(self.cron, local), None)
+        span = before.astimezone(dt.UTC), after.astimezone(dt.UTC) if after else at + dt.timedelta(minutes=1)
+        _LAST_SPANS[self.cron, self.timezone] = span
+        return span
+
+
+# One entry for each expression in use; what it holds is true for ever, so threads may share it.
+_LAST_SPANS: dict[tuple[str, str], tuple[dt.datetime, dt.datetime]] = {}
+_A_YEAR = dt.timedelta(days=366)
 
 
 Policy = TargetTracking | StepScaling | Scheduled
@@ -112,9 +128,37 @@ class Limits:
     reporting_share: float = 0.5
 
 
+class gather:  # noqa: N801 - reads as a word: `with gather() as parts`
+    """Parses parts of a whole one by one and raises their errors as one InvalidError, each with its place."""
+
+    def __init__(self) -> None:
+        self._errors: list[dict[str, object]] = []
+
+    def __enter__(self) -> Self:
+        """The parts, to add to."""
+        return self
+
+    def add(self, parse: Callable[[Any], Any], text: Any, *place: str | int) -> Any:
+        """What `parse` makes of the text; None, and its error kept with its place, where it refuses."""
+        try:
+            return parse(text)
+        except InvalidError as error:
+            for one in error.errors:
+                loc = one["loc"] if isinstance(one["loc"], list) else [one["loc"]]
+                within = loc[1:] if place and loc[:1] == [place[-1]] else loc
+                self._errors.append({**one, "loc": [*place, *within]})
+            return None
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Raise what was gathered, unless something else went wrong."""
+        if kind is None and self._errors:
+            raise InvalidError(str(self._errors[0]["msg"]), errors=self._errors)
+
+
 def parse_all(texts: list[Mapping[str, Any]]) -> tuple[Policy, ...]:
-    """The policies of a stage; their names differ. Raises InvalidError."""
-    found = tuple(parse(text) for text in texts)
+    """The policies of a stage; their names differ. Raises InvalidError that names every policy's wrong field."""
+    with gather() as parts:
+        found = tuple(parts.add(parse, text, "policies", number) for number, text in enumerate(texts))
     names = [policy.name for policy in found]
     if len(set(names)) != len(names):
         raise InvalidError.at("policies", "Two policies have the same name.")
@@ -202,19 +246,21 @@ def _step(reader: _Reader) -> StepScaling:
     texts = reader.take("steps")
     if not isinstance(texts, list) or not 0 < len(texts) <= _MOST_STEPS:
         raise InvalidError.at("steps", f"A step policy has 1 to {_MOST_STEPS} steps.")
-    steps = tuple(_one_step(text) for text in texts)
+    with gather() as parts:
+        steps = tuple(parts.add(_one_step, text, "steps", number) for number, text in enumerate(texts))
     _check_steps(steps, kind)
     return StepScaling(name, signal, threshold, kind, steps)
 
 
 def _one_step(text: Any) -> Step:
     if not isinstance(text, Mapping):
-        raise InvalidError.at("steps", "A step is an object with lower, upper and adjustment.")
+        words = "A step is an object with lower, upper and adjustment."
+        raise InvalidError(words, errors=[{"loc": [], "msg": words}])
     reader = _Reader(text)
     bounds = [reader.number(name) if reader.has(name) else reader.take(name) for name in ("lower", "upper")]
     adjustment = reader.take("adjustment")
     if isinstance(adjustment, bool) or not isinstance(adjustment, int) or abs(adjustment) > _LARGEST_CAPACITY:
-        raise InvalidError.at("steps", "A step's adjustment is a whole number.")
+        raise InvalidError.at("adjustment", "A step's adjustment is a whole number.")
     reader.refuse_rest()
     return Step(bounds[0], bounds[1], adjustment)
 

@@ -14,7 +14,7 @@ from inventory_service.errors import InvalidError, NotFoundError
 from inventory_service.models import ScalingDecision, Stage, StageScaling
 from inventory_service.registry.stages import check_playbook, stage_name
 from inventory_service.scaling import policies
-from inventory_service.scaling.policies import Limits, Policy
+from inventory_service.scaling.policies import Limits, Policy, gather
 
 GROUP, TEMPLATE = "auto_scaling_group", "launch_template"
 _REGION = re.compile(r"[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}")
@@ -84,12 +84,7 @@ def configure(
     at: dt.datetime,
 ) -> StageScaling:
     """Set how the stage scales, as a whole. Raises InvalidError; nothing is changed then."""
-    policies.parse_limits(limits)
-    policies.parse_all(policy_texts)
-    if actuator is not None:
-        parse_actuator(actuator)
-    if drain_playbook is not None:
-        check_playbook(drain_playbook, "drain_playbook")
+    check(limits, policy_texts, actuator, drain_playbook)
     fields = {
         "drain_playbook": drain_playbook,
         "limits": dict(limits),
@@ -105,6 +100,22 @@ def configure(
             StageScaling.create(stage=stage, **fields)
         audit.record(actor, "scaling.configure", stage_name(stage), at=at, enabled=is_enabled, dry_run=is_dry_run)
     return StageScaling.get(StageScaling.stage == stage)
+
+
+def check(
+    limits: Mapping[str, Any],
+    policy_texts: list[Mapping[str, Any]],
+    actuator: Mapping[str, Any] | None,
+    drain_playbook: str | None,
+) -> None:
+    """Raises InvalidError with every wrong field and its place, such as ["policies", 0, "target"]."""
+    with gather() as parts:
+        parts.add(policies.parse_limits, limits, "limits")
+        parts.add(policies.parse_all, policy_texts)
+        if actuator is not None:
+            parts.add(parse_actuator, actuator, "actuator")
+        if drain_playbook is not None:
+            parts.add(lambda name: check_playbook(name, "drain_playbook"), drain_playbook)
 
 
 def find(stage: Stage) -> StageScaling | None:
@@ -144,10 +155,11 @@ def parse_actuator(text: Mapping[str, Any]) -> Actuator:
     kind = text.get("type")
     known = {GROUP: {"name", "launching_hook", "terminating_hook", "queue_url"}, TEMPLATE: {"id", "version", "subnets"}}
     if kind not in known:
-        raise InvalidError.at("actuator", f"An actuator's type is {GROUP} or {TEMPLATE}.")
+        raise InvalidError.at("type", f"An actuator's type is {GROUP} or {TEMPLATE}.")
     extra = set(text) - known[kind] - {"type", "region", "tags"}
     if extra:
-        raise InvalidError.at("actuator", f"The actuator has no field {str(min(extra))[:60]!r}.")
+        name = str(min(extra))[:60]
+        raise InvalidError.at(name, f"The actuator has no field {name!r}.")
     region = _match(text.get("region"), _REGION, "region", "an AWS region such as eu-central-1")
     made = _group(text, region) if kind == GROUP else _template(text, region)
     return made if text.get("tags") is None else dataclasses.replace(made, tags=_tags(text["tags"]))
@@ -155,13 +167,13 @@ def parse_actuator(text: Mapping[str, Any]) -> Actuator:
 
 def _tags(text: Any) -> Tags:
     if not isinstance(text, dict) or set(text) - {"match", "groups"}:
-        raise InvalidError.at("actuator", "The actuator's tags are a mapping with match and groups.")
+        raise InvalidError.at("tags", "The actuator's tags are a mapping with match and groups.")
     match, groups = text.get("match", {}), text.get("groups", [GROUPS_TAG])
     is_right = isinstance(match, dict) and isinstance(groups, list) and len(match) + len(groups) <= _MOST_TAGS
     words = [*match, *match.values(), *groups] if is_right else [None]
     if not all(isinstance(word, str) and _TAG.fullmatch(word) for word in words):
         raise InvalidError.at(
-            "actuator", f"tags.match is a mapping of EC2 tags, tags.groups a list of tag names; {_MOST_TAGS} at most."
+            "tags", f"tags.match is a mapping of EC2 tags, tags.groups a list of tag names; {_MOST_TAGS} at most."
         )
     return Tags(tuple(match.items()), tuple(groups))
 
@@ -179,7 +191,7 @@ def _group(text: Mapping[str, Any], region: str) -> Actuator:
     }
     if "queue_url" in more and len(more) == 1:
         raise InvalidError.at(
-            "actuator", "A queue_url brings events of hooks; name launching_hook or terminating_hook."
+            "queue_url", "A queue_url brings events of hooks; name launching_hook or terminating_hook."
         )
     return Actuator(
         GROUP,
@@ -194,7 +206,7 @@ def _group(text: Mapping[str, Any], region: str) -> Actuator:
 def _template(text: Mapping[str, Any], region: str) -> Actuator:
     subnets = text.get("subnets", [])
     if not isinstance(subnets, list) or len(subnets) > _MOST_SUBNETS:
-        raise InvalidError.at("actuator", f"An actuator has at most {_MOST_SUBNETS} subnets.")
+        raise InvalidError.at("subnets", f"An actuator has at most {_MOST_SUBNETS} subnets.")
     return Actuator(
         TEMPLATE,
         region,
@@ -206,7 +218,7 @@ def _template(text: Mapping[str, Any], region: str) -> Actuator:
 
 def _match(value: Any, pattern: re.Pattern[str], name: str, words: str) -> str:
     if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise InvalidError.at("actuator", f"The actuator needs {name!r}: {words}.")
+        raise InvalidError.at(name, f"The actuator needs {name!r}: {words}.")
     return value
 
 

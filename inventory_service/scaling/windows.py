@@ -106,12 +106,12 @@ def _sample_capacity(stage: Stage, at: dt.datetime, present: Sequence[MeasuredHo
     counts = {
         LIVE: len(present),
         ON_RELEASE: sum(hosts.is_converged(host, desired) and not host.is_draining for host in present),
-        DESIRED: _wanted(stage, at=judge.at),
+        DESIRED: wanted(stage, at=judge.at),
     }
     return sum(note(stage, name, count, at=at) for name, count in counts.items() if count is not None)
 
 
-def _wanted(stage: Stage, *, at: dt.datetime) -> int | None:
+def wanted(stage: Stage, *, at: dt.datetime) -> int | None:
     """The capacity that scaling wants, as its last decision left it; None where it has not looked lately."""
     recent = (ScalingDecision.stage == stage) & (ScalingDecision.at > at - _DECIDED_LATELY)
     last: ScalingDecision | None = ScalingDecision.select().where(recent).order_by(ScalingDecision.id.desc()).first()
@@ -224,7 +224,9 @@ def read(stage: Stage, signal: Signal, *, at: dt.datetime) -> Reading:
     if age > _PATIENCE:
         return Reading(None, 0, newest.expected, f"{signal.metric} was last reported {age.total_seconds():.0f} s ago")
     value = statistics.fmean(getattr(frame, signal.statistic) for frame in frames)
-    return Reading(value, newest.reporting, newest.expected)
+    of_all = (getattr(frame, signal.statistic) * max(frame.expected, frame.reporting) for frame in frames)
+    load = value if signal.statistic == SUM else statistics.fmean(of_all)
+    return Reading(value, newest.reporting, newest.expected, load=load)
 
 
 def names(stage: Stage, *, at: dt.datetime, since: dt.datetime | None = None) -> list[str]:

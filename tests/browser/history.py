@@ -12,6 +12,8 @@ import subprocess
 import sys
 import zlib
 
+from peewee import chunked
+
 from inventory_service.database import database, open_database
 from inventory_service.models import Host, MetricFrame, ScalingDecision
 from inventory_service.registry.stages import get_stage
@@ -41,7 +43,11 @@ def _frame(stage, metric, seconds, at, values):
 
 def _frames(stage, hosts, now, days):
     is_fleet = len(hosts) > 50
-    for seconds, count in ((60, 60 if is_fleet else 24 * 60), (300, 288), (3600, 24 * (2 if is_fleet else days))):
+    for seconds, count in (
+        (60, 60 if is_fleet else 24 * 60),
+        (300, 288 * (1 if is_fleet else 8)),
+        (3600, 24 * (2 if is_fleet else days)),
+    ):
         for number in range(1, count + 1):
             at = windows.floor(now, seconds) - dt.timedelta(seconds=number * seconds)
             if (now - at) // dt.timedelta(hours=1) in GAP:
@@ -80,8 +86,8 @@ def main() -> None:
     stage = get_stage(*name.split("/"))
     with database.atomic():
         hosts = [host.id for host in Host.select().where((Host.stage == stage) & Host.gone_at.is_null())]
-        for row in _frames(stage, hosts, now, options.get("days", DAYS)):
-            MetricFrame.insert(**row).on_conflict_ignore().execute()
+        for rows in chunked(_frames(stage, hosts, now, options.get("days", DAYS)), 50):
+            MetricFrame.insert_many(rows).on_conflict_ignore().execute()
         if options.get("decisions"):
             _decisions(stage, now)
 

@@ -14,6 +14,7 @@ PAGES = (
     "/runs/1/diff/2",
     "/stages/shop/production/variables",
     "/stages/shop/production/metrics",
+    "/stages/shop/production/scaling",
     "/sign-in",
     "/nowhere",
 )

@@ -29,6 +29,11 @@ def test_machines_serve_after_they_booted() -> None:
     assert [moment.serving for moment in out.moments[2:5]] == [5, 10, 10]
 
 
+def test_a_machine_that_begins_to_serve_makes_the_load_no_larger() -> None:
+    out = backtest.simulate((TRACK,), LIMITS, trace(*[6.0] * 60), MODEL, capacity=5)
+    assert out.peak == 10
+
+
 def test_it_sums_up_hours_cost_and_violations() -> None:
     out = backtest.simulate((), Limits(minimum=2, maximum=2), trace(*[1.0] * 30, *[2.0] * 30), MODEL)
     assert (out.host_hours, out.cost, out.changes) == (2.0, 0.2, 0)

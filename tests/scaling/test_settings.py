@@ -12,6 +12,7 @@ from tests.support import Caller, FakeClock, Machine, judge
 
 PATH = "/api/v1/stages/shop/production/scaling"
 TARGET = {"type": "target", "name": "cpu", "metric": "load1_per_cpu", "target": 0.6}
+STEP = {"type": "step", "name": "queue", "metric": "queue_depth", "threshold": 100}
 GROUP = {"type": "auto_scaling_group", "region": "eu-central-1", "name": "shop-web"}
 TEMPLATE = {
     "type": "launch_template",
@@ -42,24 +43,40 @@ def test_it_is_removed(admin: Caller, stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("body", "loc"),
     [
-        ({"policies": [{"type": "magic"}]}, "type"),
+        ({"policies": [{"type": "magic"}]}, "policies.0.type"),
         ({"policies": [TARGET, TARGET]}, "policies"),
-        ({"limits": {"minimum": 5, "maximum": 1}}, "minimum"),
-        ({"actuator": {}}, "actuator"),
-        ({"actuator": {**GROUP, "region": "here"}}, "actuator"),
-        ({"actuator": {**GROUP, "name": ""}}, "actuator"),
-        ({"actuator": {**GROUP, "size": 3}}, "actuator"),
-        ({"actuator": {**TEMPLATE, "id": "lt-; rm"}}, "actuator"),
-        ({"actuator": {**TEMPLATE, "version": "newest"}}, "actuator"),
-        ({"actuator": {**TEMPLATE, "subnets": "subnet-1"}}, "actuator"),
-        ({"actuator": {**TEMPLATE, "subnets": [7]}}, "actuator"),
+        ({"policies": [{**STEP, "steps": [{"lower": 0, "adjustment": "x"}]}]}, "policies.0.steps.0.adjustment"),
+        ({"policies": [{**STEP, "steps": [{"lower": "x", "adjustment": 1}]}]}, "policies.0.steps.0.lower"),
+        ({"limits": {"minimum": 5, "maximum": 1}}, "limits.minimum"),
+        ({"actuator": {}}, "actuator.type"),
+        ({"actuator": {**GROUP, "region": "here"}}, "actuator.region"),
+        ({"actuator": {**GROUP, "name": ""}}, "actuator.name"),
+        ({"actuator": {**GROUP, "size": 3}}, "actuator.size"),
+        ({"actuator": {**TEMPLATE, "id": "lt-; rm"}}, "actuator.id"),
+        ({"actuator": {**TEMPLATE, "version": "newest"}}, "actuator.version"),
+        ({"actuator": {**TEMPLATE, "subnets": "subnet-1"}}, "actuator.subnets"),
+        ({"actuator": {**TEMPLATE, "subnets": [7]}}, "actuator.subnets"),
+        ({"drain_playbook": "../etc/passwd"}, "drain_playbook"),
     ],
 )
 def test_it_rejects_nonsense_and_keeps_what_was(admin: Caller, stage: Stage, body: dict[str, Any], loc: str) -> None:
     admin.put(PATH, {"policies": [TARGET]})
     answer = admin.put(PATH, body)
-    assert (answer.status_code, answer.get_json()["errors"][0]["loc"]) == (422, [loc])
+    (error,) = answer.get_json()["errors"]
+    assert (answer.status_code, ".".join(map(str, error["loc"]))) == (422, loc)
     assert admin.get(PATH).get_json()["policies"] == [TARGET]
+
+
+def test_it_names_every_wrong_field_at_once(admin: Caller, stage: Stage) -> None:
+    wrong = {**TARGET, "target": "much"}
+    body = {
+        "policies": [wrong, {**wrong, "name": "other"}],
+        "limits": {"minimum": -1},
+        "actuator": {**GROUP, "name": ""},
+    }
+    errors = admin.put(PATH, body).get_json()["errors"]
+    places = [".".join(map(str, error["loc"])) for error in errors]
+    assert places == ["limits.minimum", "policies.0.target", "policies.1.target", "actuator.name"]
 
 
 def test_only_admins_set_it(operator: Caller, stage: Stage) -> None:

@@ -50,6 +50,17 @@ def test_it_samples_a_minute_once(stage: Stage, machines: list[Machine], clock: 
     assert [frame.at for frame in MetricFrame.select().where(MetricFrame.metric == "load1_per_cpu")] == [START]
 
 
+@pytest.mark.parametrize(("statistic", "load"), [("avg", 5.0), ("sum", 5.0), ("max", 6.0)])
+def test_it_knows_the_load_of_all_hosts_also_while_their_number_changes(
+    stage: Stage, machines: list[Machine], clock: FakeClock, statistic: str, load: float
+) -> None:
+    minute(clock, machines, 1.0, 3.0)
+    machines.append(Machine(stage, name="web-3", address="10.0.0.30").enrol(clock.now()))
+    machines[-1].beat(clock.now(), metrics={"load1_per_cpu": 0.0})
+    minute(clock, machines, 2.0, 2.0, 2.0)
+    assert windows.read(stage, Signal("load1_per_cpu", statistic, 120), at=clock.now()).load == load
+
+
 def test_it_counts_who_says_nothing(stage: Stage, machines: list[Machine], clock: FakeClock) -> None:
     minute(clock, machines, 1.0, None)
     found = windows.read(stage, LOAD, at=clock.now())

@@ -643,6 +643,26 @@ class LifecycleAction(Answer):
     ended_at: dt.datetime | None
 
 
+class BacktestResult(Answer):
+    violation_minutes: int = Field(description="Minutes in which a machine bore more than the objective")
+    host_hours: float
+    cost: float
+    peak: int = Field(description="The most machines at once")
+    changes: int
+    capacity: list[int | None] = Field(description="The most machines in each step; null: the trace has a gap")
+    value: list[float | None] = Field(description="The highest value per machine in each step")
+
+
+class Backtest(Answer):
+    source: Literal["recorded", "shipped", "given"]
+    note: str = Field(description="What was played, and what could not be")
+    metric: str
+    objective: float
+    since: dt.datetime
+    seconds: int = Field(description="What one value stands for")
+    results: dict[str, BacktestResult] = Field(description="`new` and, where it could be played, `present`")
+
+
 class ScalingDecision(Answer):
     id: int
     at: dt.datetime

@@ -9,15 +9,15 @@ from typing import Any, Literal
 from flask import Response
 from pydantic import BaseModel, Field
 
-from inventory_service.accounts.roles import ADMIN, VIEWER
+from inventory_service.accounts.roles import ADMIN, OPERATOR, VIEWER
 from inventory_service.clock import iso
 from inventory_service.errors import InvalidError
 from inventory_service.models import LifecycleAction, ScalingDecision, StageScaling
 from inventory_service.registry.hosts import get_host
-from inventory_service.scaling import charts, lifecycle, settings, windows
+from inventory_service.scaling import charts, lifecycle, preview, settings, windows
 from inventory_service.scaling.charts import Chart
 from inventory_service.scaling.policies import STATISTICS, Limits
-from inventory_service.web import auth, context
+from inventory_service.web import auth, context, present_scaling
 from inventory_service.web.api import answers
 from inventory_service.web.api.common import HostPath, Moment, StagePath, Strict, blueprint
 
@@ -64,6 +64,19 @@ class ScalingBody(Strict):
 
 class LifecycleQuery(BaseModel):
     limit: int = Field(100, ge=1, le=1000)
+
+
+class SimulateBody(Strict):
+    limits: dict[str, Any] = {}
+    policies: list[dict[str, Any]] = Field(default=[], max_length=20)
+    source: Literal[preview.SOURCES] = Field(  # type: ignore[valid-type]
+        "auto", description="auto: what was recorded in 7 days, or the shipped trace where there is less"
+    )
+    boot_seconds: int = Field(180, ge=0, le=86400, description="From asking for a machine to serving")
+    objective: float | None = Field(
+        None, gt=0, description="The value per machine above which users suffer; null: by the policy"
+    )
+    price: float = Field(0.0, ge=0, le=1e6, description="Money per machine and hour")
 
 
 class DecisionQuery(BaseModel):
@@ -179,6 +192,20 @@ def put_scaling(path: StagePath, body: ScalingBody) -> dict[str, Any]:
         at=context.now(),
     )
     return _scaling(row)
+
+
+@api.post(
+    "/stages/<project>/<stage>/scaling/simulate",
+    summary="Play policies against the present ones",
+    responses={"200": answers.Backtest},
+)
+@auth.access(OPERATOR)
+def simulate(path: StagePath, body: SimulateBody) -> dict[str, Any]:
+    """Minute by minute, through the plan that decides in earnest. Nothing is changed."""
+    stage = auth.reach_stage(path.project, path.stage)
+    wish = preview.Wish(body.source, body.boot_seconds, body.objective, body.price)
+    found = preview.of_texts(stage, body.limits, list(body.policies), wish, at=context.now())
+    return present_scaling.backtest(found)
 
 
 @api.delete("/stages/<project>/<stage>/scaling", summary="Scale a stage no more", responses={"204": None})

@@ -14,6 +14,7 @@ from inventory_service.web.pages import (
     run,
     run_events,
     runs,
+    scaling,
     secrets,
     session,
     stage,
@@ -25,7 +26,21 @@ from inventory_service.web.pages.common import pages
 __all__ = ["register"]
 
 # Importing a module of pages adds its routes to the blueprint.
-_MODULES = (dashboard, stage, secrets, automation, timeline, metrics, launch, host, runs, run, run_events, compare)
+_MODULES = (
+    dashboard,
+    stage,
+    secrets,
+    automation,
+    timeline,
+    metrics,
+    scaling,
+    launch,
+    host,
+    runs,
+    run,
+    run_events,
+    compare,
+)
 
 
 def register(app: Flask) -> None:

@@ -110,6 +110,7 @@ export function draw(box, keysBox, { times, until, lines, unit, height = HEIGHT,
     series: [{}, ...lines.map(series)],
   }, data, box);
   plots.add(plot);
+  box.querySelector("canvas").setAttribute("role", "img");
   show(plot);
   new ResizeObserver(() => { if (box.clientWidth) plot.setSize({ width: box.clientWidth, height }); }).observe(box);
   plot.put = (moments, columns, last) => {

@@ -12,13 +12,30 @@ const LINES = {
 };
 const OF_HOST = { ...LINES, avg: { ...LINES.avg, label: "average of the stage", colour: "--cb-mute", dash: [6, 4], width: 1.5 } };
 
-function linesOf(columns) {
-  const known = columns.host ? OF_HOST : LINES;
-  return Object.entries(known).filter(([key]) => columns[key]).map(([key, line]) => ({ key, ...line, values: columns[key] }));
+const MACHINES = {
+  "stage.desired": { label: "desired", colour: "--cb-brand", dash: [8, 4], width: 2, isStepped: true },
+  "stage.live": { label: "live", colour: "--cb-run", width: 2, isStepped: true },
+  "stage.on_release": { label: "on the desired release", colour: "--cb-good", dash: [2, 2], fill: "--cb-good-soft", isStepped: true },
+};
+
+// What a policy sees is shown alone: its statistic, and what it aims at.
+function linesOf(columns, { shown, aim }) {
+  const known = columns.host ? OF_HOST : columns["stage.live"] ? MACHINES : LINES;
+  const lines = Object.entries(known).filter(([key]) => columns[key]).map(([key, line]) => ({ key, ...line, values: columns[key] }));
+  if (!shown) return lines;
+  const chosen = lines.filter((line) => line.key === shown).map((line) => ({ ...line, ...LINES.avg, dash: undefined, label: line.label, scale: "y", isShown: true }));
+  const others = lines.filter((line) => line.key !== shown && line.key !== "sum").map((line) => ({ ...line, colour: "--cb-mute", isShown: false }));
+  const aims = aim ? [{ label: "aim", colour: "--cb-bad", dash: [6, 4], values: chosen[0].values.map(() => Number(aim)) }] : [];
+  return [...chosen, ...aims, ...(shown === "sum" ? [] : others)];
 }
 
 // "avg 0.42 last, 0.1 to 0.9 in this time; 3 of 4 hosts reported last."
 function summary(lines, columns, unit) {
+  if (columns["stage.live"]) {
+    const last = (line) => line.values.findLast((value) => value != null);
+    const known = lines.filter((line) => last(line) != null).map((line) => `${format(last(line), unit)} ${line.label}`);
+    return known.length ? `Last: ${known.join(", ")}.` : "Nothing is known of the time shown.";
+  }
   const known = lines[0].values.filter((value) => value != null);
   if (!known.length) return "Nobody reported this in the time shown.";
   const span = `${format(Math.min(...known), unit)} to ${format(Math.max(...known), unit)}`;
@@ -56,16 +73,18 @@ export class Figure {
 
   #show({ seconds, since, columns }) {
     const { unit, title } = this.#element.dataset;
-    const lines = linesOf(columns), from = Date.parse(since) / 1000;
+    const lines = linesOf(columns, this.#element.dataset), from = Date.parse(since) / 1000;
     const times = lines[0].values.map((_, at) => from + at * seconds), until = from + times.length * seconds;
     const said = summary(lines, columns, unit), box = this.#part(".cb-chart-plot");
-    const isEmpty = lines.every((line) => line.values.every((value) => value == null));
+    const isEmpty = lines.every((line) => line.label === "aim" || line.values.every((value) => value == null));
     for (const part of [box, this.#part(".cb-chart-keys"), this.#part("details")]) part.hidden = isEmpty;
     if (!isEmpty && this.#plot) this.#plot.put(times, lines.map((line) => line.values), until);
-    if (!isEmpty && !this.#plot) this.#plot = draw(box, this.#part(".cb-chart-keys"), { times, until, lines, unit });
+    if (!isEmpty && !this.#plot) {
+      this.#plot = draw(box, this.#part(".cb-chart-keys"), { times, until, lines, unit });
+      this.#element.dispatchEvent(new CustomEvent("drawn", { bubbles: true, detail: this.#plot }));
+    }
     this.#seconds = seconds;
-    box.setAttribute("role", "img");
-    box.setAttribute("aria-label", `${title}: ${said} The table below says the same in words.`);
+    box.querySelector("canvas")?.setAttribute("aria-label", `${title}: ${said} The table below says the same in words.`);
     this.#part("figcaption").textContent = said;
     this.#table = { times, lines, unit, title };
     this.#tell();
