@@ -13,6 +13,10 @@ from inventory_service.errors import InvalidError
 
 # Addresses that would act on the service's own machine instead of sending word to somebody.
 _LOCAL = frozenset({"dbus", "qt", "kde", "glib", "gnome", "macosx", "windows", "syslog", "console", "file"})
+# Apprise logs whole addresses, and those hold passwords: what it says goes to who sends, not into the service's log.
+_words = logging.getLogger("apprise")
+_words.propagate = False
+_words.addHandler(logging.NullHandler())
 
 
 def check_url(url: str) -> str:
@@ -34,8 +38,7 @@ def send(url: str, *, title: str, body: str) -> str | None:
 
     words = io.StringIO()
     handler = logging.StreamHandler(words)
-    logger = logging.getLogger("apprise")
-    logger.addHandler(handler)
+    _words.addHandler(handler)
     try:
         asset = apprise.AppriseAsset(app_id="Callboard", app_desc="Callboard", async_mode=False)
         sender = apprise.Apprise(asset=asset)
@@ -43,6 +46,6 @@ def send(url: str, *, title: str, body: str) -> str | None:
             if sender.add(url) and sender.notify(title=title, body=body, body_format=apprise.NotifyFormat.TEXT):
                 return None
     finally:
-        logger.removeHandler(handler)
+        _words.removeHandler(handler)
     told = [line.strip() for line in words.getvalue().splitlines() if line.strip()]
     return (told[-1] if told else "Apprise could not send it.")[:300]

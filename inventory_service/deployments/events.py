@@ -17,10 +17,10 @@ from typing import Any
 import peewee as pw
 
 from inventory_service.clock import Clock, parse_iso
-from inventory_service.database import database
+from inventory_service.database import database, execute_many, to_microseconds
 from inventory_service.deployments import host_keys, no_log
 from inventory_service.deployments.outcome import HostCount, from_stats
-from inventory_service.models import Run, RunEvent, RunLogChunk
+from inventory_service.models import Run, RunLogChunk
 from inventory_service.vault.masking import Masker
 
 log = logging.getLogger(__name__)
@@ -29,8 +29,8 @@ _FLUSH_SECONDS = 0.25
 _BATCH = 200
 _LONGEST_MESSAGE = 4000
 _LONGEST_TEXT = 262_144
+_LONGEST_NAME = 1000
 _TAIL = 20
-_HOST_KEYS = ("host", "remote_addr")
 _LARGEST_LOG = 64 * 1024 * 1024
 _CHUNK = 65_536
 _STATUS = {
@@ -54,6 +54,11 @@ _KEPT = frozenset(
         "error",
         "warning",
     }
+)
+_COLUMNS = ("run_id", "counter", "at", "event", "host", "play", "task", "action", "status", "is_changed",
+            "duration_seconds", "message", "log_start", "log_end")  # fmt: skip
+_INSERT = (
+    f"INSERT INTO run_event ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) ON CONFLICT DO NOTHING"  # noqa: S608
 )
 _MOST_WAITING = 2000
 _MOST_UNSTORED = 20_000
@@ -151,31 +156,20 @@ class EventWriter:
         return True
 
     def _masked(self, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The events without secrets; only names of hosts, by which results are counted, stay as they are."""
+        """The events with what they printed masked; of their data only what is stored is looked at, in to_row."""
         reach = _LONGEST_TEXT + self.masker.reach
         texts = self.masker.texts([no_log.printed(event)[:reach] for event in batch])
         return [
-            {
-                **event,
-                "stdout": _capped(text, _LONGEST_TEXT, len(no_log.printed(event))),
-                "event_data": self._masked_data(event),
-            }
+            {**event, "stdout": _capped(text, _LONGEST_TEXT, len(no_log.printed(event)))}
             for event, text in zip(batch, texts, strict=True)
         ]
-
-    def _masked_data(self, event: dict[str, Any]) -> dict[str, Any]:
-        data: dict[str, Any] = event.get("event_data") or {}
-        if event["event"] == "playbook_on_stats" or not data:
-            return data
-        masked: dict[str, Any] = self.masker.value(data, longest=_LONGEST_TEXT)
-        return masked if masked is data else {**masked, **{key: data[key] for key in _HOST_KEYS if key in data}}
 
     def _take_in(self, event: dict[str, Any]) -> dict[str, Any] | None:
         start, end = self._append(event.get("stdout") or "")
         self._count(event)
         if event["event"] not in _KEPT:
             return None
-        return to_row(self._run_id, event, log_start=start, log_end=end, at=self._clock.now())
+        return to_row(self._run_id, event, self.masker, log_start=start, log_end=end, at=self._clock.now())
 
     def _append(self, text: str) -> tuple[int, int]:
         start = self._size
@@ -207,7 +201,7 @@ class EventWriter:
             return
         host, status = data.get("host"), _STATUS.get(event["event"])
         if event["event"] == "runner_on_start" and host:
-            self.in_flight[host] = _text(data.get("task")) or ""
+            self.in_flight[host] = _name(data.get("task"), self.masker) or ""
         if status is None or host is None or self._has_stats:
             return
         self.in_flight.pop(host, None)
@@ -220,8 +214,7 @@ class EventWriter:
         """Write the rows; returns those that are still to be written, when the database did not answer."""
         try:
             with database.atomic():
-                for batch in pw.chunked(rows, 50):
-                    RunEvent.insert_many(batch).on_conflict_ignore().execute()
+                execute_many(_INSERT, [[row[name] for name in _COLUMNS] for row in rows])
                 if self._uncopied:
                     copy_log(self._run_id, self._size - len(self._uncopied), bytes(self._uncopied))
                 mine = Run.update(log_bytes=self._size, is_log_cut=self._is_cut, in_flight=self.in_flight)
@@ -258,23 +251,28 @@ def _add(count: HostCount, status: str, data: dict[str, Any]) -> None:
         count.changed += 1
 
 
-def to_row(run_id: int, event: dict[str, Any], *, log_start: int, log_end: int, at: dt.datetime) -> dict[str, Any]:
-    """One event of ansible-runner as a row of RunEvent: names and numbers, and a message only for what went wrong."""
+def to_row(
+    run_id: int, event: dict[str, Any], masker: Masker, *, log_start: int, log_end: int, at: dt.datetime
+) -> dict[str, Any]:
+    """One event of ansible-runner as a row of RunEvent: names and numbers, and a message only for what went wrong.
+
+    All of it masked but the host's name, by which results are counted. What it printed has been masked already.
+    """
     data = event.get("event_data") or {}
     result: dict[str, Any] = data["res"] if isinstance(data.get("res"), dict) else {}
     return {
-        "run": run_id,
+        "run_id": run_id,
         "counter": event["counter"],
-        "at": _moment(event.get("created"), at),
+        "at": to_microseconds(_moment(event.get("created"), at)),
         "event": event["event"],
         "host": _text(data.get("host")),
-        "play": _text(data.get("play")),
-        "task": _text(data.get("task")),
-        "action": _text(data.get("task_action")),
+        "play": _name(data.get("play"), masker),
+        "task": _name(data.get("task"), masker),
+        "action": _name(data.get("task_action"), masker),
         "status": _status(event["event"], data, result),
         "is_changed": result.get("changed") is True,
         "duration_seconds": data.get("duration") if isinstance(data.get("duration"), int | float) else None,
-        "message": _message(event, result),
+        "message": _message(event, result, masker),
         "log_start": log_start,
         "log_end": log_end,
     }
@@ -287,15 +285,20 @@ def _status(name: str, data: dict[str, Any], result: dict[str, Any]) -> str | No
     return "changed" if status == "ok" and result.get("changed") is True else status
 
 
-def _message(event: dict[str, Any], result: dict[str, Any]) -> str | None:
+def _message(event: dict[str, Any], result: dict[str, Any], masker: Masker) -> str | None:
     if event["event"] not in ("runner_on_failed", "runner_on_unreachable", "runner_item_on_failed", "error", "warning"):
         return None
-    words = [str(result[key]) for key in ("msg", "stderr", "module_stderr") if result.get(key)]
-    return _capped(_clean("\n".join(words) or str(event.get("stdout") or "")), _LONGEST_MESSAGE) or None
+    words = "\n".join(str(result[key]) for key in ("msg", "stderr", "module_stderr") if result.get(key))
+    shown = masker.text(words[: _LONGEST_TEXT + masker.reach]) or str(event.get("stdout") or "")
+    return _capped(_clean(shown), _LONGEST_MESSAGE, len(words)) or None
+
+
+def _name(value: Any, masker: Masker) -> str | None:
+    return None if value is None else _text(masker.text(str(value)[: _LONGEST_NAME + masker.reach]))
 
 
 def _text(value: Any) -> str | None:
-    return _capped(_clean(str(value)), 1000) if value is not None else None
+    return _capped(_clean(str(value)), _LONGEST_NAME) if value is not None else None
 
 
 def _clean(text: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 from inventory_service import audit
+from inventory_service.adapters import notify
 from inventory_service.automation import notifications
 from inventory_service.deployments import locks, requests
 from inventory_service.deployments.requests import RunRequest
@@ -190,3 +193,15 @@ def test_it_forgets_old_messages(told: Notification, stage: Stage, settings: Set
     locks.lock(stage, reason="migration", actor=ADA, at=clock.now())
     tell(settings, clock)
     assert notifications.prune(at=clock.advance(86401), days=1) == 1
+
+
+def test_it_keeps_a_mistyped_address_out_of_the_log() -> None:
+    words = io.StringIO()
+    handler = logging.StreamHandler(words)
+    logging.getLogger().addHandler(handler)
+    try:
+        with pytest.raises(InvalidError):
+            notify.check_url("slak://TokenA/TokenB/TokenC")
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert words.getvalue() == ""

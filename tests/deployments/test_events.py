@@ -8,12 +8,14 @@ from typing import Any
 import peewee
 import pytest
 
+from inventory_service.database import from_microseconds
 from inventory_service.deployments import events, history, host_keys
 from inventory_service.deployments.events import EventWriter, to_row
 from inventory_service.deployments.history import EventFilter
 from inventory_service.deployments.logs import RunLog
 from inventory_service.deployments.outcome import HostCount
 from inventory_service.models import Run, RunEvent, RunLogChunk, Stage
+from inventory_service.vault.masking import MASK, Masker
 from tests.support import START, FakeClock, wait_for
 
 pytestmark = pytest.mark.each_database
@@ -25,7 +27,7 @@ def event(name: str = "runner_on_ok", counter: int = 1, stdout: str = "", **data
 
 
 def row(*args: Any, **fields: Any) -> dict[str, Any]:
-    return to_row(1, event(*args, **fields), log_start=0, log_end=9, at=START)
+    return to_row(1, event(*args, **fields), Masker(), log_start=0, log_end=9, at=START)
 
 
 # one event
@@ -54,9 +56,9 @@ def test_it_knows_a_host_key_mismatch_by_what_ssh_says(name: str, said: str, is_
 
 def test_it_takes_names_and_numbers_of_an_event() -> None:
     taken = row("runner_on_ok", 7, res={"changed": True, "secret": "hunter2"}, duration=1.5)
-    assert (taken["run"], taken["counter"], taken["host"], taken["task"]) == (1, 7, "web-1", "Say")
+    assert (taken["run_id"], taken["counter"], taken["host"], taken["task"]) == (1, 7, "web-1", "Say")
     assert (taken["status"], taken["is_changed"], taken["duration_seconds"]) == ("changed", True, 1.5)
-    assert taken["at"].isoformat() == "2026-11-23T14:03:00+00:00"
+    assert from_microseconds(taken["at"]).isoformat() == "2026-11-23T14:03:00+00:00"
     assert "hunter2" not in str(taken)
 
 
@@ -99,8 +101,15 @@ def test_it_takes_an_event_of_an_unexpected_shape(data: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("created", [None, "", "yesterday", "2026-11-23T14:03:00", 17])
 def test_it_takes_the_time_of_arrival_where_an_event_has_none(created: object) -> None:
-    taken = to_row(1, {**event(), "created": created, "event_data": None}, log_start=0, log_end=0, at=START)
-    assert taken["at"] == START
+    taken = to_row(1, {**event(), "created": created, "event_data": None}, Masker(), log_start=0, log_end=0, at=START)
+    assert from_microseconds(taken["at"]) == START
+
+
+def test_it_masks_names_and_messages_but_no_host() -> None:
+    given = event("runner_on_failed", host="web-s3cret", task="Say s3cret", res={"msg": "x" * 3998 + "s3cret"})
+    taken = to_row(1, given, Masker(["s3cret"]), log_start=0, log_end=0, at=START)
+    assert (taken["host"], taken["task"]) == ("web-s3cret", f"Say {MASK}")
+    assert "s3" not in taken["message"]
 
 
 # many events

@@ -1,6 +1,6 @@
 """schemathesis finds nothing: whatever the OpenAPI document allows or forbids, the service answers as it says.
 
-A longer search: `CALLBOARD_SEARCH_SECONDS=1800 pytest tests/e2e/test_openapi_holds.py`.
+A longer search: `CALLBOARD_SEARCH_SECONDS=1800 CALLBOARD_SEARCH_SEED=2 pytest tests/e2e/test_openapi_holds.py`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from inventory_service.demo.service import free_port
 from tests.e2e.conftest import Site, wait_for
 
 SECONDS = int(os.environ.get("CALLBOARD_SEARCH_SECONDS", "45"))
+SEED = os.environ.get("CALLBOARD_SEARCH_SEED", "1")
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
@@ -91,7 +92,7 @@ def test_it_answers_as_its_openapi_document_says(site: Site, tmp_path: Path) -> 
         wait_for("the service", lambda: is_up(client))
         config = tmp_path / "schemathesis.toml"
         config.write_text(Template(CONFIG.read_text()).substitute(seed(site, client, run["id"])))
-        options = ["--max-time", str(SECONDS), "--workers", "2", "--max-examples", "10", "--seed", "1", "--no-color"]
+        options = ["--max-time", str(SECONDS), "--workers", "2", "--max-examples", "10", "--seed", SEED, "--no-color"]
         done = subprocess.run(
             [
                 Path(sys.executable).with_name("schemathesis"),
