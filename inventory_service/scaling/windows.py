@@ -229,6 +229,19 @@ def read(stage: Stage, signal: Signal, *, at: dt.datetime) -> Reading:
     return Reading(value, newest.reporting, newest.expected, load=load)
 
 
+def latest(*, at: dt.datetime) -> dict[int, list[MetricFrame]]:
+    """Each metric's newest minute by stage id, sorted by name, without what nobody reported lately."""
+    fresh = (MetricFrame.seconds == MINUTE) & (MetricFrame.at >= at - _PATIENCE - dt.timedelta(seconds=MINUTE))
+    newest: dict[tuple[int, str], MetricFrame] = {}
+    for frame in MetricFrame.select(MetricFrame.stage, *_NUMBERS).where(fresh).order_by(MetricFrame.at):
+        if frame.metric not in CAPACITY:
+            newest[frame.stage_id, frame.metric] = frame
+    found: defaultdict[int, list[MetricFrame]] = defaultdict(list)
+    for (stage_id, _), frame in sorted(newest.items(), key=lambda item: item[0]):
+        found[stage_id].append(frame)
+    return found
+
+
 def names(stage: Stage, *, at: dt.datetime, since: dt.datetime | None = None) -> list[str]:
     """The metrics that somebody reported since then (None: within the last day)."""
     since = at - KEPT[MINUTE] if since is None else since

@@ -16,7 +16,7 @@ from inventory_service.clock import iso
 from inventory_service.deployments import statuses
 from inventory_service.models import JobTick, Project, Run, Stage
 from inventory_service.registry import hosts, liveness, stages
-from inventory_service.web import auth, context
+from inventory_service.web import auth, context, scaling_metrics
 from inventory_service.web.problems import problem
 
 _SILENT_JOBS_SECONDS = 60
@@ -57,10 +57,11 @@ class _Collector:
         self._caller = caller
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Hosts by stage and state, drift by stage, runs by status."""
+        """Hosts by stage and state, drift by stage, runs by status, what hosts report, how stages scale."""
         by_state = GaugeMetricFamily("callboard_hosts", "Hosts by stage and state", labels=["stage", "state"])
         drift = GaugeMetricFamily("callboard_hosts_behind", "Live hosts not on their release", labels=["stage"])
-        for stage in filter(self._reaches, stages.list_stages()):
+        reached = list(filter(self._reaches, stages.list_stages()))
+        for stage in reached:
             rows, name = hosts.list_hosts(stage), stages.stage_name(stage)
             counts = Counter(self._judge.state(row, stage) for row in rows)
             for state in liveness.STATES[:-1]:
@@ -75,6 +76,7 @@ class _Collector:
         for status in statuses.STATUSES:
             runs.add_metric([status], by_status.get(status, 0))
         yield runs
+        yield from scaling_metrics.collect(reached, at=self._judge.at)
 
     def _reaches(self, stage: Stage) -> bool:
         return self._caller.reaches(stage.project.name)

@@ -7,10 +7,12 @@ import pytest
 from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 
-from inventory_service.models import JobTick, Run
+from inventory_service.models import JobTick, Run, ScalingDecision, Stage, StageScaling
+from inventory_service.scaling import settings, windows
 from inventory_service.settings import Settings
+from inventory_service.web import scaling_metrics
 from inventory_service.web.app import create_app
-from tests.support import Caller, FakeClock, Machine
+from tests.support import ADA, Caller, FakeClock, Machine, judge
 
 
 def samples(caller: Caller) -> dict[tuple[str, ...], float]:
@@ -60,6 +62,47 @@ def test_it_counts_hosts_by_state(viewer: Caller, web_1: Machine, web_2: Machine
 
 def test_it_counts_runs_by_status(viewer: Caller, run: Run) -> None:
     assert (samples(viewer)["callboard_runs", "queued"], samples(viewer)["callboard_runs", "failed"]) == (1, 0)
+
+
+def test_it_shows_what_hosts_report(viewer: Caller, web_1: Machine, web_2: Machine, clock: FakeClock) -> None:
+    for number, machine in enumerate((web_1, web_2), start=1):
+        machine.beat(clock.advance(10), metrics={"load1_per_cpu": number, "requests_total": 7})
+    windows.sample(judge=judge(clock.advance(30)))
+    told = samples(viewer)
+    stage = ("load1_per_cpu", "shop/production")  # labels by name
+    by_statistic = {key[3]: value for key, value in told.items() if key[:3] == ("callboard_stage_metric", *stage)}
+    assert by_statistic == {"avg": 1.5, "p50": 1.5, "p95": 2, "max": 2, "min": 1, "sum": 3}
+    assert told["callboard_stage_metric_reporting_hosts", *stage] == 2
+    assert told["callboard_stage_metric_expected_hosts", *stage] == 2
+    clock.advance(300)
+    assert not [key for key in samples(viewer) if key[0] == "callboard_stage_metric"]
+
+
+def test_it_bounds_the_series_and_says_so(
+    viewer: Caller, web_1: Machine, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scaling_metrics, "MOST_METRICS", 2)
+    web_1.beat(clock.advance(10), metrics={f"gauge_{number}": number for number in range(5)})
+    windows.sample(judge=judge(clock.advance(30)))
+    told = samples(viewer)
+    assert {key[1] for key in told if key[0] == "callboard_stage_metric"} == {"gauge_0", "gauge_1"}
+    assert told["callboard_stage_metrics_left_out",] == 3
+
+
+def test_it_shows_how_a_stage_scales(viewer: Caller, stage: Stage, clock: FakeClock) -> None:
+    assert not [key for key in samples(viewer) if key[0] == "callboard_scaling_enabled"]
+    settings.configure(
+        stage, limits={}, policy_texts=[], actuator=None, is_enabled=True, is_dry_run=True, actor=ADA, at=clock.now()
+    )
+    StageScaling.update(problem="AWS refused", last_out_at=clock.now()).execute()
+    ScalingDecision.create(
+        stage=stage, at=clock.now(), action="out", from_capacity=2, to_capacity=5, serving=2, reasons=[], readings={},
+        status="acting", token="t",
+    )  # fmt: skip
+    told, name = samples(viewer), "shop/production"
+    assert [told[f"callboard_scaling_{word}", name] for word in ("enabled", "dry_run", "failing")] == [1, 1, 1]
+    assert told["callboard_hosts_desired", name] == 5
+    assert told["callboard_scaling_last_change_timestamp_seconds", "out", name] == clock.now().timestamp()
 
 
 def test_it_shows_metrics_only_to_who_may_look(nobody: Caller, web_1: Machine) -> None:
