@@ -49,6 +49,11 @@ def questions(stage: Stage, request: RunRequest, settings: Settings) -> list[Que
     return _questions(stage, request, _reader(stage, request, settings))
 
 
+def asked_by(stage: Stage, read: Reader, playbook: str) -> list[Question]:
+    """What a playbook of the stage asks, whatever kind of run it is for. Raises SourceError."""
+    return _with_fallbacks(prompt_files.find(read, playbook), _known(stage, statuses.PLAYBOOK, None))
+
+
 def _reader(stage: Stage, request: RunRequest, settings: Settings) -> Reader:
     number = requests.release_of(stage, request)
     revision = releases.get(stage, number).revision if number is not None else request.revision
@@ -151,7 +156,8 @@ def _settled(prompt: Prompt, value: Any, *, is_hidden: bool) -> Any:
     try:
         return prompt.settle(value)
     except AnswerError as error:
-        raise AnswerError(str(error) if is_hidden or prompt.is_secret else f"{_short(value)}: {error}") from None
+        told = "" if is_hidden or prompt.is_secret else f"{_short(value)} does not fit. "
+        raise AnswerError(f"{told}{error}") from None
 
 
 def _short(value: Any) -> str:
@@ -164,7 +170,7 @@ def _missing(question: Question) -> dict[str, Any]:
     if prompt.name.startswith(_RESERVED):
         msg = "It can't be given per run; set a variable or secret of the stage that it can be taken from."
         return {"loc": [PLAIN, prompt.name], "msg": msg}
-    return {"loc": [SECRET if prompt.is_secret else PLAIN, prompt.name], "msg": f"It is required: {prompt.rules}."}
+    return {"loc": [SECRET if prompt.is_secret else PLAIN, prompt.name], "msg": f"Required: {prompt.rules}."}
 
 
 def _refusal(playbook: str, errors: list[dict[str, Any]]) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from inventory_service.adapters import runner
 from inventory_service.content import content_dir
-from inventory_service.deployments import locks, run_secrets
+from inventory_service.deployments import asking, locks, prompt_files, run_secrets
 from inventory_service.deployments.outcome import some
-from inventory_service.deployments.sources import SHIPPED, Source, find_playbook
+from inventory_service.deployments.sources import SHIPPED, Source, find_playbook, folder_reader
 from inventory_service.errors import SourceError
 from inventory_service.models import Host, JobTick, Stage
 from inventory_service.registry import hosts, liveness
@@ -35,14 +35,20 @@ class Finding:
 
 
 def check_stage(
-    stage: Stage, settings: Settings, *, judge: liveness.Judge, revision: str | None = None
+    stage: Stage,
+    settings: Settings,
+    *,
+    judge: liveness.Judge,
+    revision: str | None = None,
+    playbook: str | None = None,
 ) -> list[Finding]:
-    """The findings for a deploy of `revision` (default: the stage's own) now; the impossible ones first.
+    """The findings for a deploy of `revision` (default: the stage's own) now, or for a run of `playbook` there; the
+    impossible ones first.
 
-    Fetches the source and asks Ansible to check the deploy playbook's syntax, so it takes a second or more.
+    Fetches the source and asks Ansible to check the playbook's syntax, so it takes a second or more.
     """
     found = [*check_surroundings(stage, settings, judge=judge)]
-    found += _about_source(stage, settings, revision or stage.default_revision)
+    found += _about_source(stage, settings, revision or stage.default_revision, playbook)
     return sorted(found, key=lambda finding: finding.level != IMPOSSIBLE)
 
 
@@ -134,7 +140,7 @@ def _about_secrets(stage: Stage) -> Iterator[Finding]:
         )
 
 
-def _about_source(stage: Stage, settings: Settings, revision: str) -> Iterator[Finding]:
+def _about_source(stage: Stage, settings: Settings, revision: str, playbook: str | None) -> Iterator[Finding]:
     source = Source(stage.project, settings)
     with tempfile.TemporaryDirectory(prefix="cb-") as folder:
         try:
@@ -143,16 +149,42 @@ def _about_source(stage: Stage, settings: Settings, revision: str) -> Iterator[F
         except SourceError as error:
             yield Finding(IMPOSSIBLE, "source", error.detail, "See to the project's source, or name another revision.")
             return
-        for playbook, level in ((stage.deploy_playbook, IMPOSSIBLE), (stage.rollback_playbook, UNWISE)):
-            yield from _about_playbook(checkout, playbook, level)
+        if playbook is not None:
+            yield from _about_playbook(checkout, playbook, IMPOSSIBLE, shipped=())
+            return
+        for own, level in ((stage.deploy_playbook, IMPOSSIBLE), (stage.rollback_playbook, UNWISE)):
+            yield from _about_playbook(checkout, own, level, shipped=SHIPPED)
+        yield from _about_prompts(stage, checkout)
 
 
-def _about_playbook(checkout: Path, playbook: str, level: str) -> Iterator[Finding]:
+def _about_playbook(checkout: Path, playbook: str, level: str, *, shipped: tuple[str, ...]) -> Iterator[Finding]:
     try:
-        path = find_playbook(checkout, playbook, shipped=SHIPPED)
+        path = find_playbook(checkout, playbook, shipped=shipped)
     except SourceError as error:
         yield Finding(level, "playbook-missing", error.detail, "Add it to the source, or set the stage's playbook.")
         return
+    try:
+        prompt_files.find(folder_reader(checkout), playbook)
+    except SourceError as error:
+        yield Finding(level, "prompts", error.detail, "Mend what the playbook asks for, and push it.")
     words = runner.check_syntax(checkout, path, content_dir=content_dir())
     if words is not None:
         yield Finding(level, "playbook-syntax", f"{playbook}: {words}", "Mend the playbook and push it.")
+
+
+def _about_prompts(stage: Stage, checkout: Path) -> Iterator[Finding]:
+    """Convergence brings later hosts to the release; a secret answer to the deploy is not kept for it."""
+    if not stage.has_convergence:
+        return
+    try:
+        asked = asking.asked_by(stage, folder_reader(checkout), stage.deploy_playbook)
+    except SourceError:  # found above
+        return
+    lost = [one.prompt.name for one in asked if one.is_open and one.prompt.is_secret]
+    if lost:
+        yield Finding(
+            UNWISE,
+            "secret-prompt",
+            f"{stage.deploy_playbook} asks for {some(lost)} in secret; convergence has nobody to ask.",
+            f"Keep it as a secret of the stage: callboard secret set {stage.project.name}/{stage.name} {lost[0]}",
+        )

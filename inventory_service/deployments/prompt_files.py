@@ -104,14 +104,14 @@ def _load(content: bytes) -> Any:
 def _declared(entry: Any) -> Prompt:
     if not isinstance(entry, dict):
         raise _FileError("an entry has the keys name, question, type and so on.")
-    odd = [str(key)[:40] for key in entry if key not in _KEYS]
+    odd = [_seen(key) for key in entry if key not in _KEYS]
     if odd:
         raise _FileError(f"unknown key {odd[0]!r}; there are {', '.join(_KEYS)}.")
     name, kind = entry.get("name"), entry.get("type", TEXT)
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name.startswith(("ansible_", "callboard_")):
-        raise _FileError(f"name is the name of an extra var, not {str(name)[:60]!r}.")
-    if kind not in TYPES:
-        raise _FileError(f"type is one of {', '.join(TYPES)}, not {str(kind)[:40]!r}.")
+        raise _FileError(f"name is the name of an extra var, not {_seen(name)!r}.")
+    if not isinstance(kind, str) or kind not in TYPES:
+        raise _FileError(f"type is one of {', '.join(TYPES)}, not {_seen(kind)!r}.")
     default = entry.get("default")
     made = Prompt(
         name=name,
@@ -134,7 +134,12 @@ def _default(prompt: Prompt, value: Any) -> Any:
     try:
         return prompt.settle(value)
     except AnswerError as error:
-        raise _FileError(f"the default {str(value)[:40]!r} is no answer. {error}") from error
+        raise _FileError(f"the default {_seen(value)!r} is no answer. {error}") from error
+
+
+def _seen(value: Any) -> str:
+    """For a message: of a list or mapping, which may unfold without end, its type."""
+    return str(value)[:60] if isinstance(value, str | int | float) else type(value).__name__
 
 
 def _words(entry: dict[str, Any], key: str) -> str:
@@ -227,11 +232,11 @@ def _imported(play: dict[str, Any], path: str) -> str | None:
 def _of_play(entry: dict[str, Any]) -> Prompt:
     """Ansible hides what is typed unless `private` says no, and takes Enter for the default."""
     default = entry.get("default")
-    is_known = default is not None and not isinstance(default, dict | list) and "{{" not in str(default)
+    is_known = isinstance(default, str | int | float) and "{{" not in str(default)
     words = entry.get("prompt")
     return Prompt(
         name=entry["name"],
-        question=" ".join(str(words).split())[:_LONGEST_WORDS] if words else entry["name"],
+        question=" ".join(words.split())[:_LONGEST_WORDS] if words and isinstance(words, str) else entry["name"],
         help=_HASHED if entry.get("encrypt") else "",
         is_required=not is_known,
         default=str(default) if is_known else None,
@@ -241,4 +246,4 @@ def _of_play(entry: dict[str, Any]) -> Prompt:
 
 
 def _says_no(value: Any) -> bool:
-    return value is False or str(value).lower() in ("no", "false", "off", "0", "n", "f")
+    return isinstance(value, str | int) and str(value).lower() in ("no", "false", "off", "0", "n", "f")

@@ -53,7 +53,7 @@ class Prompt:
     def rules(self) -> str:
         """What an answer must be, in a few words: `integer, 1 to 100`."""
         words = ["secret " + self.type if self.is_secret else self.type.replace("_", " ")]
-        words += [f"of {', '.join(self.choices)}"] if self.choices else []
+        words[0] += f" of {', '.join(self.choices)}" if self.choices else ""
         bounds = _bounds(self.minimum, self.maximum)
         unit = {TEXT: " characters", TEXTAREA: " characters", MULTIPLE_CHOICE: " of them"}.get(self.type, "")
         words += [bounds + unit] if bounds else []
@@ -69,7 +69,7 @@ class Prompt:
         settled: Any = _READERS[self.type](self, value)
         size = settled if self.type in NUMBERS else len(settled) if isinstance(settled, str | list) else None
         if size is not None and self.type != CHOICE and not _is_within(size, self.minimum, self.maximum):
-            raise AnswerError(f"It is {self.rules}.")
+            raise AnswerError(f"Wanted: {self.rules}.")
         if self.pattern is not None and not re.fullmatch(self.pattern, settled):
             raise AnswerError(f"It does not fit the pattern {self.pattern}.")
         if self.is_secret and len(settled.strip()) < SHORTEST:
@@ -134,12 +134,12 @@ def _is_within(size: float, least: float | None, most: float | None) -> bool:
 
 def _text(prompt: Prompt, value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise AnswerError("It is a text.")
+        raise AnswerError("Wanted: a text.")
     text = str(value)
     if len(text) > LONGEST:
         raise AnswerError(f"It is longer than {LONGEST} characters.")
     if "\0" in text or (prompt.type == TEXT and len(text.splitlines()) > 1):
-        raise AnswerError("It is one line of text.")
+        raise AnswerError("Wanted: one line of text.")
     return text
 
 
@@ -147,7 +147,7 @@ def _integer(_: Prompt, value: Any) -> int:
     if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 10**18:
-        raise AnswerError("It is a whole number.")
+        raise AnswerError("Wanted: a whole number.")
     return value
 
 
@@ -155,7 +155,7 @@ def _float(_: Prompt, value: Any) -> float:
     if isinstance(value, str) and _FLOAT.fullmatch(value.strip()):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e300 or math.isnan(value):  # noqa: PLR2004
-        raise AnswerError("It is a number.")
+        raise AnswerError("Wanted: a number.")
     return float(value)
 
 
@@ -165,13 +165,13 @@ def _boolean(_: Prompt, value: Any) -> bool:
         return word
     if word in _TRUE or word in _FALSE:
         return word in _TRUE
-    raise AnswerError("It is true or false.")
+    raise AnswerError("Wanted: true or false.")
 
 
 def _choice(prompt: Prompt, value: Any) -> str:
     text = str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
     if text is None or text not in prompt.choices:
-        raise AnswerError(f"It is one of {', '.join(prompt.choices)}.")
+        raise AnswerError(f"Wanted: one of {', '.join(prompt.choices)}.")
     return text
 
 
@@ -179,11 +179,11 @@ def _choices(prompt: Prompt, value: Any) -> list[str]:
     """A list, or a text with commas or line ends between."""
     if isinstance(value, str):
         value = [value] if value in prompt.choices else [part.strip() for part in re.split(r"[,\n]", value)]
-    if not isinstance(value, list):
-        raise AnswerError(f"It is a list, each of {', '.join(prompt.choices)}.")
+    if not isinstance(value, list) or not all(isinstance(one, str | int | float) for one in value):
+        raise AnswerError(f"Wanted: a list, each of {', '.join(prompt.choices)}.")
     given = [str(one) for one in value if one != ""]
     if any(one not in prompt.choices for one in given):
-        raise AnswerError(f"Each is one of {', '.join(prompt.choices)}.")
+        raise AnswerError(f"Wanted: each one of {', '.join(prompt.choices)}.")
     return [one for one in prompt.choices if one in given]
 
 

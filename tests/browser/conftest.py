@@ -45,6 +45,20 @@ FAILING = """# Fails
     - name: Reach the database
       ansible.builtin.fail: {msg: "<b>no route</b> to the database"}
 """
+CHARGE = """# Charges the customers
+- name: Charge
+  hosts: all
+  gather_facts: false
+  vars_prompt:
+    - {name: why, prompt: Why now?, private: false}
+  tasks:
+    - ansible.builtin.debug: {msg: "{{ amount + 1 }} {{ regions | join('+') }} {{ pin }} {{ why }}"}
+"""
+PROMPTS = """
+- {name: amount, question: How much?, help: In cents, type: integer, max: 1000}
+- {name: regions, question: Where, type: multiple_choice, choices: [eu, us, asia], default: [us]}
+- {name: pin, question: PIN of the till, secret: true}
+"""
 SLOW = DEPLOY.replace("default(0.1)", "default(60)")
 
 
@@ -67,7 +81,9 @@ def service(tmp_path_factory):
 
 
 def _fill(running):
-    running.project("shop", deploy=DEPLOY, rollback=DEPLOY, slow=SLOW, fails=FAILING)
+    running.project(
+        "shop", deploy=DEPLOY, rollback=DEPLOY, slow=SLOW, fails=FAILING, charge=CHARGE, **{"charge.prompts": PROMPTS}
+    )
     running.project("secret", deploy=DEPLOY)
     patient = {"interval_seconds": 1800, "ttl_seconds": 3600}
     running.stage("shop/production", ansible_user=getpass.getuser(), **patient)

@@ -35,7 +35,7 @@ class Service:
         command += ["--port", str(self.port), "--data-dir", str(self.folder / "data")]
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
-        wait_for(self._answers, f"the service did not start:\n{self._output.read_text()}", seconds=20)
+        wait_for(self._answers, f"the service did not start:\n{self._output.read_text()}", seconds=60)
         text = self._output.read_text()
         self.password = re.search(r"password +(\S+)", text)[1]
         self.token = re.search(r"admin token +(\S+)", text)[1]

@@ -64,9 +64,9 @@ def test_it_takes_a_stored_secret_by_reference(
 
 def test_it_rejects_a_launch_without_its_answers_and_names_all(asked: Callable[..., Any]) -> None:
     assert errors_of(lambda: asked(colour="green", amount="")) == [
-        ("extra_vars", "amount", "It is required: integer, at least 1."),
-        ("extra_vars_secret", "pin", "It is required: secret text."),
-        ("extra_vars", "colour", '"green": It is one of red, blue.'),
+        ("extra_vars", "amount", "Required: integer, at least 1."),
+        ("extra_vars_secret", "pin", "Required: secret text."),
+        ("extra_vars", "colour", '"green" does not fit. Wanted: one of red, blue.'),
     ]
 
 
@@ -166,7 +166,7 @@ def test_it_rejects_a_start_that_would_have_to_ask(source: Path, stage: Stage, q
         filled(run, source)
     assert caught.value.detail == (
         "deploy.yml asks for what was not answered, or not rightly: amount, pin. "
-        "amount: 0: It is integer, at least 1. pin: It is required: secret text."
+        "amount: 0 does not fit. Wanted: integer, at least 1. pin: Required: secret text."
     )
 
 

@@ -102,3 +102,24 @@ def test_it_names_secrets_that_variables_refer_to_in_vain(web_1: Machine, make_s
     stage = make_stage("other", variables={"db": {"password": {"$secret": "db_password"}}})
     assert [finding.code for finding in checks._about_secrets(stage)] == ["secret-missing"]
     assert list(checks._about_secrets(web_1.stage)) == []
+
+
+def test_it_rejects_prompts_that_can_not_be_read(web_1: Machine, stage: Stage, codes: Codes, source: Path) -> None:
+    (source / "deploy.prompts.yml").write_text("- {name: amount, type: money}")
+    assert codes(stage) == [(checks.IMPOSSIBLE, "prompts")]
+
+
+def test_it_minds_a_secret_prompt_that_convergence_could_not_answer(
+    web_1: Machine, stage: Stage, codes: Codes, source: Path
+) -> None:
+    (source / "deploy.prompts.yml").write_text("- {name: amount}\n- {name: pin, secret: true}")
+    assert codes(stage) == [(checks.UNWISE, "secret-prompt")]
+    stage.has_convergence = False
+    assert codes(stage) == []
+
+
+def test_it_looks_at_the_playbook_that_is_named(web_1: Machine, stage: Stage, codes: Codes, source: Path) -> None:
+    (source / "ops.yml").write_text("- hosts: all\n  tasks:\n    - no_such_module: {}\n")
+    assert codes(stage, playbook="deploy.yml") == []
+    assert codes(stage, playbook="ops.yml") == [(checks.IMPOSSIBLE, "playbook-syntax")]
+    assert codes(stage, playbook="rollback.yml") == [(checks.IMPOSSIBLE, "playbook-missing")]

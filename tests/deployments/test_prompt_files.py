@@ -150,3 +150,14 @@ def test_it_rejects_an_odd_entry_and_says_where(entry: str, words: str) -> None:
 def test_it_rejects_an_odd_file(text: str, words: Any) -> None:
     with pytest.raises(SourceError, match=words):
         prompts_in(text)
+
+
+def test_it_survives_a_file_that_unfolds_without_end() -> None:
+    nested = "&x0 [lol]"
+    for n in range(1, 30):
+        nested = f"&x{n} [{nested}, {', '.join([f'*x{n - 1}'] * 8)}]"
+    for key in ("default", "type", "question", "choices", "pattern", "min", "required"):
+        with pytest.raises(SourceError, match="prompt 1"):
+            prompts_in(f"- name: a\n  {key}: {nested}\n")
+    asking = f"- hosts: all\n  vars_prompt: {{name: a, prompt: {nested}, private: *x29, default: *x29}}\n"
+    assert [(one.name, one.question, one.default) for one in find("x.yml", x_yml=asking)] == [("a", "a", None)]

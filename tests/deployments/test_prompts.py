@@ -66,6 +66,7 @@ def test_it_takes_an_answer_in_its_type(fields: dict[str, Any], given: Any, sett
         ({"type": "choice"}, True, "one of eu, us"),
         ({"type": "multiple_choice"}, ["eu", "mars"], "one of eu, us"),
         ({"type": "multiple_choice"}, {"eu": 1}, "a list"),
+        ({"type": "multiple_choice"}, [["eu"]], "a list"),
         ({"type": "multiple_choice", "maximum": 1}, "eu,us", "at most 1 of them"),
     ],
 )

@@ -87,8 +87,8 @@ def test_it_refuses_to_start_without_an_answer(asking: Site) -> None:
     advice = "Answer with --prompt NAME=VALUE, secret ones with --secret-vars FILE."
     assert lines == [
         f"callboard: charge.yml asks for what was not answered, or not rightly: amount, pin. {advice}",
-        "extra_vars.amount: It is required: integer, at least 1.",
-        "extra_vars_secret.pin: It is required: secret text.",
+        "extra_vars.amount: Required: integer, at least 1.",
+        "extra_vars_secret.pin: Required: secret text.",
     ]
 
 
@@ -103,7 +103,7 @@ def test_it_asks_on_a_terminal(asking: Site) -> None:
     answers = ["0", "5", "us", "", "", CANARY]
     shown, code = on_terminal(asking, ["run", asking.stage, "charge.yml"], answers)
     assert code == 0, shown
-    for question in ("How much? (integer, at least 1)", "It is integer, at least 1.", "regions", "pin"):
+    for question in ("How much? (integer, at least 1)", "Wanted: integer, at least 1.", "regions", "pin"):
         assert question in shown
     assert "v1 6 us" in shown
     assert CANARY not in shown

@@ -18,6 +18,7 @@ from inventory_service.web.pages import (
     secrets,
     session,
     stage,
+    stage_settings,
     timeline,
     words,
 )
@@ -29,6 +30,7 @@ __all__ = ["register"]
 _MODULES = (
     dashboard,
     stage,
+    stage_settings,
     secrets,
     automation,
     timeline,

@@ -15,6 +15,7 @@ from inventory_service.errors import CallboardError, ConflictError
 from inventory_service.models import Stage
 from inventory_service.web import auth, context, problems
 from inventory_service.web.pages.common import pages, require_operator
+from inventory_service.web.pages.form_values import variables_in
 
 _KINDS = (statuses.PLAYBOOK, statuses.DEPLOY, statuses.CONVERGE)
 _RECENT = 5
@@ -50,7 +51,8 @@ def _act(row: Stage, form: str, work: Callable[[], object]) -> Response:
     try:
         made = work()
     except CallboardError as error:
-        page = _show(row, error=error.detail, error_in=form)
+        words = [f"{item['loc'][1]}: {item['msg']}" for item in error.errors if len(item["loc"]) > 1]  # type: ignore[arg-type, index]
+        page = _show(row, error=" ".join([error.detail, *words]), error_in=form)
         return make_response(page, problems.status_of(error))
     if isinstance(made, Response):
         return made
@@ -72,12 +74,17 @@ def add_schedule(project: str, stage: str) -> Response:
         "kind": kind if kind in _KINDS else statuses.PLAYBOOK,
         **{key: text for key, text in given.items() if text},
     }
-    plan = Plan(_text("cron"), _text("timezone") or "UTC", wanted)
     actor = auth.caller().actor
     settings, at = context.services().settings, context.now()
-    return _act(
-        row, "schedule", lambda: schedules.create(row, _text("name"), plan, settings=settings, actor=actor, at=at)
-    )
+
+    def work() -> None:
+        variables = variables_in(request.form.get("extra_vars", ""), "extra_vars")
+        plan = Plan(
+            _text("cron"), _text("timezone") or "UTC", wanted | ({"extra_vars": variables} if variables else {})
+        )
+        schedules.create(row, _text("name"), plan, settings=settings, actor=actor, at=at)
+
+    return _act(row, "schedule", work)
 
 
 @pages.post("/stages/<project>/<stage>/schedules/<schedule>/<word>")
@@ -110,6 +117,7 @@ def add_webhook(project: str, stage: str) -> Response:
             provider=_text("provider"),
             refs=_text("refs", 4000).replace(",", " ").split(),
             description=_text("description"),
+            extra_vars=variables_in(request.form.get("extra_vars", ""), "extra_vars"),
             settings=settings,
             actor=auth.caller().actor,
             at=context.now(),

@@ -1,14 +1,16 @@
-"""Launching a deploy or a rollback from a stage's page."""
+"""Launching a run from a stage's page: a deploy, a rollback, any playbook, or convergence now."""
 
 from __future__ import annotations
 
-from flask import Response, make_response, redirect, request, url_for
+from flask import Response, make_response, redirect, render_template, request, url_for
 
-from inventory_service.deployments import requests
+from inventory_service.deployments import convergence, launching, playbooks, requests, statuses
+from inventory_service.deployments.requests import RunRequest
 from inventory_service.errors import CallboardError
 from inventory_service.models import Run, Stage
 from inventory_service.registry import hosts
 from inventory_service.web import auth, context, problems
+from inventory_service.web.pages import launch_fields
 from inventory_service.web.pages import stage as stage_page
 from inventory_service.web.pages.common import pages, require_operator
 from inventory_service.web.pages.launch_form import LaunchForm
@@ -31,8 +33,52 @@ def launch(project: str, stage: str) -> Response:
 def _queue(row: Stage, form: LaunchForm) -> Run:
     actor = auth.caller().actor
     live = [host.name for host in hosts.live_hosts(row, judge=context.judge())]
-    wanted = form.request(live=live, by=actor.name)
+    asked = form.request(live=live, by=actor.name)
+    wanted = launching.prepare(row, asked, form.secret_vars(), context.services().settings)
     run, is_new = requests.request_run(row, wanted, actor=actor, at=context.now())
     if is_new:
         context.services().run_queue.send(run.id)
+    return run
+
+
+@pages.post("/stages/<project>/<stage>/prompts")
+def prompts(project: str, stage: str) -> str:
+    """The fields for what the form's run would ask, with what was typed into them but for secrets."""
+    row = auth.reach_stage(project, stage)
+    require_operator()
+    form = LaunchForm.from_post(request.form)
+    return render_template("_prompts_live.html", asked=launch_fields.asked(row, form), prefix=form.kind)
+
+
+@pages.get("/stages/<project>/<stage>/playbooks")
+def playbook_options(project: str, stage: str) -> str:
+    """What the stage's source offers, for the form's list; nothing where it can't be read."""
+    row = auth.reach_stage(project, stage)
+    require_operator()
+    try:
+        found = playbooks.list_playbooks(row, context.services().settings)
+    except CallboardError:
+        found = []
+    return render_template("_playbook_options.html", found=found)
+
+
+@pages.post("/stages/<project>/<stage>/converge")
+def converge_stage(project: str, stage: str) -> Response:
+    """Bring who is behind to the desired release now; refused, the stage's page comes back with the reason."""
+    row = auth.reach_stage(project, stage)
+    require_operator()
+    try:
+        run = _converge(row)
+    except CallboardError as error:
+        page = stage_page.show(row, LaunchForm(), converge_error=error.detail)
+        return make_response(page, problems.status_of(error))
+    return make_response(redirect(url_for("pages.run", run=run.id), 303))
+
+
+def _converge(row: Stage) -> Run:
+    wanted = RunRequest(kind=statuses.CONVERGE, comment=request.form.get("comment", "")[:2000])
+    wanted = launching.prepare(row, wanted, {}, context.services().settings)
+    is_releasing, actor = bool(request.form.get("release_quarantined")), auth.caller().actor
+    run, _ = convergence.converge_now(row, wanted, is_releasing=is_releasing, actor=actor, judge=context.judge())
+    context.services().run_queue.send(run.id)
     return run

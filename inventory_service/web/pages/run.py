@@ -10,11 +10,15 @@ from flask import Response, make_response, redirect, render_template, request, u
 from inventory_service.deployments import dispatch, repeat, requests, rollout, run_secrets, snapshot, statuses
 from inventory_service.errors import CallboardError
 from inventory_service.models import Run
+from inventory_service.text import shown_value
 from inventory_service.web import auth, context, problems
 from inventory_service.web.pages import compare, run_view
 from inventory_service.web.pages.common import pages, require_operator
+from inventory_service.web.pages.launch_form import PROMPT
 
 _LOG_TAIL_BYTES = 2 * 1024 * 1024
+_LONGEST_QUERY = 2000
+_PLAIN = (str, int, float)
 
 
 @pages.get("/runs/<int:run>")
@@ -73,6 +77,15 @@ def _repeat(row: Run) -> Run:
     return again
 
 
+def _again(row: Run) -> dict[str, Any]:
+    """The query of a link that fills the form in as this run was asked for; answers that are secret are not in it."""
+    asked = {"revision": row.revision or "", "comment": row.comment, "limit": row.limit or ""}
+    given = {name: value if isinstance(value, list) else [value] for name, value in row.extra_vars.items()}
+    plain = {name: value for name, value in given.items() if all(isinstance(one, _PLAIN) for one in value)}
+    answers = {PROMPT + name: [shown_value(one) for one in value] for name, value in plain.items()}
+    return asked | (answers if len(str(answers)) < _LONGEST_QUERY else {})
+
+
 def _lost_secrets(row: Run) -> list[str]:
     """The names of its secret extra vars, which were erased when it ended: a repeat has to be given them again."""
     return [] if row.origin != "service" else run_secrets.missing(row.stage, row.extra_vars)
@@ -89,6 +102,7 @@ def _facts(row: Run) -> dict[str, Any]:
         "comparable": compare.comparable(row),
         "repeat_key": secrets.token_urlsafe(12),
         "lost_secrets": _lost_secrets(row),
+        "again": _again(row),
         "results": results,
         "progress": run_view.progress(results),
         "rolled_back_by": None if is_active else rollout.rolled_back_by(row),

@@ -7,13 +7,14 @@ from typing import Any
 
 from flask import Response, make_response, redirect, render_template, request
 
+from inventory_service.accounts.roles import ADMIN, OPERATOR
 from inventory_service.deployments import checks, locks, releases, requests
 from inventory_service.errors import CallboardError, InvalidError
 from inventory_service.models import Release, Run, Stage
 from inventory_service.registry import hosts, join_tokens, liveness, sweep
-from inventory_service.registry.stages import check_revision_name
+from inventory_service.registry.stages import check_playbook, check_revision_name
 from inventory_service.web import auth, context, present, problems
-from inventory_service.web.pages import board, machines
+from inventory_service.web.pages import board, launch_fields, machines
 from inventory_service.web.pages.common import pages, require_operator
 from inventory_service.web.pages.launch_form import LaunchForm
 from inventory_service.web.pages.words import stage_link
@@ -27,7 +28,9 @@ _SLOWEST_POLL = 6
 
 @pages.get("/stages/<project>/<stage>")
 def stage(project: str, stage: str) -> str:
-    """The whole page; ?revision=&comment=&limit= fill the deploy form in, ?release= the rollback form."""
+    """The whole page; ?revision=&comment=&limit=&prompt.NAME= fill the deploy form in, with ?playbook= the form for
+    playbooks, with ?release= that for rollbacks.
+    """
     return show(auth.reach_stage(project, stage), LaunchForm.from_query(request.args))
 
 
@@ -37,6 +40,9 @@ def show(row: Stage, form: LaunchForm, **more: Any) -> str:
     listed = [one.host.name for one in facts["all_rows"] if one.is_listed]
     findings = checks.check_surroundings(row, context.services().settings, judge=context.judge())
     facts |= {"form": form, "listed": listed, "goals": _goals(row), "findings": findings}
+    is_asking = form.asks_at_once and auth.caller().may(OPERATOR)
+    facts |= {"asked": launch_fields.asked(row, form) if is_asking else launch_fields.Asked()}
+    facts |= {"settings": context.services().settings, "may_manage": auth.caller().may(ADMIN)}
     return render_template("stage.html", **facts, **more)
 
 
@@ -48,16 +54,17 @@ def stage_live(project: str, stage: str) -> str:
 
 @pages.get("/stages/<project>/<stage>/check")
 def check_stage(project: str, stage: str) -> str:
-    """What stands in the way of a deploy, for the deploy form to show; ?revision= as it is typed there."""
+    """What stands in the way of a run, for its form to show; ?revision=&playbook= as they are typed there."""
     row = auth.reach_stage(project, stage)
     require_operator()
     wanted = request.args.get("revision", "").strip()
     settings, judge = context.services().settings, context.judge()
     try:
         revision = check_revision_name(wanted) if wanted else None
-        found = checks.check_stage(row, settings, judge=judge, revision=revision)
+        playbook = check_playbook(named) if (named := request.args.get("playbook", "").strip()) else None
+        found = checks.check_stage(row, settings, judge=judge, revision=revision, playbook=playbook)
     except InvalidError as error:
-        found = [checks.Finding(checks.IMPOSSIBLE, "revision", error.detail, "Name another revision.")]
+        found = [checks.Finding(checks.IMPOSSIBLE, "name", error.detail, "Name another one.")]
     return render_template("_check_live.html", found=found)
 
 
