@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .conftest import answer, host
+from .conftest import answer, assert_clean_failure, host
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,3 +106,69 @@ def test_the_marker_would_be_seen(controller: Controller, service: Service) -> N
     controller.configure(url=service.url, trusted_stage_variables=True)
     assert controller.play(SHOW).returncode == 0
     assert marker.exists()
+
+
+CONNECTION_VARIABLES = (
+    "ansible_connection",
+    "ansible_ssh_common_args",
+    "ansible_ssh_extra_args",
+    "ansible_ssh_args",
+    "ansible_sftp_extra_args",
+    "ansible_ssh_executable",
+    "ansible_shell_executable",
+    "ansible_python_interpreter",
+    "ansible_become_exe",
+    "ansible_remote_tmp",
+    "ansible_host_key_checking",
+    "ansible_host",
+    "ansible_user",
+)
+
+
+def connection_variables(marker: Path) -> dict[str, str]:
+    """What Ansible obeys whatever its trust; each of them runs a command on the controller, or lets somebody listen."""
+    proxy = f"-oProxyCommand='touch {marker}; false'"
+    script = marker.with_name("evil")
+    script.write_text(f"#!/bin/sh\ntouch {marker}\n")
+    script.chmod(0o755)
+    values = ["local", *[proxy] * 4, *[str(script)] * 4, f"/tmp/$(touch {marker})", "false", proxy, proxy]
+    return dict(zip(CONNECTION_VARIABLES, values, strict=True))
+
+
+TOUCH = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - raw: touch {marker}
+    - command: touch {marker}
+"""
+
+
+@pytest.mark.parametrize("key", CONNECTION_VARIABLES)
+def test_it_obeys_no_connection_variable_of_a_host(controller: Controller, service: Service, key: str) -> None:
+    marker = controller.folder / "marker"
+    values = host() | {"ansible_host": "127.0.0.1", "ansible_port": 9, key: connection_variables(marker)[key]}
+    service.stage(answer(hosts={"web-1": values}))
+    assert_clean_failure(controller.play(TOUCH.format(marker=marker)))
+    assert not marker.exists()
+
+
+def test_it_obeys_no_connection_variable_that_a_host_reports(controller: Controller, service: Service) -> None:
+    marker = controller.folder / "marker"
+    values = host(callboard_reported=connection_variables(marker), ansible_host="127.0.0.1", ansible_port=9)
+    service.stage(answer(hosts={"web-1": values}))
+    done = controller.play(TOUCH.format(marker=marker))
+    assert (done.returncode, "UNREACHABLE" in done.stdout) == (4, True), done.stdout + done.stderr
+    assert not marker.exists()
+
+
+def test_the_marker_of_a_connection_variable_would_be_seen(controller: Controller) -> None:
+    marker = controller.folder / "marker"
+    values = connection_variables(marker)
+    (controller.folder / "x.yml").write_text(TOUCH.format(marker=marker))
+    for key in ("ansible_ssh_common_args", "ansible_ssh_executable", "ansible_connection"):
+        marker.unlink(missing_ok=True)
+        source = {"all": {"hosts": {"web-1": {"ansible_host": "127.0.0.1", "ansible_port": 9, key: values[key]}}}}
+        (controller.folder / "static.yml").write_text(json.dumps(source))
+        controller.run("ansible-playbook", "-i", "static.yml", "x.yml")
+        assert marker.exists(), key
