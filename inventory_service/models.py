@@ -225,6 +225,7 @@ class Host(_Table):
     release_number = pw.IntegerField(null=True)
     revision = pw.TextField(null=True)
     release_reported_at = UtcDateTimeField(null=True)
+    acknowledged_run = pw.IntegerField(null=True)
     held_release_number = pw.IntegerField(null=True)
     is_healthy = pw.BooleanField(null=True)
     health_reason = pw.TextField(null=True)

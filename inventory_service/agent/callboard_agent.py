@@ -819,6 +819,12 @@ def current_release(release_path: str) -> Dict[str, Any] | None:
     }
 
 
+def last_run(release_path: str) -> int | None:
+    """The number in `<release_path>/run`, where the role `release` notes which run it belongs to; None without it."""
+    text = first_line(os.path.join(release_path, "run"), follow=False)
+    return int(text) if text and re.match(r"[0-9]{1,9}\Z", text) else None
+
+
 def disk_used_ratio(path: str) -> float | None:
     """As df counts: used of what unprivileged users can use, on the file system that holds `path`."""
     while path != "/" and not os.path.exists(path):
@@ -999,6 +1005,9 @@ def heartbeat(store: Store, state: State, last: Dict[str, Any], seconds: float) 
         "facts_hash": facts_hash(facts),
         "metrics": gather_metrics(state.options, seconds),
     }
+    run = last_run(state.options.release_path)
+    if run is not None:
+        body["run"] = run
     if last.get("send_facts") is True:
         body["facts"] = facts
     # After the release, so that a healthy word never belongs to an older one; and as fresh as the request.

@@ -28,6 +28,7 @@ UPDATE host SET last_seen_at = ?, recorded_state = ?, expired_at = NULL, conflic
   boot_id = ?, earlier_boots = ?, sequence = ?, agent_version = ?, metrics = ?,
   release_number = CASE WHEN CAST(? AS TEXT) IS NULL THEN release_number ELSE ? END,
   revision = COALESCE(?, revision), release_reported_at = COALESCE(?, release_reported_at),
+  acknowledged_run = COALESCE(?, acknowledged_run),
   is_healthy = ?, health_reason = ?
 WHERE id = ?
 """
@@ -38,7 +39,8 @@ _KEEP_FACTS = "UPDATE host SET facts = ?, facts_hash = ? WHERE id = ?"
 class Heartbeat:
     """What a host says once an interval. `revision` None means "I can't tell", and changes nothing.
 
-    `is_healthy` is the word of the agent's own health check, None where it has none.
+    `is_healthy` is the word of the agent's own health check, None where it has none. `run` is the last run that reached
+    the host; None changes nothing.
     """
 
     boot_id: str
@@ -51,6 +53,7 @@ class Heartbeat:
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     is_healthy: bool | None = None
     health_reason: str | None = None
+    run: int | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -297,6 +300,7 @@ def _row(host: _Lease, beat: Heartbeat, *, now: int) -> tuple[Any, ...]:
         beat.release_number,
         beat.revision,
         now if has_release else None,
+        beat.run,
         beat.is_healthy,
         beat.health_reason,
         host.id,

@@ -114,6 +114,7 @@ def host(row: Host, of: Stage, judge: liveness.Judge, desired: dict[str, Any] | 
         "release": row.release_number,
         "revision": row.revision,
         "held_release": row.held_release_number,
+        "acknowledged_run": row.acknowledged_run,
         "is_converged": hosts.is_converged(row, desired),
         "converge_attempts": row.converge_attempts,
         "converge_after": iso(row.converge_after),

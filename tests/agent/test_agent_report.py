@@ -44,6 +44,13 @@ def test_it_reads_the_release_layout(tmp_path: Path, name: str, revision: str | 
     assert callboard_agent.current_release(layout(tmp_path, name, revision)) == release
 
 
+@pytest.mark.parametrize(("text", "run"), [("17\n", 17), ("", None), ("x\n", None), ("-1", None), ("1" * 10, None)])
+def test_it_reads_the_last_run(tmp_path: Path, text: str, run: int | None):
+    assert callboard_agent.last_run(str(tmp_path)) is None
+    (tmp_path / "run").write_text(text)
+    assert callboard_agent.last_run(str(tmp_path)) == run
+
+
 def test_it_has_no_release_without_a_current_link(tmp_path: Path):
     assert callboard_agent.current_release(str(tmp_path)) is None
     (tmp_path / "current").symlink_to("nowhere")

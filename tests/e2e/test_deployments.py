@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,8 @@ def test_it_deploys_converges_survives_a_death_and_rolls_back(site: Site) -> Non
     deployed = site.ended(site.launch("deploy", revision="v1"))
     assert deployed["status"] == "successful", site.log(deployed["id"])
     assert {machine.deployed_revision() for machine in (first, second)} == {site.shas["v1"]}
+    told = {row["acknowledged_run"] for row in wait_for("their word", lambda: _acknowledged(site))}
+    assert told == {deployed["id"]}
 
     newcomer = site.boot("web-3")
     wait_for("the newcomer's release", lambda: site.hosts()["web-3"]["release"] == 1)
@@ -40,6 +43,11 @@ def test_it_deploys_converges_survives_a_death_and_rolls_back(site: Site) -> Non
     assert newcomer.deployed_revision() == site.shas["v1"]
     transitions = site.client.get(f"/api/v1/hosts/{site.hosts()['web-2']['id']}")["transitions"]
     assert [row["to"] for row in transitions] == ["stale", "live"]
+
+
+def _acknowledged(site: Site) -> list[dict[str, Any]] | None:
+    rows = list(site.hosts().values())
+    return rows if all(row["acknowledged_run"] for row in rows) else None
 
 
 def test_it_holds_a_partly_deployed_host_until_the_next_whole_deploy(site: Site) -> None:

@@ -376,6 +376,14 @@ def test_it_takes_what_the_host_reports(web_1: Machine, clock: FakeClock) -> Non
     assert (row.revision, row.release_number, row.release_reported_at) == ("3f2c1d0", 7, clock.now())
 
 
+def test_it_keeps_the_last_run_that_a_host_acknowledged(web_1: Machine, clock: FakeClock) -> None:
+    web_1.beat(clock.advance(60), run=17)
+    web_1.beat(clock.advance(60))
+    assert web_1.row.acknowledged_run == 17
+    web_1.beat(clock.advance(60), run=18)
+    assert web_1.row.acknowledged_run == 18
+
+
 def test_it_keeps_facts_and_release_that_a_heartbeat_leaves_out(web_1: Machine, clock: FakeClock) -> None:
     web_1.beat(clock.now(), facts={"zone": "a"}, revision="3f2c1d0", release_number=7)
     web_1.beat(clock.now())

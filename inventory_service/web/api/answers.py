@@ -115,6 +115,7 @@ class Host(Answer):
     state: State
     suspect: bool = Field(description="Listed only because expiry is frozen")
     conflict: str | None
+    acknowledged_run: int | None = Field(description="The last run that reached the host, by its own word")
     host_key_mismatch: str | None = Field(description="What a run met in the place of the key on record")
     groups: list[str]
     description: str

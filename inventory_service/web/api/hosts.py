@@ -81,6 +81,7 @@ class HeartbeatBody(Strict):
     facts: dict[str, Any] | None = None
     metrics: dict[str, float] = {}
     health: ReportedHealth | None = Field(None, description="Left out where the agent has no health check")
+    run: int | None = Field(None, ge=0, le=2**31 - 1, description="The last run that reached this host, as it knows")
     sent_at: str | None = Field(None, max_length=40, description="For diagnosis only; never believed")
 
     def checked(self) -> heartbeats.Heartbeat:
@@ -97,6 +98,7 @@ class HeartbeatBody(Strict):
                 metrics=self.metrics,
                 is_healthy=self.health.healthy if self.health else None,
                 health_reason=self.health.reason if self.health else None,
+                run=self.run,
             )
         )
 

@@ -64,6 +64,12 @@ prove() {
   echo "$*"
 }
 
+# acknowledge RUN: the number of the service's run, which the agent reports.
+acknowledge() {
+  printf '%s\n' "$1" >"$root/.run"
+  mv -f -- "$root/.run" "$root/run"
+}
+
 # remove NAME...: releases and leftovers.
 remove() {
   for name; do rm -rf -- "$root/releases/$name"; echo "$name"; done
