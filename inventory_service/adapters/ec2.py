@@ -49,6 +49,8 @@ CONTINUE, ABANDON = "CONTINUE", "ABANDON"
 _MOST_RECEIVES, _MOST_MESSAGES = 20, 10
 STAGE_TAG, DECISION_TAG = "callboard:stage", "callboard:decision"
 _BATCH = 100
+_SERVICES = ("ec2", "autoscaling", "sqs", "cloudwatch")
+_MOST_QUERIES = 500  # of one GetMetricData
 _SERVER_ERROR = 500
 
 
@@ -91,6 +93,25 @@ class Message:
     receipt: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class MetricQuery:
+    """A metric of CloudWatch: what GetMetricData is asked for. `period` in seconds."""
+
+    namespace: str
+    name: str
+    dimensions: tuple[tuple[str, str], ...]
+    statistic: str
+    period: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Measured:
+    """Values by the beginning of their periods. `problem`: why there are not all of them, in CloudWatch's words."""
+
+    points: tuple[tuple[dt.datetime, float], ...] = ()
+    problem: str = ""
+
+
 class Cloud:
     """One region. Raises CloudError, whose words name AWS's own code, for everything that AWS refuses.
 
@@ -111,7 +132,7 @@ class Cloud:
             retries = {"mode": "standard", "total_max_attempts": self._attempts}
             config = Config(region_name=self.region, retries=retries, **self._patience)
             session = boto3.session.Session()
-            self._made |= {name: session.client(name, config=config) for name in ("ec2", "autoscaling", "sqs")}
+            self._made |= {name: session.client(name, config=config) for name in _SERVICES}
         return self._made[service]
 
     @property
@@ -212,6 +233,26 @@ class Cloud:
         with self._asking(f"the queue {queue}"):
             self._client("sqs").delete_message(QueueUrl=queue, ReceiptHandle=message.receipt)
 
+    def metric_data(
+        self, queries: Iterable[MetricQuery], *, since: dt.datetime, until: dt.datetime
+    ) -> dict[MetricQuery, Measured]:
+        """What CloudWatch has of each metric; one that it does not know has no points."""
+        wanted = sorted(queries, key=repr)
+        found: dict[MetricQuery, Measured] = {}
+        for start in range(0, len(wanted), _MOST_QUERIES):
+            chunk = wanted[start : start + _MOST_QUERIES]
+            span = {"StartTime": since, "EndTime": until, "ScanBy": "TimestampAscending"}
+            asked = [_query(f"m{number}", query) for number, query in enumerate(chunk)]
+            with self._asking("metrics of CloudWatch"):
+                pages = (
+                    self._client("cloudwatch")
+                    .get_paginator("get_metric_data")
+                    .paginate(MetricDataQueries=asked, **span)
+                )
+                results = [result for page in pages for result in page["MetricDataResults"]]
+            found |= {query: _measured(f"m{number}", results) for number, query in enumerate(chunk)}
+        return found
+
     def launch(
         self, *, template: str, version: str, count: int, subnet: str, token: str, tags: dict[str, str]
     ) -> list[str]:
@@ -270,6 +311,27 @@ class _Translated:
 def _action(group: str, hook: str, instance_id: str, token: str | None) -> dict[str, str]:
     named = {"AutoScalingGroupName": group, "LifecycleHookName": hook, "InstanceId": instance_id}
     return {**named, "LifecycleActionToken": token} if token else named
+
+
+def _query(name: str, query: MetricQuery) -> dict[str, Any]:
+    dimensions = [{"Name": key, "Value": value} for key, value in query.dimensions]
+    metric = {"Namespace": query.namespace, "MetricName": query.name, "Dimensions": dimensions}
+    return {"Id": name, "MetricStat": {"Metric": metric, "Period": query.period, "Stat": query.statistic}}
+
+
+def _measured(name: str, results: Sequence[dict[str, Any]]) -> Measured:
+    """A result may come in several pages, each but the last of them with the status PartialData."""
+    parts = [result for result in results if result["Id"] == name]
+    points = tuple(
+        (moment.astimezone(dt.UTC), float(value))
+        for part in parts
+        for moment, value in zip(part["Timestamps"], part["Values"], strict=True)
+    )
+    status = str(parts[-1].get("StatusCode", "Complete")) if parts else "Complete"
+    if status == "Complete":
+        return Measured(points)
+    words = "; ".join(str(message.get("Value", "")) for message in parts[-1].get("Messages", []))
+    return Measured(points, f"{status} {words}".strip()[:200])
 
 
 def _instance(one: dict[str, Any]) -> Instance:

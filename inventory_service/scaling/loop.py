@@ -23,12 +23,13 @@ from inventory_service.errors import CallboardError, CloudError
 from inventory_service.models import Host, Run, ScalingDecision, Stage, StageScaling
 from inventory_service.registry import hosts, liveness, stages
 from inventory_service.registry.stages import stage_name
-from inventory_service.scaling import drains, lifecycle, reconcile, windows
+from inventory_service.scaling import drains, lifecycle, reconcile
 from inventory_service.scaling import fleet as fleets
 from inventory_service.scaling.choice import choose
 from inventory_service.scaling.fleet import Fleet
 from inventory_service.scaling.plan import HOLD, IN, OUT, Decision, Reading, plan
 from inventory_service.scaling.policies import Scheduled, Signal
+from inventory_service.scaling.readings import read_all
 from inventory_service.scaling.settings import GROUP, Actuator, Scaling, find, parse
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ def _turn(stage: Stage, row: StageScaling, scaling: Scaling, cloud_of: CloudOf, 
     look = _Look(stage, scaling, scaling.actuator, cloud, fleet, judge)
     lifecycle.notice_fleet(stage, scaling.actuator, fleet, at=judge.at)
     _compare(stage, row, look)
-    waiting = open_decision(stage) or decide(stage, row, scaling, fleet, judge=judge)
+    waiting = open_decision(stage) or decide(stage, row, scaling, look)
     if waiting.status not in OPEN:
         return []
     if judge.at - waiting.at > _patience(waiting):
@@ -145,13 +146,12 @@ def open_decision(stage: Stage) -> ScalingDecision | None:
     return found
 
 
-def decide(
-    stage: Stage, row: StageScaling, scaling: Scaling, fleet: Fleet, *, judge: liveness.Judge
-) -> ScalingDecision:
+def decide(stage: Stage, row: StageScaling, scaling: Scaling, look: _Look) -> ScalingDecision:
     """Plan, and write the decision down with all that it saw; who is to go is chosen and written with it."""
+    fleet, judge = look.fleet, look.judge
     now = fleets.situation(stage, fleet, row, judge=judge)
     signals = {policy.signal for policy in scaling.policies if not isinstance(policy, Scheduled)}
-    readings = {signal: windows.read(stage, signal, at=judge.at) for signal in signals}
+    readings = read_all(stage, signals, look.cloud, at=judge.at)
     decision = plan(scaling.policies, scaling.limits, readings, now)
     victims: list[str] = []
     if decision.action == IN:

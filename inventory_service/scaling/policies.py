@@ -17,13 +17,15 @@ from typing import Any, Self
 
 from cronsim import CronSim, CronSimError
 
+from inventory_service.adapters.ec2 import MetricQuery
 from inventory_service.errors import InvalidError
+from inventory_service.scaling import cloudwatch
 
 TARGET, STEP, SCHEDULE = "target", "step", "schedule"
 AVERAGE, MEDIAN, P95, MAXIMUM, SUM, MINIMUM = "avg", "p50", "p95", "max", "sum", "min"
 STATISTICS = (AVERAGE, MEDIAN, P95, MAXIMUM, SUM, MINIMUM)
 CHANGE, PERCENT, EXACT = "change", "percent", "exact"
-_METRIC = re.compile(r"[a-z][a-z0-9_]{0,31}(/[A-Za-z0-9._:/#-]{1,200})?")
+_METRIC = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _LARGEST_CAPACITY = 10_000
 _MOST_STEPS = 20
 _SHORTEST_WINDOW, _LONGEST_WINDOW = 60, 3600
@@ -31,11 +33,16 @@ _SHORTEST_WINDOW, _LONGEST_WINDOW = 60, 3600
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Signal:
-    """What a policy looks at: a statistic of a metric over the hosts, averaged over the last `window_seconds`."""
+    """What a policy looks at: a statistic of a metric over the hosts, averaged over the last `window_seconds`.
+
+    `source`: the metric comes from CloudWatch instead; `statistic` then says whose it is: AVERAGE of one host, SUM of
+    the stage.
+    """
 
     metric: str
     statistic: str = AVERAGE
     window_seconds: int = 300
+    source: MetricQuery | None = None
 
     @property
     def words(self) -> str:
@@ -162,6 +169,9 @@ def parse_all(texts: list[Mapping[str, Any]]) -> tuple[Policy, ...]:
     names = [policy.name for policy in found]
     if len(set(names)) != len(names):
         raise InvalidError.at("policies", "Two policies have the same name.")
+    signals = [policy.signal for policy in found if not isinstance(policy, Scheduled)]
+    if len({signal.metric for signal in signals}) != len({(signal.metric, signal.source) for signal in signals}):
+        raise InvalidError.at("policies", "Two metrics of CloudWatch are called the same; give each a name of its own.")
     return found
 
 
@@ -228,7 +238,17 @@ def _signal(reader: _Reader) -> Signal:
         raise InvalidError.at("statistic", f"{statistic[:40]!r} is no statistic; there are {', '.join(STATISTICS)}.")
     if not _SHORTEST_WINDOW <= window <= _LONGEST_WINDOW:
         raise InvalidError.at("window_seconds", f"A window lasts {_SHORTEST_WINDOW} to {_LONGEST_WINDOW} s.")
-    return Signal(metric, statistic, window)
+    if not reader.has("cloudwatch"):
+        reader.take("cloudwatch")
+        return Signal(metric, statistic, window)
+    if statistic not in (AVERAGE, SUM):
+        words = (
+            f"Of CloudWatch's metrics, write {AVERAGE} where the value is one host's, {SUM} where it is the stage's."
+        )
+        raise InvalidError.at("statistic", words)
+    with gather() as parts:
+        source = parts.add(cloudwatch.parse, reader.take("cloudwatch"), "cloudwatch")
+    return Signal(cloudwatch.PREFIX + metric, statistic, window, source)
 
 
 def _target(reader: _Reader) -> TargetTracking:

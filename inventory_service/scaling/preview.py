@@ -76,7 +76,7 @@ def preview(stage: Stage, new: Rules, present: Rules | None, wish: Wish, *, at: 
     model = Model(metric, wish.boot_seconds, _objective(new[0], wish), wish.price)
     needed = {metric, *metrics_of(new[0])}
     both = needed | (metrics_of(present[0]) if present else set())
-    source, trace, note = _trace(stage, new, both, wish, at=at)
+    source, trace, note = _trace(stage, new, present, both, wish, at=at)
     begin = trace[0].totals[metric] / model.objective if trace else 0
     begin_with = min(max(math.ceil(begin), new[1].minimum, 1), max(new[1].maximum, 1))
     outcomes = {NEW: backtest.simulate(*new, trace, model, capacity=begin_with)}
@@ -109,15 +109,17 @@ def _objective(rules: Sequence[Policy], wish: Wish) -> float:
     return aim * _ROOM if aim > 0 else USUAL_OBJECTIVE
 
 
-def _trace(stage: Stage, new: Rules, both: set[str], wish: Wish, *, at: dt.datetime) -> tuple[str, Sequence[Load], str]:
+def _trace(
+    stage: Stage, new: Rules, present: Rules | None, both: set[str], wish: Wish, *, at: dt.datetime
+) -> tuple[str, Sequence[Load], str]:
     """(source, trace, note)."""
     if wish.trace is not None:
         return GIVEN, wish.trace, "Played the given trace."
     needed = {main_metric(new[0]), *metrics_of(new[0])}
     if wish.source == SHIPPED:
         return SHIPPED, shipped(new, both, at=at), "Played the shipped trace: a week of a web shop's traffic."
-    words = ", ".join(sorted(needed))
-    found = recorded(stage, both, at=at) or recorded(stage, needed, at=at)
+    words, rules = ", ".join(sorted(needed)), [new[0], *([present[0]] if present else [])]
+    found = recorded(stage, both, *rules, at=at) or recorded(stage, needed, *rules, at=at)
     covered = found[-1].at - found[0].at if found else dt.timedelta(0)
     if wish.source == RECORDED or covered >= _LITTLE:
         if len(found) < 2:  # noqa: PLR2004 - a span needs two ends
@@ -133,21 +135,30 @@ def _span(covered: dt.timedelta) -> str:
     return f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"  # noqa: PLR2004 - two days
 
 
-def recorded(stage: Stage, metrics: set[str], *, at: dt.datetime) -> list[Load]:
+def recorded(stage: Stage, metrics: set[str], *rules: Sequence[Policy], at: dt.datetime) -> list[Load]:
     """What was recorded of these metrics in the last 7 days, in steps of five minutes: the load of the whole stage.
 
-    Only steps in which all of them were reported. A metric of CloudWatch is taken as the load of the whole stage.
+    Only steps in which all of them were reported. `rules` say which values of CloudWatch are those of one host.
     """
+    live = {frame.at: float(frame.avg) for frame in _week(stage, windows.LIVE, at=at)}
     by_time: dict[dt.datetime, dict[str, float]] = {}
     for metric in sorted(metrics):
-        for frame in windows.between(stage, windows.FIVE_MINUTES, at - _WEEK, at, metric):
-            by_time.setdefault(frame.at, {})[metric] = _total(frame)
+        is_per_host = metric in {name for found in rules for name in _of_one_host(found)}
+        for frame in _week(stage, metric, at=at):
+            many = live.get(frame.at) if is_per_host else max(frame.expected, frame.reporting)
+            if many is not None:
+                by_time.setdefault(frame.at, {})[metric] = max(0.0, float(frame.avg) * many)
     return [Load(moment, totals) for moment, totals in sorted(by_time.items()) if len(totals) == len(metrics)]
 
 
-def _total(frame: MetricFrame) -> float:
-    """The sum over the hosts; those that reported nothing are taken for average ones."""
-    return max(0.0, float(frame.avg) * max(frame.expected, frame.reporting))
+def _week(stage: Stage, metric: str, *, at: dt.datetime) -> list[MetricFrame]:
+    return windows.between(stage, windows.FIVE_MINUTES, at - _WEEK, at, metric)
+
+
+def _of_one_host(rules: Sequence[Policy]) -> set[str]:
+    """Metrics of CloudWatch that stand for one host: nothing says for how many, but how many were live."""
+    signals = [policy.signal for policy in rules if not isinstance(policy, Scheduled)]
+    return {signal.metric for signal in signals if signal.source is not None and signal.statistic != SUM}
 
 
 def shipped(rules: Rules, metrics: set[str], *, at: dt.datetime) -> list[Load]:

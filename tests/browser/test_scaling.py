@@ -149,6 +149,14 @@ def test_an_admin_adds_saves_and_removes(browse, scaled):
     field(page, "policies.2.steps.1.upper").fill("200")
     field(page, "policies.2.steps.2.lower").fill("200")
     field(page, "policies.2.steps.2.adjustment").fill("4")
+    page.get_by_text("From CloudWatch instead of the hosts").last.click()
+    field(page, "policies.2.cloudwatch.namespace").fill("AWS/SQS")
+    field(page, "policies.2.cloudwatch.name").fill("Visible")
+    field(page, "policies.2.cloudwatch.period").fill("90")
+    field(page, "policies.2.cloudwatch.dimensions").fill("QueueName=jobs\nOther=a=b\n")
+    press(page, "Save")
+    expect(field(page, "error-policies.2.cloudwatch.period")).to_contain_text("whole minutes")
+    field(page, "policies.2.cloudwatch.period").fill("300")
     page.get_by_label("Machines come from").select_option("an Auto Scaling group")
     page.get_by_label("Region").fill("eu-central-1")
     page.get_by_label("Group's name").fill("shop-web")
@@ -164,6 +172,8 @@ def test_an_admin_adds_saves_and_removes(browse, scaled):
     assert found["policies"][2]["steps"][1:] == [
         {"lower": 0, "upper": 200, "adjustment": 1}, {"lower": 200, "adjustment": 4},
     ]  # fmt: skip
+    source = {"namespace": "AWS/SQS", "name": "Visible", "dimensions": {"QueueName": "jobs", "Other": "a=b"}}
+    assert found["policies"][2]["cloudwatch"] == {**source, "period": 300}
     assert (found["enabled"], found["dry_run"], found["limits"]["maximum"]) == (False, False, 8)
     assert found["actuator"] == {"type": "auto_scaling_group", "region": "eu-central-1", "name": "shop-web"}
     actuator = {**found["actuator"], "launching_hook": "callboard-launch"}

@@ -70,6 +70,19 @@ def test_present_policies_of_other_metrics_are_left_out(
     assert "could not be played" in found["note"]
 
 
+@pytest.mark.parametrize(("statistic", "peak"), [("sum", 2), ("avg", 5)])
+def test_a_metric_of_cloudwatch_is_the_stages_or_one_hosts(
+    operator: Caller, stage: Stage, clock: FakeClock, statistic: str, peak: int
+) -> None:
+    record(stage, clock, "cloudwatch.requests", 1.0, days=7, expected=1)
+    record(stage, clock, windows.LIVE, 3, days=7, expected=1)
+    source = {"namespace": "AWS/ApplicationELB", "name": "RequestCountPerTarget"}
+    policy = {**TARGET, "metric": "requests", "statistic": statistic, "cloudwatch": source}
+    found = simulate(operator, policy)
+    assert (found["source"], found["metric"]) == ("recorded", "cloudwatch.requests")
+    assert found["results"]["new"]["peak"] == peak
+
+
 def test_a_gap_stays_a_gap(operator: Caller, stage: Stage, clock: FakeClock) -> None:
     record(stage, clock, "load1_per_cpu", 0.9, days=7)
     hole = clock.now() - dt.timedelta(days=3), clock.now() - dt.timedelta(days=2)

@@ -92,9 +92,23 @@ def _policy(fields: Mapping[str, str], place: str) -> dict[str, Any]:
     found = {"type": kind, **{name: value for name, value in typed.items() if value is not None}}
     if kind == TARGET and fields.get(f"{place}.disable_scale_in") == "on":
         found["disable_scale_in"] = True
+    if kind != SCHEDULE and (source := _cloudwatch(fields, f"{place}.cloudwatch")):
+        found["cloudwatch"] = source
     if kind == STEP:
         found["steps"] = _steps(fields, place)
     return found
+
+
+def _cloudwatch(fields: Mapping[str, str], place: str) -> dict[str, Any]:
+    """Nothing where no namespace, name or dimension was typed."""
+    found: dict[str, Any] = {name: fields.get(f"{place}.{name}", "").strip()[:300] for name in ("namespace", "name")}
+    lines = [line for line in fields.get(f"{place}.dimensions", "").splitlines()[:50] if line.strip()]
+    if not any(found.values()) and not lines:
+        return {}
+    parts = [line.partition("=") for line in lines]
+    found["dimensions"] = {name.strip()[:300]: value.strip()[:300] for name, _, value in parts}
+    others = {name: _typed(name, fields.get(f"{place}.{name}", "")) for name in ("statistic", "period")}
+    return found | {name: value for name, value in others.items() if value is not None}
 
 
 def _steps(fields: Mapping[str, str], place: str) -> list[dict[str, Any]]:

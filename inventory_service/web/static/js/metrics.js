@@ -30,7 +30,7 @@ function linesOf(columns, { shown, aim }) {
 }
 
 // "avg 0.42 last, 0.1 to 0.9 in this time; 3 of 4 hosts reported last."
-function summary(lines, columns, unit) {
+function summary(lines, columns, unit, metric) {
   if (columns["stage.live"]) {
     const last = (line) => line.values.findLast((value) => value != null);
     const known = lines.filter((line) => last(line) != null).map((line) => `${format(last(line), unit)} ${line.label}`);
@@ -41,7 +41,7 @@ function summary(lines, columns, unit) {
   const span = `${format(Math.min(...known), unit)} to ${format(Math.max(...known), unit)}`;
   const said = `${lines[0].label}: ${format(known.at(-1), unit)} last, ${span} in the time shown`;
   const reporting = columns.reporting?.findLast((value) => value != null);
-  if (reporting == null) return `${said}.`;
+  if (reporting == null || metric.startsWith("cloudwatch.")) return `${said}.`;
   const expected = columns.expected.findLast((value) => value != null);
   return `${said}; ${Math.round(reporting)} of ${Math.round(expected)} hosts reported.`;
 }
@@ -71,11 +71,11 @@ export class Figure {
     }
   }
 
-  #show({ seconds, since, columns }) {
+  #show({ metric, seconds, since, columns }) {
     const { unit, title } = this.#element.dataset;
     const lines = linesOf(columns, this.#element.dataset), from = Date.parse(since) / 1000;
     const times = lines[0].values.map((_, at) => from + at * seconds), until = from + times.length * seconds;
-    const said = summary(lines, columns, unit), box = this.#part(".cb-chart-plot");
+    const said = summary(lines, columns, unit, metric), box = this.#part(".cb-chart-plot");
     const isEmpty = lines.every((line) => line.label === "aim" || line.values.every((value) => value == null));
     for (const part of [box, this.#part(".cb-chart-keys"), this.#part("details")]) part.hidden = isEmpty;
     if (!isEmpty && this.#plot) this.#plot.put(times, lines.map((line) => line.values), until);
