@@ -168,9 +168,9 @@ def test_no_machine_is_added_onto_a_release_that_is_rolled_back(group: World, st
 def test_no_machine_is_added_by_a_decision_that_a_rollback_overtook(
     group: World, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Cloud, "set_desired", _throttled)
-    group.minute(0.9)
-    monkeypatch.undo()
+    with monkeypatch.context() as aws:
+        aws.setattr(Cloud, "set_desired", _throttled)
+        group.minute(0.9)
     assert (last().action, last().status) == ("out", "acting")
     roll_back(stage, group)
     group.minute(0.9)
@@ -181,11 +181,11 @@ def test_no_machine_is_added_by_a_decision_that_a_rollback_overtook(
 
 
 def test_a_decision_that_waited_for_too_long_is_made_anew(group: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Cloud, "set_desired", _throttled)
-    group.minute(0.9)
-    for _ in range(11):
-        group.minute(0.6)
-    monkeypatch.undo()
+    with monkeypatch.context() as aws:
+        aws.setattr(Cloud, "set_desired", _throttled)
+        group.minute(0.9)
+        for _ in range(11):
+            group.minute(0.6)
     group.minute(0.6)
     assert last("failed").action == "out"
     assert group.aws.desired == 2
