@@ -11,7 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from inventory_service.cli import main
+from inventory_service.client import Client
 from inventory_service.demo.service import RunningService, free_port
+from tests.support import wait_for
 
 Call = Callable[..., Result]
 
@@ -208,3 +210,18 @@ def test_it_writes_a_run_into_a_file(call: Call, shop: str, tmp_path: Path, monk
     assert "There is no run 999" in call("export", "999", "-o", "other.xml").output
     assert "can't be written" in call("export", run, "-o", "nowhere/run.tar.gz").output
     assert [file.name for file in tmp_path.iterdir()] == [f"run-{run}.tar.gz"]
+
+
+def test_it_expires_the_silent_when_forced_and_says_who_did_it(call: Call, service: RunningService, shop: str) -> None:
+    client = service.client
+    call("stage", "add", "shop/silent", "--interval-seconds", "1", "--ttl-seconds", "60")
+    token = client.send("POST", "/api/v1/stages/shop/silent/join-tokens", {})["token"]
+    Client(service.url, token).send("POST", "/api/v1/enrol", {"name": "web-1"})
+    wait_for(lambda: client.get_all("/api/v1/stages/shop/silent/hosts", state="late") != [], seconds=30)
+    assert call("stage", "expire", "shop/silent").exit_code == 64
+    assert call("stage", "expire", "shop/silent", "--force").stdout == "1 silent hosts of shop/silent are stale now.\n"
+    assert [row["state"] for row in client.get_all("/api/v1/stages/shop/silent/hosts")] == ["stale"]
+    told = call("audit", "--action", "stage.expire").stdout
+    assert "shop/silent" in told
+    assert "hosts: 1" in told
+    assert [row["target"] for row in read(call("audit", "--target", "shop/silent", "--json"))][-1] == "shop/silent"

@@ -103,7 +103,8 @@ def test_it_rejects_a_machine_from_another_network(viewer: Caller, stage: Stage,
 
 def test_it_renews_and_says_what_should_be(beating: Caller, clock: FakeClock) -> None:
     clock.advance(100)
-    answer = beating.post("/api/v1/heartbeat", BEAT).json
+    answer = beating.post("/api/v1/heartbeat", BEAT | {"run": 17}).json
+    assert Host.get().acknowledged_run == 17
     assert 54 <= answer.pop("next_in_seconds") <= 60
     expected = {
         "server_time": "2026-11-23T14:01:40Z",

@@ -10,7 +10,7 @@ from inventory_service import first_start
 from inventory_service.models import AuditEntry, Release, Stage
 from inventory_service.registry.stages import get_stage
 from inventory_service.settings import Settings
-from tests.support import START, Caller, Machine
+from tests.support import START, Caller, FakeClock, Machine
 
 STAGE = "/api/v1/stages/shop/production"
 SOURCE = "https://git.example.org/blog.git"
@@ -206,3 +206,15 @@ def test_it_sets_a_stages_strategy(admin: Caller, stage: Stage) -> None:
     assert admin.get(STAGE).json["strategy"] == "linear"
     assert admin.patch(STAGE, {"strategy": "mitogen"}).json["strategy"] == "mitogen"
     assert admin.patch(STAGE, {"strategy": "host_pinned"}).status_code == 422
+
+
+def test_it_believes_an_operator_about_total_silence(
+    operator: Caller, viewer: Caller, web_1: Machine, web_2: Machine, clock: FakeClock
+) -> None:
+    clock.advance(100)
+    assert viewer.post(f"{STAGE}/expire").status_code == 403
+    assert operator.post(f"{STAGE}/expire").json == {"expired": 2}
+    assert operator.get(f"{STAGE}/inventory").json["_meta"]["hostvars"] == {}
+    entry = AuditEntry.select().where(AuditEntry.action == "stage.expire").get()
+    assert (entry.actor, entry.target, entry.details) == ("token:operator-everywhere", "shop/production", {"hosts": 2})
+    assert operator.post(f"{STAGE}/expire").json == {"expired": 0}
