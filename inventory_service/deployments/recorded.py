@@ -2,14 +2,18 @@
 
 The service only takes notes. It can neither stop such a run nor hold the stage for it, and what the laptop says moves
 no release: what a host runs is what its heartbeats say. Every batch may be sent again, in order.
+
+What it tells is masked before it is kept: a laptop knows which texts `no_log` hides, and not the stage's secrets. So
+the log here differs in length from the one there; `told_bytes` of a run counts the latter.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -24,6 +28,7 @@ from inventory_service.errors import BusyError, ConflictError
 from inventory_service.models import Run, RunEvent, RunHost, Stage
 from inventory_service.registry import hosts
 from inventory_service.registry.stages import stage_name
+from inventory_service.vault.masking import Masker
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +37,7 @@ NOT_RECORDED = "(not recorded)"
 _SILENCE = dt.timedelta(minutes=10)
 _LARGEST_LOG = 64 * 1024 * 1024
 _ROWS = 50
+_SHOWN = ("play", "task", "action", "message")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,19 +81,22 @@ class Batch:
     ending: Ending | None = None
 
 
-def record(stage: Stage, head: Head, batch: Batch, *, actor: audit.Actor, at: dt.datetime) -> tuple[Run, bool]:
-    """Take a batch; returns the run and whether it is new. What was taken before is passed over.
+def record(
+    stage: Stage, head: Head, batch: Batch, *, masker: Masker, actor: audit.Actor, at: dt.datetime
+) -> tuple[Run, bool]:
+    """Take a batch; returns the run and whether it is new. What was taken before is passed over. `masker`: of the
+    stage's secrets.
 
     Raises ConflictError when the id belongs to another stage's run, or when a piece of the log before this one is
     missing.
     """
     with database.atomic():
-        run, is_new = _find_or_create(stage, head, actor=actor, at=at)
+        run, is_new = _find_or_create(stage, head, masker=masker, actor=actor, at=at)
         if run.status in statuses.ENDED and run.status != statuses.LOST:
             return run, False
-        _append(run, batch)
+        place = _append(run, batch, masker)
         _add_hosts(run, batch.hosts)
-        rows = [{**event, "run": run.id} for event in batch.events]
+        rows = [_row(run, event, place, masker) for event in batch.events]
         for some in pw.chunked(rows, _ROWS):
             RunEvent.insert_many(some).on_conflict_ignore().execute()
         if batch.ending is not None:
@@ -99,7 +108,15 @@ def record(stage: Stage, head: Head, batch: Batch, *, actor: audit.Actor, at: dt
     return Run.get_by_id(run.id), is_new
 
 
-def _find_or_create(stage: Stage, head: Head, *, actor: audit.Actor, at: dt.datetime) -> tuple[Run, bool]:
+def _row(run: Run, event: dict[str, Any], place: Callable[[int], int], masker: Masker) -> dict[str, Any]:
+    told = {name: masker.text(event[name]) for name in _SHOWN if event.get(name)}
+    places = {name: place(event[name]) for name in ("log_start", "log_end")}
+    return {**event, **told, **places, "run": run.id}
+
+
+def _find_or_create(
+    stage: Stage, head: Head, *, masker: Masker, actor: audit.Actor, at: dt.datetime
+) -> tuple[Run, bool]:
     key = f"recorded {actor.name} {head.client_id}"
     known = Run.get_or_none(Run.idempotency_key == key)
     if known is not None:
@@ -110,11 +127,11 @@ def _find_or_create(stage: Stage, head: Head, *, actor: audit.Actor, at: dt.date
         stage=stage,
         kind=_kind(stage, head.playbook),
         status=statuses.RUNNING,
-        playbook=head.playbook,
-        limit=head.limit,
+        playbook=masker.text(head.playbook),
+        limit=head.limit and masker.text(head.limit),
         exclude=[],
-        tags=list(head.tags),
-        skip_tags=list(head.skip_tags),
+        tags=masker.texts(head.tags),
+        skip_tags=masker.texts(head.skip_tags),
         is_check=head.is_check,
         is_diff=head.is_diff,
         extra_vars=dict.fromkeys(head.extra_vars, NOT_RECORDED),
@@ -122,7 +139,7 @@ def _find_or_create(stage: Stage, head: Head, *, actor: audit.Actor, at: dt.date
         created_at=at,
         started_at=min(head.started_at, at),
         lease_at=at,
-        snapshot=_snapshot(head),
+        snapshot=masker.value(_snapshot(head)),
         source_commit=head.commit,
         idempotency_key=key,
         origin=LAPTOP,
@@ -151,21 +168,35 @@ def _snapshot(head: Head) -> dict[str, Any]:
     }
 
 
-def _append(run: Run, batch: Batch) -> None:
-    """The part of the log that is new. Its copy in the database is the only one: any web process may get a batch."""
-    data = batch.log.encode()
-    if batch.log_start > run.log_bytes:
+def _append(run: Run, batch: Batch, masker: Masker) -> Callable[[int], int]:
+    """Keep the part of the log that is new, masked; returns what finds a laptop's byte offset in the log that is kept.
+
+    Its copy in the database is the only one: any web process may get a batch.
+    """
+    start, data = run.told_bytes, batch.log.encode()
+    if batch.log_start > start:
         raise ConflictError(
-            f"The log of run {run.id} has {run.log_bytes} bytes; what lies before byte {batch.log_start} is missing."
+            f"The log of run {run.id} has {start} bytes; what lies before byte {batch.log_start} is missing."
         )
-    new = data[run.log_bytes - batch.log_start :][: max(0, _LARGEST_LOG - run.log_bytes)]
-    if not new:
+    new = data[start - batch.log_start :]
+    ends = {event[name] - start for event in batch.events for name in ("log_start", "log_end")}
+    cuts = sorted({0, len(new)} | {end for end in ends if 0 < end < len(new)})
+    told = masker.texts([new[left:right].decode("utf-8", "replace") for left, right in itertools.pairwise(cuts)])
+    kept = [text.encode() for text in told]
+    places = dict(zip(cuts, itertools.accumulate(map(len, kept), initial=run.log_bytes), strict=True))
+    _store(run, b"".join(kept), told_bytes=start + len(new))
+    return lambda offset: min(places[min(max(offset - start, 0), len(new))], _LARGEST_LOG)
+
+
+def _store(run: Run, content: bytes, *, told_bytes: int) -> None:
+    room = max(0, _LARGEST_LOG - run.log_bytes)
+    fields = {"log_bytes": run.log_bytes + min(len(content), room), "told_bytes": told_bytes}
+    here = (Run.id == run.id) & (Run.told_bytes == run.told_bytes)
+    if told_bytes == run.told_bytes:
         return
-    here = (Run.id == run.id) & (Run.log_bytes == run.log_bytes)
-    is_cut = run.log_bytes + len(new) >= _LARGEST_LOG
-    if Run.update(log_bytes=run.log_bytes + len(new), is_log_cut=is_cut).where(here).execute() != 1:
+    if Run.update(**fields, is_log_cut=run.is_log_cut or len(content) >= room).where(here).execute() != 1:
         raise BusyError(f"Another batch of run {run.id} came at the same time; send this one again.")
-    events.copy_log(run.id, run.log_bytes, new)
+    events.copy_log(run.id, run.log_bytes, content[:room])
 
 
 def _add_hosts(run: Run, names: Sequence[str]) -> None:

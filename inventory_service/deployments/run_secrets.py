@@ -115,6 +115,12 @@ def open_for(run: Run, settings: Settings) -> RunSecrets:
     return RunSecrets(run.stage, store.open_for_stage(run.stage, keys), launch.open_for(run, keys), own_key)
 
 
+def masker_of(stage: Stage, settings: Settings) -> Masker:
+    """Hides every stored secret that a run of the stage would get. Raises SealError."""
+    own_key = settings.ssh_key_path.read_bytes() if settings.ssh_key_path.exists() else b""
+    return RunSecrets(stage, store.open_for_stage(stage, keyring.load(settings)), {}, own_key).masker()
+
+
 def as_variables(stage: Stage) -> dict[str, Any]:
     """References to the secrets that become variables of a run of the stage by themselves, by the variable's name."""
     rows = store.list_for_stage(stage)

@@ -25,6 +25,8 @@ _SHORTEST_SPACED = 8
 _MOST_ENCODED_LINES = 60
 _DROPPED = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[ \t]*\r?\n[ \t]*")
 _BLANK = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\s+")
+# What Ansible's side writes where it cut a text, before it came here (plugins/callback/callboard_cut.py, callboard.py).
+_CUT = re.compile(r"(?:…|\\u2026)( \[cut, [0-9]+ (?:characters|items)\])?")
 _BETWEEN = "\0"  # joins separate texts; no secret that is text holds it
 
 
@@ -36,6 +38,7 @@ class _Patterns:
     def __init__(self, texts: Iterable[str], dropped: re.Pattern[str], *, shortest: int) -> None:
         self.dropped = dropped
         self.texts = {one for text in texts if len(one := dropped.sub("", text)) >= shortest}
+        self._openings = {one[:size] for one in self.texts for size in range(1, _SHORTEST)}
         self._by_start: dict[str, list[str]] = {}
         for one in self.texts:
             self._by_start.setdefault(one[:_SHORTEST], []).append(one)
@@ -55,6 +58,30 @@ class _Patterns:
             if squeezed.startswith(one, at)
         ]
         return _unsqueeze(found, gaps) if gaps else found
+
+    def find_cut(self, text: str, mark: re.Match[str], *, since: int) -> tuple[int, int] | None:
+        """The span before the mark of a cut, back to `since` at most, that is the beginning of one of them.
+
+        Before three dots alone, which people write too, a few characters are none.
+        """
+        part = text[since : mark.start()]
+        gaps = [found.span() for found in self.dropped.finditer(part)]
+        squeezed = self.dropped.sub("", part) if gaps else part
+        size = self._overlap(squeezed, shortest=1 if mark[1] else _SHORTEST)
+        if not size:
+            return None
+        ((start, end),) = _unsqueeze([(len(squeezed) - size, len(squeezed))], gaps)
+        return since + start, since + end
+
+    def _overlap(self, text: str, *, shortest: int) -> int:
+        """How many characters at the end of the text are the beginning of one of them, at least `shortest`."""
+        for at in range(len(text) - _SHORTEST + 1):
+            rest = text[at:] if text[at : at + _SHORTEST] in self._by_start else ""
+            if rest and any(one.startswith(rest) for one in self._by_start[rest[:_SHORTEST]]):
+                return len(rest)
+        sizes = range(min(_SHORTEST - 1, len(text)), shortest - 1, -1)
+        short = (size for size in sizes if text[-size:] in self._openings)
+        return next(short, 0)
 
 
 class Masker:
@@ -101,7 +128,16 @@ class Masker:
 
     def _spans(self, text: str) -> list[tuple[int, int]]:
         """Where secrets stand, merged, in order."""
-        return _merge(self._tight.find(text) + self._loose.find(text))
+        return _merge(self._tight.find(text) + self._loose.find(text) + self._cut(text))
+
+    def _cut(self, text: str) -> list[tuple[int, int]]:
+        """Where a text ends amid what may be a secret, since it was cut before it could be masked."""
+        found, since = [], 0
+        for mark in _CUT.finditer(text) if self.reach else ():
+            since = max(since, mark.start() - 4 * self.reach - 64)
+            found += [patterns.find_cut(text, mark, since=since) for patterns in (self._tight, self._loose)]
+            since = mark.end()
+        return [span for span in found if span is not None]
 
 
 _holder = [Masker()]

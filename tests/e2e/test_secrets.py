@@ -8,10 +8,12 @@ import dataclasses
 import gzip
 import html
 import itertools
+import json
 import os
 import re
 import sqlite3
 import subprocess
+import sysconfig
 import threading
 import time
 import urllib.parse
@@ -28,7 +30,7 @@ from ansible.parsing.vault import VaultLib, VaultSecret
 from inventory_service.demo.hosts import make_keypair
 from inventory_service.demo.machine import Machine
 from inventory_service.demo.service import RunningService, free_port
-from tests.e2e.conftest import SETTINGS, SSH_PORT, USER, Site, wait_for
+from tests.e2e.conftest import ROOT, SETTINGS, SSH_PORT, USER, Site, wait_for
 from tests.git_server import serving
 from tests.support import Repository
 
@@ -113,9 +115,45 @@ PLAYBOOK = """
     - name: Use what was in the vault
       ansible.builtin.assert: {that: from_the_vault | length == 24, quiet: true}
 
+    - name: Fail with a value where Ansible's side cuts
+      ansible.builtin.shell: {cmd: "head -c 1048560 /dev/zero | tr '\\\\0' x; cat >&2; exit 3", stdin: "{{ launch }}"}
+      ignore_errors: true
+      run_once: true
+
     - name: Print a long line with a value where it is cut
       ansible.builtin.debug: {msg: "{{ 'x' * 262122 }}{{ launch }}{{ 'y' * 200 }}"}
       run_once: true
+"""
+# On a laptop the values come from where the laptop keeps its own: the service only knows that they are secret here.
+LAPTOP = """
+- name: Leak from a laptop
+  hosts: all
+  connection: local
+  gather_facts: false
+  vars: {ansible_python_interpreter: "{{ ansible_playbook_python }}"}
+  tasks:
+    - name: Print values, {{ told.project_var }}
+      ansible.builtin.debug:
+        msg: ["{{ told.project_var }}", "{{ told.lines }}", "{{ told.stage_var | b64encode }}", "{{ told.config }}"]
+
+    - name: Fail with values
+      ansible.builtin.fail: {msg: "{{ told.become }} {{ told.vault_main | urlencode }}"}
+      ignore_errors: true
+
+    - name: Fail with a value where the message is cut
+      ansible.builtin.fail: {msg: "{{ 'x' * 1485 }}{{ told.tagged }}"}
+      ignore_errors: true
+
+    - name: Keep to yourself
+      ansible.builtin.fail: {msg: "kept to itself"}
+      no_log: true
+      ignore_errors: true
+
+    - name: Keep items to yourself
+      ansible.builtin.command: "{{ item }}"
+      loop: ["echo kept to itself", "false kept to itself"]
+      no_log: true
+      ignore_errors: true
 """
 # As sudo with a password: it prompts, reads one line, and goes on only when that is the right one.
 BECOME = """#!/bin/sh
@@ -239,12 +277,14 @@ def test_it_lets_no_canary_out(planted: Planted, tmp_path: Path) -> None:
     log = site.log(run_id)
     assert (run["status"], run["error"]) == ("successful", None), log[-3000:]
     assert _proof_of_use(log, tmp_path) == []
+    assert CANARIES["launch"][:8] not in log
     assert seen.found == []
     assert seen.processes > 3, "the run was seen at work"
     repeated = site.client.send(
         "POST", f"/api/v1/runs/{run_id}/repeat", {"extra_vars_secret": {"launch": CANARIES["launch"]}}
     )
     assert site.ended(repeated["id"], seconds=120)["status"] == "successful"
+    assert CANARIES["tagged"][:8] not in _play_on_laptop(planted, tmp_path / "laptop")
     failed = site.ended(_fail(site))
     assert failed["status"] == "failed"
     places = [
@@ -257,6 +297,28 @@ def test_it_lets_no_canary_out(planted: Planted, tmp_path: Path) -> None:
     assert len(places) > 80
     assert _found(planted, places) == []
     assert not list((site.service.data_dir / "runs").glob("*/work"))
+
+
+def _play_on_laptop(planted: Planted, folder: Path) -> str:
+    """Run a plain ansible-playbook that meets the stage's secrets; returns the log that the service has of it."""
+    site = planted.site
+    repository = Repository(folder)
+    repository.commit(site__yml=LAPTOP, values__json=json.dumps({"told": CANARIES}))
+    options = {"plugin": "registry", "url": site.service.url, "stages": [site.stage], "trusted_stage_variables": True}
+    (folder / "registry.yml").write_text(json.dumps(options))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "CALLBOARD_"))}
+    environment |= {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "CALLBOARD_TOKEN": site.service.token}
+    environment |= {"XDG_STATE_HOME": str(folder / "state"), "XDG_CACHE_HOME": str(folder / "cache")}
+    program = Path(sysconfig.get_path("scripts")) / "ansible-playbook"
+    command = [str(program), "-i", "registry.yml", "site.yml", "-e", "@values.json"]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "callboard: recorded as run" in done.stderr, done.stdout + done.stderr
+    (run,) = (row for row in site.client.get("/api/v1/runs")["items"] if row["origin"] == "laptop")
+    log = site.log(run["id"])
+    assert ("********" in log, "kept to itself" in log, "(hidden by no_log)" in log) == (True, False, True), log
+    return log
 
 
 def _fail(site: Site) -> int:
@@ -275,6 +337,7 @@ def _proof_of_use(log: str, folder: Path) -> list[str]:
         "the difference is shown": "+token = ********" in log,
         "the template failed": "does not match format" in log,
         "the long line was cut": "[cut, " in log,
+        "a value was cut on Ansible's side": '"stderr": "********… [cut, ' in log,
     }
     return [name for name, is_so in wanted.items() if not is_so]
 

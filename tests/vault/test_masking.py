@@ -114,3 +114,28 @@ def test_it_masks_log_lines_with_their_tracebacks() -> None:
     record = logging.LogRecord("n", logging.ERROR, "f", 1, "%s died", ("canary",), (type(error), error, None))
     assert formatter.format(record).count(MASK) == 2
     assert "canary" not in formatter.format(record)
+
+
+# texts that were cut before they came here
+
+
+@pytest.mark.parametrize("how", ["plain", "json", "python", "url", "hex", "base64"])
+@pytest.mark.parametrize("mark", ["… [cut, 1048600 characters]", "\\u2026 [cut, 9 items]"])
+def test_it_masks_the_beginning_of_a_secret_that_was_cut(how: str, mark: str) -> None:
+    shown = ENCODINGS[how](SECRET).strip("'\"").removeprefix("https://u:").removesuffix("@h/")
+    for size in range(1, len(shown)):
+        told = Masker([SECRET]).text(f"{'~' * 50}{shown[:size]}{mark} and more")
+        assert told.removeprefix("~" * 50) == f"{MASK}{mark} and more", (size, told)
+
+
+def test_it_masks_it_over_lines_and_colours_and_for_each_cut() -> None:
+    cut = "… [cut, 9 characters]"
+    told = Masker(["one two three four", "another-secret"]).text(f"~one\n  two \x1b[0mth{cut}, another-s{cut} an{cut}")
+    assert told == f"~{MASK}\n{MASK}{cut}, {MASK}{cut} {MASK}{cut}"
+
+
+def test_it_leaves_dots_that_people_write() -> None:
+    masker = Masker(["secret-value"])
+    assert masker.text("is it sec… no, s…, …") == "is it sec… no, s…, …"
+    assert masker.text("it is secre…") == f"it is {MASK}…"
+    assert Masker().text("it is secre…") == "it is secre…"

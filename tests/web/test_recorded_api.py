@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 
 from inventory_service.deployments import dispatch, logs, recorded, requests
-from inventory_service.models import Host, Run, RunEvent, RunHost, Stage
+from inventory_service.models import Host, Run, RunEvent, RunHost, Secret, Stage
 from inventory_service.registry import stages
 from inventory_service.settings import Settings
-from tests.support import START, Caller, FakeClock, Machine
+from inventory_service.vault import store
+from inventory_service.vault.masking import MASK
+from inventory_service.vault.store import Scope
+from tests.support import ADA, START, Caller, FakeClock, Machine
 
 ID = "0123456789abcdef" * 2
+CANARY = "tweet-of-the-laptop"
 Send = Callable[..., Any]
 
 
@@ -197,3 +201,58 @@ def test_it_shows_what_was_recorded(send: Send, viewer: Caller, stage: Stage) ->
     assert viewer.get("/api/v1/runs/1/log?follow=1").text == "one\n"
     assert viewer.get("/api/v1/runs/1/inventory").status_code == 404
     assert stages.list_stages() == [stage]
+
+
+# masking
+
+
+@pytest.fixture
+def with_secret(stage: Stage, settings: Settings, clock: FakeClock) -> None:
+    scope, named = Scope(stage.project, stage), {"settings": settings, "actor": ADA, "at": clock.now()}
+    store.put(scope, "db_password", kind="variable", value=CANARY.encode(), **named)
+
+
+@pytest.mark.usefixtures("with_secret")
+def test_it_masks_the_stages_secrets_before_it_keeps_anything(send: Send, settings: Settings) -> None:
+    first, second = f"grüß {CANARY}\n", f"then {CANARY} and {CANARY[:9]}…\n"
+    size = len(first.encode())
+    told = {"task": f"Say {CANARY}", "play": CANARY, "message": f"failed: {CANARY}"}
+    events = [
+        event(1, **told, log_start=0, log_end=size),
+        event(2, log_start=size, log_end=size + len(second.encode())),
+    ]
+    head = {"playbook": f"{CANARY}.yml", "limit": CANARY, "tags": [CANARY], "branch": CANARY, "user": CANARY}
+    assert send(log=first + second, events=events, **head).json["log_bytes"] == size + len(second.encode())
+    run = Run.get()
+    assert log(settings) == f"grüß {MASK}\nthen {MASK} and {MASK}…\n"
+    assert CANARY not in str([*Run.select().dicts(), *RunEvent.select().dicts()])
+    kept = logs.open_log(run, settings)
+    shown = [b"".join(kept.pieces(row.log_start, row.log_end)).decode() for row in RunEvent.select()]
+    assert shown == log(settings).splitlines(keepends=True)
+
+
+@pytest.mark.usefixtures("with_secret")
+def test_it_counts_the_log_as_the_laptop_does(send: Send, settings: Settings) -> None:
+    first, second = f"{CANARY}\n", "then\n"
+    send(log=first, events=[event(1, log_end=len(first))])
+    again = send(log=first + second, events=[event(2, log_start=len(first), log_end=len(first + second))])
+    assert (again.status_code, again.json["log_bytes"]) == (200, len(first + second))
+    assert send(log="x", log_start=len(first)).status_code == 200
+    assert send(log="x", log_start=len(first + second) + 1).status_code == 409
+    assert log(settings) == f"{MASK}\nthen\n"
+    rows = list(RunEvent.select().order_by(RunEvent.counter))
+    assert [(row.log_start, row.log_end) for row in rows] == [(0, 9), (9, 14)]
+
+
+@pytest.mark.usefixtures("with_secret")
+def test_it_takes_offsets_of_any_kind(send: Send) -> None:
+    odd = [event(1, log_start=2**62, log_end=0), event(2, log_start=1, log_end=2), event(3, log_start=9, log_end=7)]
+    assert send(log="ü" * 5, events=odd).status_code == 201
+    assert {row.log_end <= Run.get().log_bytes for row in RunEvent.select()} == {True}
+
+
+@pytest.mark.usefixtures("with_secret")
+def test_it_keeps_nothing_while_it_can_not_tell_what_is_secret(send: Send) -> None:
+    Secret.update(sealed="gAAAAABother").execute()
+    answer = send(log=CANARY)
+    assert (answer.status_code, Run.select().count()) == (503, 0)

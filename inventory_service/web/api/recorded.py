@@ -7,10 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from inventory_service.accounts.roles import OPERATOR
-from inventory_service.deployments import recorded
+from inventory_service.deployments import recorded, run_secrets
 from inventory_service.deployments.outcome import HostCount
+from inventory_service.errors import BusyError
 from inventory_service.models import Run, Stage
 from inventory_service.registry import hosts
+from inventory_service.vault.keyring import SealError
+from inventory_service.vault.masking import Masker
 from inventory_service.web import auth, context
 from inventory_service.web.api import answers
 from inventory_service.web.api.common import Moment, Strict, blueprint
@@ -102,11 +105,21 @@ class RecordedBody(Strict):
 def record_run(body: RecordedBody) -> tuple[dict[str, Any], int]:
     """One batch of a run that ansible-playbook executes elsewhere: 201 for the first, 200 for those after it.
 
-    A batch may be sent again; each must come after the one before it.
+    A batch may be sent again; each must come after the one before it. The stage's secrets are masked before anything
+    is kept. Offsets are those of the log as it was sent; so is `log_bytes` of the answer.
     """
     stage = auth.reach_stage(*body.stage.split("/", 1))
-    run, is_new = recorded.record(stage, _head(body), _batch(body), actor=auth.caller().actor, at=context.now())
+    masker, actor = _masker(stage), auth.caller().actor
+    run, is_new = recorded.record(stage, _head(body), _batch(body), masker=masker, actor=actor, at=context.now())
     return _answer(run, stage), 201 if is_new else 200
+
+
+def _masker(stage: Stage) -> Masker:
+    """Without its keys the service can't tell what is secret: the laptop keeps it, and sends it later."""
+    try:
+        return run_secrets.masker_of(stage, context.services().settings)
+    except SealError as error:
+        raise BusyError(f"The stage's secrets can't be opened, so nothing can be masked. {error.detail}") from error
 
 
 def _head(body: RecordedBody) -> recorded.Head:
@@ -148,7 +161,7 @@ def _answer(run: Run, stage: Stage) -> dict[str, Any]:
         "kind": run.kind,
         "url": f"/api/v1/runs/{run.id}",
         "page": f"{context.services().settings.url}/runs/{run.id}",
-        "log_bytes": run.log_bytes,
+        "log_bytes": run.told_bytes,
         "desired_release": hosts.desired_release(stage),
         "converge": stage.has_convergence,
     }
