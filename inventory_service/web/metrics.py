@@ -57,19 +57,25 @@ class _Collector:
         self._caller = caller
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Hosts by stage and state, drift by stage, runs by status, what hosts report, how stages scale."""
+        """Hosts by state, freezes, conflicts, drift; runs by status, what hosts report, how stages scale."""
         by_state = GaugeMetricFamily("callboard_hosts", "Hosts by stage and state", labels=["stage", "state"])
         drift = GaugeMetricFamily("callboard_hosts_behind", "Live hosts not on their release", labels=["stage"])
+        frozen = GaugeMetricFamily("callboard_stage_frozen", "1 while nobody of the stage expires", labels=["stage"])
+        apart = GaugeMetricFamily("callboard_hosts_in_conflict", "Hosts in conflict, in no inventory", labels=["stage"])
         reached = list(filter(self._reaches, stages.list_stages()))
         for stage in reached:
             rows, name = hosts.list_hosts(stage), stages.stage_name(stage)
             counts = Counter(self._judge.state(row, stage) for row in rows)
             for state in liveness.STATES[:-1]:
                 by_state.add_metric([name, state], counts[state])
+            frozen.add_metric([name], self._judge.is_frozen(stage))
+            apart.add_metric([name], sum(row.conflict is not None for row in rows))
             desired = hosts.desired_release(stage)
             live = [row for row in rows if self._judge.is_listed(row, stage)]
             drift.add_metric([name], sum(not hosts.is_converged(row, desired) for row in live))
         yield by_state
+        yield frozen
+        yield apart
         yield drift
         runs = GaugeMetricFamily("callboard_runs", "Runs by status", labels=["status"])
         by_status = self._runs_by_status()

@@ -7,7 +7,7 @@ import pytest
 from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 
-from inventory_service.models import JobTick, Run, ScalingDecision, Stage, StageScaling
+from inventory_service.models import Host, JobTick, Run, ScalingDecision, Stage, StageScaling
 from inventory_service.scaling import settings, windows
 from inventory_service.settings import Settings
 from inventory_service.web import scaling_metrics
@@ -58,6 +58,14 @@ def test_it_counts_hosts_by_state(viewer: Caller, web_1: Machine, web_2: Machine
     assert told["callboard_hosts", "shop/production", "live"] == 1
     assert told["callboard_hosts", "shop/production", "stale"] == 1
     assert told["callboard_hosts_behind", "shop/production"] == 0
+
+
+def test_it_tells_freezes_and_conflicts(viewer: Caller, web_1: Machine, clock: FakeClock) -> None:
+    names = ("callboard_stage_frozen", "callboard_hosts_in_conflict")
+    assert [samples(viewer)[name, "shop/production"] for name in names] == [0, 0]
+    Host.update(conflict="a clone").execute()
+    Stage.update(frozen_at=clock.now()).execute()
+    assert [samples(viewer)[name, "shop/production"] for name in names] == [1, 1]
 
 
 def test_it_counts_runs_by_status(viewer: Caller, run: Run) -> None:
