@@ -35,7 +35,14 @@ def scaling() -> None:
 def show(stage: str, as_json: bool) -> None:
     """How the stage scales, and what stands in its way."""
     row = Client().get(f"{stage_path(stage)}/scaling")
-    print_json(row) if as_json else print_fields(row)
+    if as_json:
+        print_json(row)
+        return
+    print_fields({name: value for name, value in row.items() if name != "findings"})
+    columns = {"kind": "EC2 AND THE REGISTRY DIFFER", "instance": "INSTANCE", "since": "SINCE", "detail": "DETAIL"}
+    if row["findings"]:
+        click.echo()
+        print_table(row["findings"], columns, empty="")
 
 
 @scaling.command("set")

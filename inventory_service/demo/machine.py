@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from inventory_service.content import agent_path
@@ -44,7 +45,10 @@ class MachineError(RuntimeError):
 
 
 class Machine:
-    """`boot` starts the SSH server, enrols with the join token and starts the agent; `kill` pulls the plug."""
+    """`boot` starts the SSH server, enrols with the join token and starts the agent; `kill` pulls the plug.
+
+    `options` are more words for `callboard-agent enrol`, `environment` is laid over the agent's own.
+    """
 
     def __init__(
         self,
@@ -56,12 +60,16 @@ class Machine:
         authorized_key: str,
         ssh_port: int = SSH_PORT,
         app_port: int = APP_PORT,
+        options: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.address = address
         self.app_port = app_port
         self.host = LoopbackHost(name, address, ssh_port, folder, authorized_key)
         self._service_url = service_url
+        self._options = options
+        self._environment = environment or {}
 
     def boot(self, join_token: str) -> None:
         """As a machine's first boot: sshd, enrolment, agent."""
@@ -80,17 +88,17 @@ class Machine:
             *("--host-key-glob", str(self.host.etc / "ssh_host_*_key.pub")),
             *("--release-path", str(self.host.home / "shop")),
             *("--health-url", f"http://{self.address}:{self.app_port}/"),
-            *("--health-url", f"http://{self.address}:{self.app_port}/"),
+            *self._options,
         ]
         self._install_agent()
-        environment = {**self.host.environment, "CALLBOARD_JOIN_TOKEN": join_token}
+        environment = {**self.host.environment, **self._environment, "CALLBOARD_JOIN_TOKEN": join_token}
         done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
         if done.returncode != 0:
             raise MachineError(f"{self.name} could not enrol (exit code {done.returncode}): {done.stderr.strip()}")
 
     def start_agent(self) -> subprocess.Popen[bytes]:
         """Run `callboard-agent beat --loop` on the machine."""
-        return self.host.spawn(self._agent("beat", "--loop"))
+        return self.host.spawn(self._agent("beat", "--loop"), self._environment)
 
     def _install_agent(self) -> None:
         """Put `callboard-agent` on the path of whoever logs in, as an installed one is."""

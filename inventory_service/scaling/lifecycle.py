@@ -24,7 +24,7 @@ from inventory_service import audit
 from inventory_service.adapters.ec2 import ABANDON, CONTINUE, Cloud
 from inventory_service.database import database
 from inventory_service.deployments import requests, statuses
-from inventory_service.models import Host, LifecycleAction, Run, Stage
+from inventory_service.models import Host, LifecycleAction, Run, ScalingDecision, Stage
 from inventory_service.registry import hosts, liveness
 from inventory_service.registry.stages import stage_name
 from inventory_service.scaling import drains
@@ -166,6 +166,7 @@ class Tending:
     def tend(self) -> list[int]:
         """Take each action a step further; returns the numbers of drain runs to send. Raises CloudError."""
         found = waiting(self._stage)
+        self._adopt(found)
         run = self._drain([action for action in found if self._is_to_drain(action)])
         for action in found:
             self._step(action)
@@ -232,6 +233,15 @@ class Tending:
             for action in due:
                 self._note(action, run_id=run.id)
         return run
+
+    def _adopt(self, found: list[LifecycleAction]) -> None:
+        """Where a scale-in of our own drains the instance already, its run is the one to wait for."""
+        mine = (ScalingDecision.stage == self._stage) & ScalingDecision.run_id.is_null(False)
+        open_ones = list(ScalingDecision.select().where(mine & ScalingDecision.ended_at.is_null()))
+        runs = {instance: row.run_id for row in open_ones for instance in row.instances}
+        for action in found:
+            if action.transition == TERMINATING and action.run_id is None and action.instance in runs:
+                self._note(action, run_id=runs[action.instance])
 
     def _terminating(self, action: LifecycleAction, pair: Pair) -> _Verdict:
         """A drain that failed does not keep the instance: the group has decided that it ends."""

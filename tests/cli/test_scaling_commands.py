@@ -118,3 +118,8 @@ def test_it_refuses_an_agent_that_was_not_pinned(call: Call, tmp_path: Path) -> 
     done = subprocess.run(["sh", broken], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "not the one that was pinned" in done.stderr
+
+
+def test_it_tells_that_no_hook_has_asked(call: Call) -> None:
+    assert "No lifecycle hook has asked yet." in call("scaling", "lifecycle", STAGE).stdout
+    assert json.loads(call("scaling", "lifecycle", STAGE, "--json").stdout) == []

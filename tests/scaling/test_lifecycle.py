@@ -9,7 +9,17 @@ import pytest
 
 from inventory_service.deployments import requests, statuses
 from inventory_service.deployments.requests import RunRequest
-from inventory_service.models import AuditEntry, Host, LifecycleAction, Release, Run, RunHost, Stage, StageScaling
+from inventory_service.models import (
+    AuditEntry,
+    Host,
+    LifecycleAction,
+    Release,
+    Run,
+    RunHost,
+    ScalingDecision,
+    Stage,
+    StageScaling,
+)
 from inventory_service.scaling import hooks, lifecycle, settings
 from tests.fixtures.aws import LAUNCHING, TERMINATING, Aws, Member, PlayedGroup
 from tests.scaling.conftest import REGION, World
@@ -219,6 +229,20 @@ def test_the_loops_own_scale_in_passes_the_hook(hooked: Hooked) -> None:
     assert [member.state for member in hooked.group.members.values()].count("Terminating:Wait") == 1
     hooked.tend()
     assert (len(hooked.group.ended), hooked.group.desired, len(hooked.world.aws.running())) == (1, 1, 1)
+
+
+def test_an_instance_that_a_scale_in_drains_already_is_drained_once(hooked: Hooked) -> None:
+    hooked.world.configure(hooked.actuator, drain_playbook="drain.yml")
+    hooked.serve(2)
+    hooked.world.minute(0.1)
+    (going,) = hooked.stage.scaling_decisions.order_by(ScalingDecision.id.desc()).get().instances
+    hooked.played.terminate(hooked.group, hooked.group.members[going])
+    assert hooked.tend() == []
+    assert (Run.select().count(), action(TERMINATING).run_id) == (1, Run.get().id)
+    Run.update(status=statuses.SUCCESSFUL).execute()
+    hooked.tend()
+    hooked.world.look()
+    assert going in hooked.group.ended
 
 
 def test_an_instance_that_waits_is_neither_counted_nor_chosen(hooked: Hooked) -> None:

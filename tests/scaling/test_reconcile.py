@@ -123,7 +123,7 @@ def test_the_stages_page_shows_what_differs_with_its_age_and_what_stands_in_the_
     assert "AWS refused &lt;it&gt;" in page
     assert "Lifecycle hooks: no queue" in page
     assert "differ in 2 machines" in page
-    for kind, since in ((f"{silent} runs at EC2", "agent dead <time"), (f"{ended} is gone", "ended <time")):
+    for kind, since in ((f"{silent} runs at EC2", "agent dead, <time"), (f"{ended} is gone", "ended, <time")):
         assert kind in page
         assert since in page
 
