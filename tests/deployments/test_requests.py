@@ -289,3 +289,10 @@ def test_it_finds_runs(stage: Stage, queue: Queue, fields: dict[str, Any], found
     queue(stage, comment="an urgent one", revision="v1")
     queue(stage, "playbook", playbook="x.yml")
     assert [run.id for run in requests.list_runs(**fields)] == found
+
+
+def test_it_runs_on_a_frozen_stage_only_when_told_so(web_1: Machine, queue: Queue, clock: FakeClock) -> None:
+    Stage.update(frozen_at=clock.now(), freeze_reason="silence").execute()
+    with pytest.raises(ConflictError, match="frozen"):
+        queue(web_1.stage)
+    assert queue(web_1.stage, allow_frozen=True).status == "queued"
