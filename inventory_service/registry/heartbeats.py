@@ -20,7 +20,7 @@ from inventory_service.clock import iso
 from inventory_service.database import database, execute_many, fetch, from_microseconds, to_microseconds
 from inventory_service.errors import CallboardError, ConflictError, GoneError, UnauthorizedError
 from inventory_service.models import Host
-from inventory_service.registry import alarms, boots, conflicts, hosts, liveness, reported, transitions
+from inventory_service.registry import alarms, boots, conflicts, hosts, liveness, reported, transitions, undead
 
 _CLONED = "two machines beat with this host's token (a cloned image?); enrol each of them anew"
 _RENEW = """
@@ -184,6 +184,7 @@ class _Batch:
             return UnauthorizedError(hosts.REFUSED)
         stage = self._stages[host.stage_id]
         if stage.archived_at is not None or host.gone_at is not None:
+            undead.note(host, at=self._judge.at)
             return GoneError(f"The host {host.name!r} has left ({host.gone_reason or 'stage archived'}). Enrol again.")
         if host.previous_secret_sha256 is not None and credentials.matches(parts[2], host.secret_sha256):
             self._end_previous_secret(host)

@@ -14,15 +14,15 @@ from inventory_service.errors import CallboardError
 from inventory_service.models import Host, Stage
 from inventory_service.registry import alarms, hosts, liveness
 from inventory_service.registry.groups import check_groups
+from inventory_service.registry.undead import EC2_SAYS
 from inventory_service.scaling.fleet import Fleet
 from inventory_service.scaling.settings import Actuator, Tags
 
 AGENT_DEAD, UNKNOWN, UNDEAD, GONE = "agent dead", "unknown", "ended, but it beats", "ended"
 ELSEWHERE, BAD_TAG = "not of this stage", "tag"
 _BOOT = dt.timedelta(minutes=10)
-_SHOWN = dt.timedelta(hours=1)
+_SHOWN, _REMEMBERED = dt.timedelta(hours=1), dt.timedelta(days=7)
 _OVER = (ENDED, STOPPED)
-_EC2_SAYS = "EC2 says that"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,6 +61,7 @@ def reconcile(
             found += _compare(stage, instance, host, judge=judge)
             found += _place(stage, actuator.tags, fleet, instance, host)
     found += _lately_gone(stage, at=judge.at)
+    found += _undead(stage, at=judge.at)
     known = {(row["kind"], row["instance"]): row.get("since") for row in before}
     return [
         one if one.since else dataclasses.replace(one, since=known.get((one.kind, one.instance)) or iso(judge.at))
@@ -69,9 +70,9 @@ def reconcile(
 
 
 def _bury(instance: Instance, host: Host, *, at: dt.datetime) -> list[Finding]:
-    word = f"{_EC2_SAYS} {instance.id} is {instance.state}"
+    word = f"{EC2_SAYS} {instance.id} is {instance.state}"
     same = Host.instance == host.instance if host.instance else Host.address == host.address
-    before = Host.select().where((Host.stage == host.stage_id) & same & Host.gone_reason.startswith(_EC2_SAYS))
+    before = Host.select().where((Host.stage == host.stage_id) & same & Host.gone_reason.startswith(EC2_SAYS))
     if not before.exists():
         hosts.goodbye(host, at=at, reason=word)
         return []
@@ -84,7 +85,8 @@ def _bury(instance: Instance, host: Host, *, at: dt.datetime) -> list[Finding]:
 
 def _lately_gone(stage: Stage, *, at: dt.datetime) -> list[Finding]:
     """What was mended within the last hour, so that people see why a host went."""
-    lately = (Host.stage == stage) & Host.gone_reason.startswith(_EC2_SAYS) & (Host.gone_at > at - _SHOWN)
+    lately = (Host.stage == stage) & Host.gone_reason.startswith(EC2_SAYS) & (Host.gone_at > at - _SHOWN)
+    lately &= Host.conflict.is_null()
     rows = list(Host.select().where(lately).order_by(Host.gone_at.desc()).limit(20))
     return [
         Finding(GONE, _word_of(row), row.name, f"{row.gone_reason}; {row.name} is gone.", iso(row.gone_at))
@@ -92,8 +94,15 @@ def _lately_gone(stage: Stage, *, at: dt.datetime) -> list[Finding]:
     ]
 
 
+def _undead(stage: Stage, *, at: dt.datetime) -> list[Finding]:
+    """Gone by EC2's word, and beating with the old token."""
+    mine = (Host.stage == stage) & Host.gone_reason.startswith(EC2_SAYS) & (Host.gone_at > at - _REMEMBERED)
+    rows = list(Host.select().where(mine & Host.conflict.is_null(False)).order_by(Host.gone_at.desc()).limit(20))
+    return [Finding(UNDEAD, _word_of(row), row.name, f"{row.name} beats, but {row.gone_reason}.") for row in rows]
+
+
 def _word_of(row: Host) -> str:
-    return str(row.gone_reason).removeprefix(_EC2_SAYS).split()[0]
+    return str(row.gone_reason).removeprefix(EC2_SAYS).split()[0]
 
 
 def _compare(stage: Stage, instance: Instance, host: Host | None, *, judge: liveness.Judge) -> list[Finding]:
@@ -104,7 +113,7 @@ def _compare(stage: Stage, instance: Instance, host: Host | None, *, judge: live
             return []
         told = f"{instance.id} runs at EC2, and never enrolled here."
         return [Finding(UNKNOWN, instance.id, None, told, iso(instance.launched_at))]
-    if (host.conflict or "").startswith(_EC2_SAYS):
+    if (host.conflict or "").startswith(EC2_SAYS):
         Host.update(conflict=None).where(Host.id == host.id).execute()
     if judge.state(host, stage) == liveness.STALE:
         told = f"{host.name} runs at EC2 as {instance.id}, and its agent is silent."

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
 import pytest
 
+from inventory_service.adapters.ec2 import Cloud
 from inventory_service.deployments import requests, statuses
 from inventory_service.deployments.requests import RunRequest
 from inventory_service.models import (
@@ -313,6 +315,58 @@ def test_a_message_is_deleted_only_after_it_was_written_down(queued: Hooked, mon
 
 def _crash(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
+
+
+STEPS = ("complete", "hold", "_drain", "_note", "_close", "request", "end")
+
+
+@pytest.mark.parametrize("is_after", [False, True])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_crash_between_any_two_steps_says_and_drains_nothing_twice(
+    hooked: Hooked, monkeypatch: pytest.MonkeyPatch, step: str, *, is_after: bool
+) -> None:
+    hooked.world.configure(hooked.actuator, drain_playbook="drain.yml")
+    owners = (lifecycle.Tending, lifecycle.drains, lifecycle.hosts, Cloud)
+    owner: Any = next(owner for owner in owners if hasattr(owner, step))
+    real, calls = getattr(owner, step), []
+
+    def crash_once(*args: Any, **more: Any) -> Any:
+        calls.append(step)
+        if len(calls) > 1:
+            return real(*args, **more)
+        if is_after:
+            real(*args, **more)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(owner, step, crash_once)
+    (member,) = hooked.launch()
+    (machine,) = hooked.enrol()
+    for _ in range(3):
+        survive(hooked)
+    hooked.converge(machine)
+    survive(hooked)
+    survive(hooked)
+    assert member.state == "InService"
+    hooked.group.desired = 0
+    hooked.played.terminate(hooked.group, member)
+    for _ in range(3):
+        hooked.converge(machine)
+        survive(hooked)
+    assert (Run.select().count(), machine.row.is_draining, member.state) == (1, True, "Terminating:Wait")
+    Run.update(status=statuses.SUCCESSFUL).execute()
+    for _ in range(4):
+        survive(hooked)
+    assert calls
+    assert hooked.group.ended == {member.id: "terminating CONTINUE"}
+    assert lifecycle.waiting(hooked.stage) == []
+    words = [call["LifecycleActionResult"] for call in hooked.played.called("CompleteLifecycleAction")]
+    assert words in (["CONTINUE"] * 2, ["CONTINUE"] * 3), "AWS takes each word once"
+
+
+def survive(hooked: Hooked) -> None:
+    """A look, after which the process may be dead."""
+    with contextlib.suppress(KeyboardInterrupt):
+        hooked.tend(110)
 
 
 def test_a_crash_after_the_word_was_given_gives_it_once(hooked: Hooked, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,8 @@ import pytest
 from flask import Flask, render_template_string
 
 from inventory_service.clock import iso
-from inventory_service.errors import InvalidError
-from inventory_service.models import Host, StageScaling, Transition
+from inventory_service.errors import GoneError, InvalidError
+from inventory_service.models import AuditEntry, Host, StageScaling, Transition
 from inventory_service.registry import enrolment, hosts, join_tokens
 from inventory_service.registry.enrolment import Enrolment, IdentityRules
 from inventory_service.registry.instance_identity import InstanceIdentityError
@@ -126,6 +126,19 @@ def test_the_stages_page_shows_what_differs_with_its_age_and_what_stands_in_the_
     for kind, since in ((f"{silent} runs at EC2", "agent dead, <time"), (f"{ended} is gone", "ended, <time")):
         assert kind in page
         assert since in page
+
+
+def test_a_machine_that_beats_after_its_end_is_a_conflict_though_it_is_gone(group: World) -> None:
+    ended, _ = group.machines
+    group.aws.ec2.terminate_instances(InstanceIds=[ended])
+    group.look()
+    for seconds, conflict in ((60, None), (120, f"EC2 says that {ended} is terminated, but it beats"), (60, "told")):
+        with pytest.raises(GoneError):
+            group.machines[ended].beat(group.clock.advance(seconds))
+        assert group.machines[ended].row.conflict == conflict or conflict == "told"
+    assert AuditEntry.select().where(AuditEntry.action == "host.conflict").count() == 1
+    group.look()
+    assert findings() == [("ended, but it beats", ended)]
 
 
 # enrolment with AWS's word
