@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import sqlite3
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -69,6 +71,19 @@ def test_it_plays_a_policy_against_the_present_one(call: Call, policy: str, tmp_
     assert (new["policy"], present["policy"], present["host_hours"]) == ("new", "present", 72.0)
     assert new["violation_minutes"] < present["violation_minutes"]
     assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_it_plays_recordings_by_five_minutes(call: Call, service: RunningService, policy: str) -> None:
+    now = int(time.time()) // 300 * 300
+    row = "INSERT INTO metric_frame (stage_id, metric, seconds, at, expected, reporting, avg, p50, p95, max, min, sum,"
+    with sqlite3.connect(service.data_dir / "callboard.db", timeout=30) as database:
+        for number in range(1, 7 * 288):
+            values = (300, (now - 300 * number) * 1_000_000, 1, 1, *[0.5] * 6, b"")
+            stage = "SELECT id, 'load1_per_cpu', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM stage"
+            database.execute(f"{row} packed) {stage}", values)
+    done = call("scaling", "simulate", STAGE, "--policy", policy, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)[0]["host_hours"] == pytest.approx(2 * 7 * 24, abs=1)
 
 
 def test_it_shows_sets_and_removes(call: Call, policy: str) -> None:
