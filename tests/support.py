@@ -26,6 +26,7 @@ from tests import documented
 
 START = dt.datetime(2026, 11, 23, 14, 0, tzinfo=dt.UTC)
 ADA = Actor("ada", "192.0.2.7")
+OWN_NETWORK = f"127.{50 + os.getpid() // 200 % 200}.{1 + os.getpid() % 200}"  # of this process's tests, to add ".7" to
 GONE_AFTER_SECONDS = 86400.0
 
 

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from tests.browser.service import PASSWORD, Service
+from tests.support import OWN_NETWORK
 
 CHROMIUM = os.environ.get("CALLBOARD_TEST_CHROMIUM", "/usr/bin/chromium")
 ARGUMENTS = (
@@ -99,8 +100,8 @@ def _fill(running):
     running.user("vic", "viewer")
     running.user("sam", "operator", projects=["shop"])
     for number, stage in enumerate(("shop/production", "shop/slow", "shop/fails"), start=1):
-        running.ssh_host(stage, "web-1", f"127.0.90.{number}")
-    running.ssh_host("shop/production", "web-2", "127.0.90.9")
+        running.ssh_host(stage, "web-1", f"{OWN_NETWORK}.{number}")
+    running.ssh_host("shop/production", "web-2", f"{OWN_NETWORK}.9")
     # These go on while the other tests begin: two releases to look at and to roll back from, and a failure.
     running.first = running.run(stage="shop/production", kind="deploy", comment="<i>hostile</i>")
     running.run(stage="shop/production", kind="deploy")

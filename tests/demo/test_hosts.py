@@ -19,6 +19,7 @@ from inventory_service.demo.hosts import (
     make_keypair,
     missing_sshd_hint,
 )
+from tests.support import OWN_NETWORK
 
 SERVERS = [
     pytest.param(
@@ -54,7 +55,7 @@ def machine(tmp_path, key):
     made = []
 
     def make(server="asyncssh", name="web1", folder=None):
-        address = f"127.0.40.{next(octets)}"
+        address = f"{OWN_NETWORK}.{next(octets)}"
         public = key.with_name("id.pub").read_text()
         made.append(LoopbackHost(name, address, free_port(address), folder or tmp_path / name, public, server))
         return made[-1]

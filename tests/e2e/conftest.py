@@ -19,6 +19,7 @@ from inventory_service.client import Client
 from inventory_service.demo import sample
 from inventory_service.demo.machine import Machine
 from inventory_service.demo.service import RunningService, free_port
+from tests.support import OWN_NETWORK
 
 ROOT = Path(__file__).parents[2]
 PLAYBOOKS = Path(__file__).parent / "playbooks"
@@ -74,7 +75,7 @@ class Site:
     def boot(self, name: str, *, has_agent: bool = True) -> Machine:
         machine = Machine(
             name,
-            f"127.0.91.{next(_addresses)}",
+            f"{OWN_NETWORK}.{next(_addresses)}",
             self.folder / name,
             service_url=self.service.url,
             authorized_key=self.client.text("/api/v1/ssh_key"),
@@ -181,3 +182,18 @@ def problem_of(call: Callable[[], Any]) -> tuple[int, str]:
     with pytest.raises(Exception) as refused:
         call()
     return refused.value.status, str(refused.value.detail)
+
+
+def all_pids() -> list[int]:
+    """Every process of this machine."""
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def is_executor(pid: int, run_id: int) -> bool:
+    """Whether the process executes that run."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        output = str(Path(f"/proc/{pid}/fd/1").readlink())
+    except OSError:
+        return False
+    return b"inventory_service.jobs.execute" in words and output.endswith(f"/runs/{run_id}/executor.log")

@@ -79,3 +79,31 @@ def test_it_brings_hosts_that_join_during_a_rollout_straight_to_the_new_release(
     assert [(run["status"], run["release"]) for run in converged] == [("successful", 2)]
     hosts = [row["host"] for row in site.run(converged[0]["id"])["hosts"]]
     assert hosts == ["web-3", "web-4"]
+
+
+def test_it_leaves_out_hosts_that_die_before_their_batch(site: Site) -> None:
+    """Deaths after the launch fail no run, as long as the stage's budget lasts."""
+    for name in ("web-1", "web-2", "web-3", "web-4"):
+        site.boot(name)
+    variables = site.client.get(site.path)["variables"]
+    slowly = {**variables, "release_restart_command": f"sleep 8; {variables['release_restart_command']}"}
+    site.client.send("PATCH", site.path, {"batches": [1, "100%"], "variables": slowly})
+    run = _deploy_while_dying(site, "v1", "web-3")
+    assert run["status"] == "successful", site.log(run["id"])
+    assert {row["host"]: row["status"] for row in run["hosts"]} == {
+        "web-1": "changed", "web-2": "changed", "web-3": "skipped (stale)", "web-4": "changed"
+    }  # fmt: skip
+    site.client.send("PATCH", site.path, {"minimum_healthy": "100%"})
+    stopped = _deploy_while_dying(site, "v2", "web-4")
+    assert stopped["status"] == "failed"
+    assert "2 of the 3 hosts that were live at the start are left healthy" in stopped["error"]
+    assert {row["host"]: row["status"] for row in stopped["hosts"]}["web-2"] == "untouched"
+    assert site.machines["web-2"].deployed_revision() == site.shas["v1"]
+
+
+def _deploy_while_dying(site: Site, revision: str, victim: str) -> dict[str, Any]:
+    """The deploy's end; the machine dies while the first batch is at work, and is stale before the second."""
+    run_id = site.launch("deploy", revision=revision)
+    wait_for("the first batch at work", lambda: "TASK [release : " in site.log(run_id))
+    site.machines[victim].kill()
+    return site.ended(run_id, seconds=150)

@@ -13,7 +13,7 @@ import pytest
 from inventory_service.adapters import processes
 from inventory_service.client import ClientError
 from inventory_service.demo.service import RunningService, free_port
-from tests.e2e.conftest import SETTINGS, Site, make_site, wait_for
+from tests.e2e.conftest import SETTINGS, Site, all_pids, is_executor, make_site, wait_for
 
 
 def _begun(site: Site, run_id: int) -> None:
@@ -78,7 +78,7 @@ def test_it_marks_a_run_lost_when_its_executor_is_killed(site: Site) -> None:
     site.boot("web-1")
     run_id = site.launch(playbook="slow.yml")
     _begun(site, run_id)
-    executors = [pid for pid in _all_pids() if _is_executor(pid, run_id)]
+    executors = [pid for pid in all_pids() if is_executor(pid, run_id)]
     for pid in executors:
         os.kill(pid, signal.SIGKILL)
     run = site.ended(run_id, seconds=40)
@@ -87,19 +87,6 @@ def test_it_marks_a_run_lost_when_its_executor_is_killed(site: Site) -> None:
     assert _processes_of(site, run_id) == []
     following = site.ended(site.launch(playbook="slow.yml", extra_vars={"seconds": 0}))
     assert following["status"] == "successful"
-
-
-def _all_pids() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-
-
-def _is_executor(pid: int, run_id: int) -> bool:
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        output = str(Path(f"/proc/{pid}/fd/1").readlink())
-    except OSError:
-        return False
-    return b"inventory_service.jobs.execute" in words and output.endswith(f"/runs/{run_id}/executor.log")
 
 
 def test_it_lets_a_run_outlive_a_restart_of_the_service(

@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import re
+import signal
 import sqlite3
 import subprocess
 import sysconfig
@@ -27,12 +28,13 @@ import pytest
 from ansible.constants import DEFAULT_VAULT_ID_MATCH
 from ansible.parsing.vault import VaultLib, VaultSecret
 
+from inventory_service.adapters import processes
 from inventory_service.demo.hosts import make_keypair
 from inventory_service.demo.machine import Machine
 from inventory_service.demo.service import RunningService, free_port
-from tests.e2e.conftest import ROOT, SETTINGS, SSH_PORT, USER, Site, wait_for
+from tests.e2e.conftest import ROOT, SETTINGS, SSH_PORT, USER, Site, all_pids, is_executor, wait_for
 from tests.git_server import serving
-from tests.support import Repository
+from tests.support import OWN_NETWORK, Repository
 
 CANARIES = {
     "project_var": "canary-Pr0ject'var&iable",
@@ -211,7 +213,12 @@ def planted(secret_service: RunningService, tmp_path: Path) -> Iterator[Planted]
         _set_secrets(site, key)
         # The machine lets in nobody but the owner of the secret key.
         machine = Machine(
-            "web-1", "127.0.91.9", tmp_path / "web-1", service_url=service.url, authorized_key=public, ssh_port=SSH_PORT
+            "web-1",
+            f"{OWN_NETWORK}.9",
+            tmp_path / "web-1",
+            service_url=service.url,
+            authorized_key=public,
+            ssh_port=SSH_PORT,
         )
         site.machines["web-1"] = machine
         machine.boot(site.join_token)
@@ -319,6 +326,24 @@ def _play_on_laptop(planted: Planted, folder: Path) -> str:
     log = site.log(run["id"])
     assert ("********" in log, "kept to itself" in log, "(hidden by no_log)" in log) == (True, False, True), log
     return log
+
+
+def test_it_lets_no_canary_out_when_its_executor_is_killed(planted: Planted) -> None:
+    site = planted.site
+    launched = _callboard(
+        site, ["run", site.stage, "leak.yml", "--secret-vars", "-", "--detach"], f"launch: {CANARIES['launch']}\n"
+    )
+    run_id = int(launched.stdout)
+    wait_for("the run to begin its work", lambda: "Wait until the test looks" in site.log(run_id))
+    mark = f"{site.service.data_dir}#{run_id}"
+    executors = [pid for pid in all_pids() if is_executor(pid, run_id)]
+    for pid in executors:
+        os.kill(pid, signal.SIGKILL)
+    assert executors
+    assert site.ended(run_id)["status"] == "lost"
+    wait_for("an end of what it started", lambda: not processes.marked("CALLBOARD_RUN", mark))
+    wait_for("an empty work folder", lambda: not list((site.service.data_dir / "runs").glob("*/work")), seconds=90)
+    assert _found(planted, [*_database(site), *_files(site), *_answers(site)]) == []
 
 
 def _fail(site: Site) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from inventory_service.adapters import processes
 from inventory_service.demo.service import RunningService, free_port
 from tests.e2e.conftest import ROOT, SETTINGS, Site, wait_for
+from tests.support import OWN_NETWORK
 
 
 def test_it_stops_within_five_seconds_and_starts_again(tmp_path: Path) -> None:
@@ -59,15 +60,15 @@ def test_it_gives_hosts_a_fresh_lease_after_an_outage(tmp_path: Path, site: Site
 
 def test_it_takes_the_one_line_calls(site: Site) -> None:
     site.client.send("PATCH", site.path, {"simple_join": True})
-    url = f"{site.service.url}{site.path}/hosts/127.0.91.250"
-    curl = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--interface", "127.0.91.250"]
+    url = f"{site.service.url}{site.path}/hosts/{OWN_NETWORK}.250"
+    curl = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--interface", f"{OWN_NETWORK}.250"]
     token = ["-H", f"Authorization: Bearer {site.join_token}"]
 
     def call(method: str, target: str = url) -> str:
         return subprocess.run([*curl, "-X", method, *token, target], capture_output=True, text=True, check=True).stdout
 
     assert [call("PUT"), call("PUT")] == ["201", "200"]
-    assert site.listed() == {"127.0.91.250"}
+    assert site.listed() == {f"{OWN_NETWORK}.250"}
     assert call("PUT", url.replace("250", "251")) == "403"
     assert [call("DELETE"), call("DELETE")] == ["204", "204"]
     assert site.listed() == set()
