@@ -180,13 +180,13 @@ def put(
     checked = names.check_address(address)
     name = names.check_host_name(checked, address=checked)
     with database.atomic():
+        checked_groups = check_groups(stage, groups)
         present = find_present(stage, name)
         if present is not None:
             renew(present, judge=judge, reason="renewed")
             return get_host(present.id), False
         fields = {"name": name, "address": checked, "port": port or 22}
         refuse_taken_address(stage, fields, judge=judge)
-        checked_groups = check_groups(stage, groups)
         refuse_group_name(stage, name, own=checked_groups)
         host = Host.create(
             id=credentials.new_id(),

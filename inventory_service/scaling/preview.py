@@ -77,8 +77,9 @@ def preview(stage: Stage, new: Rules, present: Rules | None, wish: Wish, *, at: 
     needed = {metric, *metrics_of(new[0])}
     both = needed | (metrics_of(present[0]) if present else set())
     source, trace, note = _trace(stage, new, present, both, wish, at=at)
-    begin = trace[0].totals[metric] / model.objective if trace else 0
-    begin_with = min(max(math.ceil(begin), new[1].minimum, 1), max(new[1].maximum, 1))
+    most = max(new[1].maximum, 1)
+    begin = min(trace[0].totals[metric] / model.objective, most) if trace else 0
+    begin_with = min(max(math.ceil(begin), new[1].minimum, 1), most)
     outcomes = {NEW: backtest.simulate(*new, trace, model, capacity=begin_with)}
     if present is not None:
         if all(name in trace[0].totals for name in both):

@@ -112,6 +112,10 @@ def test_it_rejects_nonsense(operator: Caller, stage: Stage, body: dict[str, Any
     assert ".".join(map(str, answer.get_json()["errors"][0]["loc"])) == loc
 
 
+def test_it_takes_the_smallest_objective(operator: Caller, stage: Stage) -> None:
+    assert simulate(operator, TARGET, objective=5e-324)["results"]["new"]["violation_minutes"] > 0
+
+
 def test_viewers_play_nothing(viewer: Caller, stage: Stage) -> None:
     assert viewer.post(f"{PATH}/simulate", {"policies": [TARGET]}).status_code == 403
 

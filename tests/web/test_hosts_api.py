@@ -187,6 +187,11 @@ def test_it_takes_the_one_line_call_of_a_machine(simple: Caller, clock: FakeCloc
     assert [simple.delete(f"{HOSTS}/10.0.0.1").status_code for _ in range(2)] == [204, 204]
 
 
+def test_it_rejects_bad_groups_of_a_host_that_is_there(operator: Caller, stage: Stage) -> None:
+    assert operator.put(f"{HOSTS}/web-7.example.org", {"groups": ["web"]}).status_code == 201
+    assert operator.put(f"{HOSTS}/web-7.example.org", {"groups": ["web*"]}).status_code == 422
+
+
 def test_it_takes_the_one_line_call_without_a_body(simple: Caller) -> None:
     headers = {"Authorization": f"Bearer {simple.token}"}
     answer = simple.client.put(f"{HOSTS}/10.0.0.1", headers=headers, environ_base={"REMOTE_ADDR": "10.0.0.1"})

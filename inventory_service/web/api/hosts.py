@@ -118,7 +118,12 @@ class HostQuery(Paging):
 
 
 class HeartbeatQuery(BaseModel):
-    hosts: str | None = Field(None, max_length=6000, description="Names, comma-separated; every host when left out")
+    hosts: str | None = Field(
+        None,
+        max_length=6000,
+        pattern="^[0-9A-Za-z.,_-]*$",  # plain characters, so that a URL holds them all
+        description="Names, comma-separated; every host when left out",
+    )
 
 
 class HostChange(Strict):
