@@ -33,7 +33,7 @@ _COUNTER, _RATE = "_total", "_per_second"
 _MOST_METRICS = 64
 _MOST_VALUES = 2000  # hosts whose own values a frame holds; statistics cover them all
 _PATIENCE = dt.timedelta(seconds=150)
-_DECIDED_LATELY = dt.timedelta(minutes=30)  # a decision that is being carried out may take its time
+_DECIDED_LATELY = dt.timedelta(minutes=10)
 _BATCH = 500
 _NUMBERS = (
     MetricFrame.at,
@@ -113,8 +113,10 @@ def _sample_capacity(stage: Stage, at: dt.datetime, present: Sequence[MeasuredHo
 
 def wanted(stage: Stage, *, at: dt.datetime) -> int | None:
     """The capacity that scaling wants, as its last decision left it; None where it has not looked lately."""
-    recent = (ScalingDecision.stage == stage) & (ScalingDecision.at > at - _DECIDED_LATELY)
-    last: ScalingDecision | None = ScalingDecision.select().where(recent).order_by(ScalingDecision.id.desc()).first()
+    is_open = ScalingDecision.status.in_(("planned", "acting"))  # a drain may take hours
+    recent = (ScalingDecision.at > at - _DECIDED_LATELY) | is_open
+    query = ScalingDecision.select().where((ScalingDecision.stage == stage) & recent)
+    last: ScalingDecision | None = query.order_by(ScalingDecision.id.desc()).first()
     if last is None:
         return None
     is_followed = last.status in ("planned", "acting", "done")

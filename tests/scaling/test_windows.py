@@ -138,4 +138,7 @@ def test_it_counts_machines(stage: Stage, machines: list[Machine], clock: FakeCl
         for name in windows.CAPACITY
     }
     assert found == {windows.DESIRED: [5], windows.LIVE: [2, 2], windows.ON_RELEASE: [2, 1]}
+    assert windows.wanted(stage, at=clock.advance(3600)) == 5
+    ScalingDecision.update(status="done").execute()
+    assert windows.wanted(stage, at=clock.now()) is None
     assert windows.names(stage, at=clock.now()) == ["load1_per_cpu"]

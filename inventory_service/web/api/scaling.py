@@ -50,7 +50,9 @@ class SpanQuery(BaseModel):
 
 
 class RangeQuery(BaseModel):
-    range: Literal[tuple(charts.RANGES)] = "24h"  # type: ignore[valid-type]
+    range: Literal[tuple(charts.RANGES)] = Field(  # type: ignore[valid-type]
+        "24h", description="How much of the past: steps of a minute, of 5 minutes for 24h, of an hour beyond"
+    )
 
 
 class ScalingBody(Strict):
