@@ -335,6 +335,7 @@ class Run(_Table):
     idempotency_key = pw.TextField(null=True, unique=True)
     idempotency_hash = pw.TextField(null=True)
     override_lock = pw.TextField(null=True)
+    allows_frozen = pw.BooleanField(default=False)
     repeat_of = pw.IntegerField(null=True)
     rolls_back = pw.IntegerField(null=True)
     repeat_mode = pw.TextField(null=True)

@@ -227,6 +227,8 @@ def _prepare(
     judge = liveness.judge(at=clock.now(), gone_after_seconds=settings.gone_after_seconds)
     original = repeat.exactly_repeated(run)
     chosen = _targets(run, original, judge=judge)
+    if not run.allows_frozen:  # it was asked for earlier
+        requests.refuse_frozen(stage, at=clock.now())
     release = _release(run, source, at=clock.now())
     revision = (
         release.revision if release else source.resolve(run.source_commit or run.revision or stage.default_revision)

@@ -75,7 +75,11 @@ def enqueue(
     repeats = {"repeat_of": request.repeat_of} if request.repeat_of is not None else {}
     if (request.idempotency_key is None) != (request.idempotency_hash is None):
         raise ValueError("a request with an idempotency key has to be signed")
-    own = {"override_lock": override, "idempotency_hash": request.idempotency_hash}
+    own = {
+        "override_lock": override,
+        "allows_frozen": request.allow_frozen,
+        "idempotency_hash": request.idempotency_hash,
+    }
     try:
         with database.atomic():
             known = _known(request.idempotency_key, own)
@@ -84,7 +88,7 @@ def enqueue(
             if request.if_locked == REFUSE:
                 _refuse_if_held(stage, is_overriding=override is not None)
             if not request.allow_frozen:
-                _refuse_frozen(stage, at=at)
+                refuse_frozen(stage, at=at)
             asked = {"status": statuses.QUEUED, "created_by": actor.name, "created_at": at}
             run = Run.create(stage=stage, **asked, **own, **fields)
             audit.record(actor, f"run.{request.kind}", stage_name(stage), at=at, run=run.id, **repeats)
@@ -151,7 +155,8 @@ def _refuse_if_held(stage: Stage, *, is_overriding: bool) -> None:
         raise LockedError(f"{stage_name(stage)} is busy: run {active.id} ({active.kind}) is {active.status}.")
 
 
-def _refuse_frozen(stage: Stage, *, at: dt.datetime) -> None:
+def refuse_frozen(stage: Stage, *, at: dt.datetime) -> None:
+    """Raise ConflictError while it is unclear who of the stage is live."""
     if liveness.judge(at=at, gone_after_seconds=0).is_frozen(stage):
         raise ConflictError(
             f"{stage_name(stage)} is frozen: too many of its hosts are silent to tell who is live. "

@@ -35,6 +35,15 @@ def test_it_fails_a_run_when_all_hosts_have_fallen_silent(
     assert "has no live host" in execute(run).error
 
 
+def test_it_fails_a_run_whose_stage_froze_while_it_waited(
+    web_1: Machine, queue: Queue, execute: Callable[..., Run], clock: FakeClock
+) -> None:
+    run, told = queue(web_1.stage), queue(web_1.stage, allow_frozen=True)
+    Stage.update(frozen_at=clock.now(), freeze_reason="silence").execute()
+    assert "shop/production is frozen: too many of its hosts are silent" in execute(run).error
+    assert "is frozen" not in (execute(told).error or "")
+
+
 @pytest.mark.parametrize(
     ("limit", "expected"),
     [(None, ["web-1"]), ("web*", ["web-1"]), ("web-2", ["web-2"]), ("web-1,web-2", ["web-1", "web-2"])],
