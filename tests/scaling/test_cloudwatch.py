@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import functools
-from typing import Any
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
 
 import boto3
 import pytest
@@ -114,6 +117,50 @@ def test_more_metrics_than_fit_into_a_call_are_all_read(queue: Queue) -> None:
     at = queue.world.clock.now()
     found = Cloud(REGION).metric_data([*others, known], since=at - 5 * MINUTE, until=at)
     assert (len(found), [value for _, value in found[known].points]) == (502, [7])
+
+
+class Pages(BaseHTTPRequestHandler):
+    """CloudWatch where moto is too plain: it throttles the first call, then answers in two pages, the second forbidden
+    for the metric `secret`.
+    """
+
+    asked: ClassVar[list[dict[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        self.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        number, at = len(self.asked), int(START.timestamp())
+        if number == 1:
+            return self._answer(400, {"__type": "ThrottlingException", "message": "Rate exceeded"})
+        if "NextToken" not in self.asked[-1]:
+            first = {"Id": "m0", "Timestamps": [at], "Values": [1], "StatusCode": "PartialData"}
+            return self._answer(200, {"MetricDataResults": [first], "NextToken": "more"})
+        second = {"Id": "m0", "Timestamps": [at + 60], "Values": [2], "StatusCode": "Complete"}
+        secret = {"Id": "m1", "Timestamps": [], "Values": [], "StatusCode": "Forbidden"}
+        secret["Messages"] = [{"Code": "Forbidden", "Value": "not yours"}]
+        return self._answer(200, {"MetricDataResults": [second, secret]})
+
+    def _answer(self, status: int, body: dict[str, Any]) -> None:
+        text = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/x-amz-json-1.0")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_it_tries_again_when_throttled_and_reads_every_page(aws: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDWATCH", f"http://127.0.0.1:{server.server_port}")
+    queries = [MetricQuery("AWS/SQS", name, (), "Average", 60) for name in ("jobs", "secret")]
+    found = Cloud(REGION).metric_data(queries, since=START, until=START + 5 * MINUTE)
+    server.shutdown()
+    assert found[queries[0]] == Measured(((START, 1.0), (START + MINUTE, 2.0)))
+    assert found[queries[1]].problem == "Forbidden not yours"
+    assert [asked.get("NextToken") for asked in Pages.asked] == [None, None, "more"]
 
 
 def test_numbers_that_are_none_and_parts_do_not_count() -> None:
