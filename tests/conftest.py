@@ -64,14 +64,21 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return server.cleared()
 
 
+_TOGETHER = {"/tests/e2e/": "demo", "/tests/demo/": "demo", "/tests/browser/": "browser", "/tests/roles/": "roles"}
 _WITH_MANY_PROCESSES = ("/tests/e2e/", "/tests/browser/", "/tests/roles/", "/tests/demo/", "/tests/jobs/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of many real processes wait for each other on a machine that others use too: they get a second try."""
+    """Tests of many real processes wait for each other on a machine that others use too: they get a second try.
+
+    Several workers (`pytest -n`, pytest-xdist) get whole files; files that use one service or the same ports stay together.
+    """
     for item in items:
-        if any(folder in str(item.path) for folder in _WITH_MANY_PROCESSES):
+        path = str(item.path)
+        if any(folder in path for folder in _WITH_MANY_PROCESSES):
             item.add_marker(pytest.mark.flaky(reruns=1))
+        group = next((name for folder, name in _TOGETHER.items() if folder in path), path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
