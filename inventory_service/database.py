@@ -24,7 +24,7 @@ database: peewee.DatabaseProxy = peewee.DatabaseProxy()
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
-_SQLITE_PRAGMAS = (("journal_mode", "wal"), ("synchronous", "full"), ("foreign_keys", 1), ("wal_autocheckpoint", 1000))
+_SQLITE_PRAGMAS = (("journal_mode", "wal"), ("synchronous", "full"), ("foreign_keys", 1), ("wal_autocheckpoint", 4000))
 _SQLITE_BUSY_SECONDS = 15
 _MIGRATION_LOCK = 0xCA11B0A8D  # any number that nobody else of the database uses
 

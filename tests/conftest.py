@@ -71,7 +71,8 @@ _WITH_MANY_PROCESSES = ("/tests/e2e/", "/tests/browser/", "/tests/roles/", "/tes
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of many real processes wait for each other on a machine that others use too: they get a second try.
 
-    Several workers (`pytest -n`, pytest-xdist) get whole files; files that use one service or the same ports stay together.
+    Several workers (`pytest -n 2 --dist loadgroup`) get whole files; those that use one service or the same ports stay
+    together.
     """
     for item in items:
         path = str(item.path)

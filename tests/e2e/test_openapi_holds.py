@@ -1,6 +1,7 @@
 """schemathesis finds nothing: whatever the OpenAPI document allows or forbids, the service answers as it says.
 
-A longer search: `CALLBOARD_SEARCH_SECONDS=1800 CALLBOARD_SEARCH_SEED=2 pytest tests/e2e/test_openapi_holds.py`.
+What schemathesis derives from the document itself is tried each time; with `CALLBOARD_SEARCH_SECONDS` it searches at
+random, too: `CALLBOARD_SEARCH_SECONDS=1800 CALLBOARD_SEARCH_SEED=2 pytest tests/e2e/test_openapi_holds.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from inventory_service.client import Client, ClientError
 from inventory_service.demo.service import free_port
 from tests.e2e.conftest import Site, wait_for
 
-SECONDS = int(os.environ.get("CALLBOARD_SEARCH_SECONDS", "45"))
+SECONDS = int(os.environ.get("CALLBOARD_SEARCH_SECONDS", "0"))
 SEED = os.environ.get("CALLBOARD_SEARCH_SEED", "1")
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
@@ -79,9 +80,6 @@ def seed(site: Site, client: Client, run: int) -> dict[str, str]:
     }
 
 
-@pytest.mark.skipif(
-    "CALLBOARD_SEARCH_SECONDS" not in os.environ, reason="a search at random: set CALLBOARD_SEARCH_SECONDS"
-)
 @pytest.mark.timeout(SECONDS * 4 + 300)
 def test_it_answers_as_its_openapi_document_says(site: Site, tmp_path: Path) -> None:
     site.boot("web-1")
@@ -92,7 +90,8 @@ def test_it_answers_as_its_openapi_document_says(site: Site, tmp_path: Path) -> 
         wait_for("the service", lambda: is_up(client))
         config = tmp_path / "schemathesis.toml"
         config.write_text(Template(CONFIG.read_text()).substitute(seed(site, client, run["id"])))
-        options = ["--max-time", str(SECONDS), "--workers", "2", "--max-examples", "10", "--seed", SEED, "--no-color"]
+        depth = ["--max-time", str(SECONDS)] if SECONDS else ["--phases", "examples,coverage"]
+        options = [*depth, "--workers", "2", "--max-examples", "10", "--seed", SEED, "--no-color"]
         done = subprocess.run(
             [
                 Path(sys.executable).with_name("schemathesis"),
