@@ -68,6 +68,7 @@ _TOGETHER = {"/tests/e2e/": "demo", "/tests/demo/": "demo", "/tests/browser/": "
 _WITH_MANY_PROCESSES = ("/tests/e2e/", "/tests/browser/", "/tests/roles/", "/tests/demo/", "/tests/jobs/")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of many real processes wait for each other on a machine that others use too: they get a second try.
 
