@@ -10,7 +10,7 @@ demo-stop:
 	@.venv/bin/callboard demo --stop
 
 test: check
-	@.venv/bin/python -m pytest -n auto --dist loadgroup
+	@.venv/bin/python -m pytest -n auto
 
 check:
 	@tools/setup dev

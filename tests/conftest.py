@@ -9,11 +9,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import peewee
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from xdist.scheduler import LoadScopeScheduling
 
 from inventory_service import settings as settings_module
 from inventory_service.accounts import api_tokens
@@ -64,23 +66,29 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return server.cleared()
 
 
-_TOGETHER = {"/tests/e2e/": "demo", "/tests/demo/": "demo", "/tests/browser/": "browser", "/tests/roles/": "roles"}
+# What uses one service or the same ports.
+_TOGETHER = {"tests/e2e/": "demo", "tests/demo/": "demo", "tests/browser/": "browser", "tests/roles/": "roles"}
 _WITH_MANY_PROCESSES = ("/tests/e2e/", "/tests/browser/", "/tests/roles/", "/tests/demo/", "/tests/jobs/")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of many real processes wait for each other on a machine that others use too: they get a second try.
-
-    Several workers (`pytest -n 2 --dist loadgroup`) get whole files; those that use one service or the same ports stay
-    together.
-    """
+    """Tests of many real processes wait for each other on a machine that others use too: they get a second try."""
     for item in items:
-        path = str(item.path)
-        if any(folder in path for folder in _WITH_MANY_PROCESSES):
+        if any(folder in str(item.path) for folder in _WITH_MANY_PROCESSES):
             item.add_marker(pytest.mark.flaky(reruns=1))
-        group = next((name for folder, name in _TOGETHER.items() if folder in path), path)
-        item.add_marker(pytest.mark.xdist_group(group))
+
+
+class _FileByFile(LoadScopeScheduling):
+    """Several workers (`pytest -n 2`) get whole files, and all of what belongs together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return next((name for folder, name in _TOGETHER.items() if file.startswith(folder)), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _FileByFile(config, log)
 
 
 @pytest.fixture(scope="session")
