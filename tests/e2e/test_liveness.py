@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import resource
@@ -12,6 +13,7 @@ import signal
 import sqlite3
 import struct
 import subprocess
+import sysconfig
 import threading
 import time
 import urllib.request
@@ -121,11 +123,14 @@ def own_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSer
     running.stop()
 
 
+_numbers = itertools.count(1)
+
+
 @pytest.fixture
-def fleet(own_service: RunningService, request: pytest.FixtureRequest) -> Iterator[Fleet]:
+def fleet(own_service: RunningService) -> Iterator[Fleet]:
     """Three live hosts of a stage of their own, which is archived afterwards."""
     client = own_service.client
-    project = f"p{abs(hash(request.node.name)) % 10**9}"
+    project = f"fleet{next(_numbers)}"
     client.send("POST", "/api/v1/projects", {"name": project, "source": "/srv/nothing/"})
     client.send(
         "POST", f"/api/v1/projects/{project}/stages", {"name": "test", "interval_seconds": 1, "ttl_seconds": TTL}
@@ -244,13 +249,14 @@ def test_it_hears_hosts_while_everybody_looks(tmp_path: Path) -> None:
 
 def test_it_tells_ansible_who_was_there(fleet: Fleet, tmp_path: Path) -> None:
     fleet.service.client.send("PATCH", fleet.path, {"interval_seconds": 60, "ttl_seconds": 300})
+    time.sleep(1.1)  # times of the past are told by the second
     before = fleet.inventory()["callboard"]["as_of"]
     Client(fleet.service.url, fleet.tokens["web-1"]).send("POST", "/api/v1/goodbye", {})
     for at, names in ((before, set(NAMES)), (None, {"web-2", "web-3"})):
         source = {"plugin": "registry", "url": fleet.service.url, "stages": [fleet.stage], "at": at}
         (tmp_path / "registry.yml").write_text(json.dumps(source))
         done = subprocess.run(
-            ["ansible-inventory", "-i", str(tmp_path / "registry.yml"), "--list"],
+            [Path(sysconfig.get_path("scripts")) / "ansible-inventory", "-i", str(tmp_path / "registry.yml"), "--list"],
             env={**os.environ, "CALLBOARD_TOKEN": fleet.service.token},
             cwd=ROOT,
             capture_output=True,
