@@ -251,7 +251,7 @@ def rows(seconds: dict[str, list[float]], seen: list[dict[str, Any]], options: A
 
 def main() -> None:
     options = support.arguments(
-        __doc__, quick={"hosts": 10, "tasks": 4, "rounds": 1}, full={"hosts": 50, "tasks": 10, "rounds": 5}
+        __doc__, quick={"hosts": 10, "tasks": 4, "rounds": 1}, full={"hosts": 50, "tasks": 10, "rounds": 2}
     )
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder), options)
