@@ -29,9 +29,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     registry = folder / "registry.yml"
     registry.write_text(registry.read_text().replace(":8500", f":{port}"))
     played = _callboard(folder, "demo", "--port", port)
-    assert played.returncode == 0, played.stdout + played.stderr
-    yield folder
-    assert "Stopped" in _callboard(folder, "demo", "--stop").stdout
+    try:
+        assert played.returncode == 0, played.stdout + played.stderr
+        yield folder
+    finally:  # a demo that failed on its way leaves machines, too
+        stopped = _callboard(folder, "demo", "--stop").stdout
+    assert "Stopped" in stopped
     assert not (folder / ".demo").exists()
 
 
