@@ -228,7 +228,7 @@ def _prepare(
     original = repeat.exactly_repeated(run)
     chosen = _targets(run, original, judge=judge)
     if not run.allows_frozen:  # it was asked for earlier
-        requests.refuse_frozen(stage, at=clock.now())
+        requests.refuse_frozen(stage, judge=judge)
     release = _release(run, source, at=clock.now())
     revision = (
         release.revision if release else source.resolve(run.source_commit or run.revision or stage.default_revision)

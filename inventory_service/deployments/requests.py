@@ -88,7 +88,7 @@ def enqueue(
             if request.if_locked == REFUSE:
                 _refuse_if_held(stage, is_overriding=override is not None)
             if not request.allow_frozen:
-                refuse_frozen(stage, at=at)
+                refuse_frozen(stage, judge=liveness.judge(at=at, gone_after_seconds=0))
             asked = {"status": statuses.QUEUED, "created_by": actor.name, "created_at": at}
             run = Run.create(stage=stage, **asked, **own, **fields)
             audit.record(actor, f"run.{request.kind}", stage_name(stage), at=at, run=run.id, **repeats)
@@ -155,9 +155,9 @@ def _refuse_if_held(stage: Stage, *, is_overriding: bool) -> None:
         raise LockedError(f"{stage_name(stage)} is busy: run {active.id} ({active.kind}) is {active.status}.")
 
 
-def refuse_frozen(stage: Stage, *, at: dt.datetime) -> None:
+def refuse_frozen(stage: Stage, *, judge: liveness.Judge) -> None:
     """Raise ConflictError while it is unclear who of the stage is live."""
-    if liveness.judge(at=at, gone_after_seconds=0).is_frozen(stage):
+    if judge.is_frozen(stage):
         raise ConflictError(
             f"{stage_name(stage)} is frozen: too many of its hosts are silent to tell who is live. "
             "Say allow_frozen to run on what is listed, or expire the silent ones first."

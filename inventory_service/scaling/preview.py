@@ -74,8 +74,7 @@ def preview(stage: Stage, new: Rules, present: Rules | None, wish: Wish, *, at: 
     """Play both. Raises InvalidError where the trace is not fit for the new policies."""
     metric = main_metric(new[0])
     model = Model(metric, wish.boot_seconds, _objective(new[0], wish), wish.price)
-    needed = {metric, *metrics_of(new[0])}
-    both = needed | (metrics_of(present[0]) if present else set())
+    both = _needed(new[0]) | (metrics_of(present[0]) if present else set())
     source, trace, note = _trace(stage, new, present, both, wish, at=at)
     most = max(new[1].maximum, 1)
     begin = min(trace[0].totals[metric] / model.objective, most) if trace else 0
@@ -89,21 +88,31 @@ def preview(stage: Stage, new: Rules, present: Rules | None, wish: Wish, *, at: 
     return Preview(outcomes, model, source, note)
 
 
+def _reading(rules: Sequence[Policy]) -> list[TargetTracking | StepScaling]:
+    """The policies that read a metric."""
+    return [policy for policy in rules if not isinstance(policy, Scheduled)]
+
+
 def metrics_of(rules: Sequence[Policy]) -> set[str]:
     """The metrics that the policies read."""
-    return {policy.signal.metric for policy in rules if not isinstance(policy, Scheduled)}
+    return {policy.signal.metric for policy in _reading(rules)}
+
+
+def _needed(rules: Sequence[Policy]) -> set[str]:
+    """What a trace has to have of them."""
+    return {main_metric(rules), *metrics_of(rules)}
 
 
 def main_metric(rules: Sequence[Policy]) -> str:
     """The metric of the first policy that reads one: what users are said to feel."""
-    found = [policy.signal.metric for policy in rules if not isinstance(policy, Scheduled)]
-    return found[0] if found else USUAL_METRIC
+    found = _reading(rules)
+    return found[0].signal.metric if found else USUAL_METRIC
 
 
 def _objective(rules: Sequence[Policy], wish: Wish) -> float:
     if wish.objective is not None:
         return wish.objective
-    first = next((policy for policy in rules if not isinstance(policy, Scheduled)), None)
+    first = next(iter(_reading(rules)), None)
     if first is None or first.signal.metric == USUAL_METRIC:
         return USUAL_OBJECTIVE
     aim = first.target if isinstance(first, TargetTracking) else first.threshold
@@ -113,12 +122,12 @@ def _objective(rules: Sequence[Policy], wish: Wish) -> float:
 def _trace(
     stage: Stage, new: Rules, present: Rules | None, both: set[str], wish: Wish, *, at: dt.datetime
 ) -> tuple[str, Sequence[Load], str]:
-    """(source, trace, note)."""
+    """(source, trace, note). `both`: the metrics of the new policies and of the present ones."""
     if wish.trace is not None:
         return GIVEN, wish.trace, "Played the given trace."
-    needed = {main_metric(new[0]), *metrics_of(new[0])}
     if wish.source == SHIPPED:
         return SHIPPED, shipped(new, both, at=at), "Played the shipped trace: a week of a web shop's traffic."
+    needed = _needed(new[0])
     words, rules = ", ".join(sorted(needed)), [new[0], *([present[0]] if present else [])]
     found = recorded(stage, both, *rules, at=at) or recorded(stage, needed, *rules, at=at)
     covered = found[-1].at - found[0].at if found else dt.timedelta(0)
@@ -142,9 +151,10 @@ def recorded(stage: Stage, metrics: set[str], *rules: Sequence[Policy], at: dt.d
     Only steps in which all of them were reported. `rules` say which values of CloudWatch are those of one host.
     """
     live = {frame.at: float(frame.avg) for frame in _week(stage, windows.LIVE, at=at)}
+    of_one_host = {name for found in rules for name in _of_one_host(found)}
     by_time: dict[dt.datetime, dict[str, float]] = {}
     for metric in sorted(metrics):
-        is_per_host = metric in {name for found in rules for name in _of_one_host(found)}
+        is_per_host = metric in of_one_host
         for frame in _week(stage, metric, at=at):
             many = live.get(frame.at) if is_per_host else max(frame.expected, frame.reporting)
             if many is not None:
@@ -158,7 +168,7 @@ def _week(stage: Stage, metric: str, *, at: dt.datetime) -> list[MetricFrame]:
 
 def _of_one_host(rules: Sequence[Policy]) -> set[str]:
     """Metrics of CloudWatch that stand for one host: nothing says for how many, but how many were live."""
-    signals = [policy.signal for policy in rules if not isinstance(policy, Scheduled)]
+    signals = [policy.signal for policy in _reading(rules)]
     return {signal.metric for signal in signals if signal.source is not None and signal.statistic != SUM}
 
 

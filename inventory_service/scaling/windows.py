@@ -82,11 +82,11 @@ def floor(at: dt.datetime, seconds: int) -> dt.datetime:
 
 def _sample_stage(stage: Stage, at: dt.datetime, *, judge: liveness.Judge) -> int:
     """Only what was reported within the last interval and a half: an older value is no measurement of this minute."""
-    present = [host for host in listing.read_metrics(stage) if judge.is_listed(host, stage)]
+    states = [(host, judge.state(host, stage)) for host in listing.read_metrics(stage) if host.conflict is None]
+    present = [host for host, state in states if state in liveness.LISTED]
     made = _sample_capacity(stage, at, present, judge=judge)
-    fresh = [host for host in present if judge.state(host, stage) == liveness.LIVE]
     values: defaultdict[str, dict[str, float]] = defaultdict(dict)
-    for host in fresh:
+    for host in (host for host, state in states if state == liveness.LIVE):
         for name, value in host.metrics.items():
             values[name][host.id] = float(value)
     for name in [name for name in values if name.endswith(_COUNTER)]:

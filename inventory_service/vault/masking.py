@@ -109,17 +109,14 @@ class Masker:
         spans = self._spans("\n".join(texts))
         return _apply_each(texts, spans) if spans else list(texts)
 
-    def value(self, value: Any, *, longest: int = 2**62) -> Any:
-        """A JSON-like value with every text in it masked, keys too; the same object when it holds no secret.
-
-        Texts are looked at up to `longest` characters; where something is masked, longer ones end there.
-        """
+    def value(self, value: Any) -> Any:
+        """A JSON-like value with every text in it masked, keys too; the same object when it holds no secret."""
         leaves: list[str] = []
         if self.reach:
             _collect(value, leaves)
-        if not self._spans(_BETWEEN.join(leaf[: longest + self.reach] for leaf in leaves)):
+        if not self._spans(_BETWEEN.join(leaves)):
             return value
-        return _rebuild(value, lambda text: self.text(text[: longest + self.reach])[:longest])
+        return _rebuild(value, self.text)
 
     def is_cut(self, text: str) -> bool:
         """Whether the text ends amid what may be a secret, so that what follows must be seen before it is written."""

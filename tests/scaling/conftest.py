@@ -25,6 +25,21 @@ TARGET = {"type": "target", "name": "cpu", "metric": "load1_per_cpu", "target": 
 LIMITS = {"minimum": 1, "maximum": 6, "scale_in_cooldown_seconds": 0, "warmup_seconds": 0}
 
 
+def crash_once(owner: Any, step: str, error: type[BaseException], *, is_after: bool) -> tuple[Any, list[str]]:
+    """(a stand-in for the owner's function that crashes in its first call, before or after its work; its calls)."""
+    real, calls = getattr(owner, step), []
+
+    def crash(*args: Any, **more: Any) -> Any:
+        calls.append(step)
+        if len(calls) > 1:
+            return real(*args, **more)
+        if is_after:
+            real(*args, **more)
+        raise error
+
+    return crash, calls
+
+
 @pytest.fixture(scope="session")
 def moto() -> Iterator[str]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

@@ -24,7 +24,7 @@ from inventory_service.models import (
 )
 from inventory_service.scaling import hooks, lifecycle, settings
 from tests.fixtures.aws import LAUNCHING, TERMINATING, Aws, Member, PlayedGroup
-from tests.scaling.conftest import REGION, World
+from tests.scaling.conftest import REGION, World, crash_once
 from tests.support import ADA, START, Caller, Machine, judge
 
 HOOKS = {LAUNCHING: "greet", TERMINATING: "farewell"}
@@ -328,17 +328,8 @@ def test_a_crash_between_any_two_steps_says_and_drains_nothing_twice(
     hooked.world.configure(hooked.actuator, drain_playbook="drain.yml")
     owners = (lifecycle.Tending, lifecycle.drains, lifecycle.hosts, Cloud)
     owner: Any = next(owner for owner in owners if hasattr(owner, step))
-    real, calls = getattr(owner, step), []
-
-    def crash_once(*args: Any, **more: Any) -> Any:
-        calls.append(step)
-        if len(calls) > 1:
-            return real(*args, **more)
-        if is_after:
-            real(*args, **more)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(owner, step, crash_once)
+    crash, calls = crash_once(owner, step, KeyboardInterrupt, is_after=is_after)
+    monkeypatch.setattr(owner, step, crash)
     (member,) = hooked.launch()
     (machine,) = hooked.enrol()
     for _ in range(3):

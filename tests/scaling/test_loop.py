@@ -13,7 +13,7 @@ from inventory_service.deployments.requests import RunRequest
 from inventory_service.errors import CloudError
 from inventory_service.models import AuditEntry, Host, Release, Run, RunHost, ScalingDecision, Stage, StageScaling
 from inventory_service.scaling import loop, settings
-from tests.scaling.conftest import LIMITS, REGION, World
+from tests.scaling.conftest import LIMITS, REGION, World, crash_once
 from tests.support import ADA, START, Machine
 
 
@@ -266,17 +266,9 @@ def test_a_crash_between_any_two_steps_changes_nothing_twice(
     world: World = request.getfixturevalue(kind)
     world.configure(scaling().actuator, limits=LIMITS)
     owner = Cloud if hasattr(Cloud, step) else loop.hosts if step == "goodbye" else loop
-    real, calls = getattr(owner, step), []
-
-    def crash_once(*args: Any, **more: Any) -> Any:
-        calls.append(step)
-        if len(calls) > 1:
-            return real(*args, **more)
-        if is_after:
-            real(*args, **more)
-        raise CrashError
-
-    monkeypatch.setattr(owner, step, crash_once)
+    real = getattr(owner, step)
+    crash, _ = crash_once(owner, step, CrashError, is_after=is_after)
+    monkeypatch.setattr(owner, step, crash)
     with pytest.raises(CrashError):
         two_minutes(world, load)
     monkeypatch.setattr(owner, step, real)

@@ -162,7 +162,7 @@ def chart_capacity(path: StagePath, query: RangeQuery) -> dict[str, Any]:
 
 
 def _chart(chart: Chart) -> dict[str, Any]:
-    return {**dataclasses.asdict(chart), "since": iso(chart.since)}
+    return {"metric": chart.metric, "seconds": chart.seconds, "since": iso(chart.since), "columns": chart.columns}
 
 
 def _series(points: list[windows.Point], seconds: int) -> dict[str, Any]:
