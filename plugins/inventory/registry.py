@@ -199,11 +199,13 @@ import socket
 import ssl
 import stat
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -285,11 +287,14 @@ class Query(NamedTuple):
 
 
 class Source(NamedTuple):
-    """One stage's answer as text. `stage` and `at` are None where any will do, `known_hosts` where not wanted."""
+    """One stage's answer as text. `stage` and `at` are None where any will do, `known_hosts` where not wanted.
+
+    `known_hosts` waits for the text where it is still on its way, and raises the Problem that it met.
+    """
 
     stage: str | None
     inventory: str
-    known_hosts: str | None = None
+    known_hosts: Callable[[], str] | None = None
     at: str | None = None
 
 
@@ -430,16 +435,41 @@ class RefuseRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
+class Errand(threading.Thread):
+    """Something fetched while the caller goes on."""
+
+    def __init__(self, fetch: Callable[[], str]) -> None:
+        super().__init__(daemon=True)  # nobody waits for it when the command ends early
+        self._fetch, self._text, self._error = fetch, "", None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._text = self._fetch()
+        except BaseException as error:  # noqa: BLE001 - whoever wants the text gets it
+            self._error = error
+
+    def text(self) -> str:
+        """What was fetched. Raises what went wrong meanwhile."""
+        self.join()
+        if self._error is not None:
+            raise self._error
+        return self._text
+
+
 def fetch_stage(query: Query, stage: str) -> Source:
-    """One stage's inventory and, if asked for, its known hosts."""
+    """One stage's inventory and, if asked for, its known hosts: begun after it, so that no listed host is missing in
+    them, and on their way while the inventory is read.
+    """
     chosen = ("group", ",".join(query.groups))
     path = f"/api/v1/stages/{stage}"
     with working_on(stage):
         inventory = fetch_text(
             query, ask(f"{path}/inventory", ("state", ",".join(query.states)), ("at", query.at), chosen)
         )
-        keys = fetch_text(query, ask(f"{path}/known_hosts", chosen)) if query.known_hosts else None
-    return Source(stage, inventory, keys, query.at)
+    keys = ask(f"{path}/known_hosts", chosen)
+    errand = Errand(lambda: fetch_text(query, keys)) if query.known_hosts else None
+    return Source(stage, inventory, errand and errand.text, query.at)
 
 
 def ask(path: str, *asked: tuple[str, str | None]) -> str:
@@ -945,15 +975,21 @@ def may_be_configured(option: str) -> bool:
 
 def dump_sources(sources: list[Source]) -> dict[str, Any]:
     """What is kept of an answer: text only, so that no cache makes more of a value than the service sent."""
-    kept = {source.stage: {"inventory": source.inventory, "known_hosts": source.known_hosts} for source in sources}
+    kept = {source.stage: {"inventory": source.inventory, "known_hosts": read_keys(source)} for source in sources}
     return {"fetched_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), "stages": kept}
+
+
+def read_keys(source: Source) -> str | None:
+    """The known hosts of a source, None where not wanted."""
+    with working_on(source.stage):
+        return source.known_hosts and source.known_hosts()
 
 
 def load_sources(entry: Any, query: Query) -> list[Source] | None:
     """The kept answers for a query; None where the entry is missing, or is not one of ours."""
     try:
         kept = [entry["stages"][stage] for stage in query.stages]
-        texts = [(str(one["inventory"]), one["known_hosts"] and str(one["known_hosts"])) for one in kept]
+        texts = [(str(one["inventory"]), one["known_hosts"] and partial(str, one["known_hosts"])) for one in kept]
     except (KeyError, TypeError):
         return None
     return [Source(stage, *text, query.at) for stage, text in zip(query.stages, texts, strict=True)]
@@ -1118,12 +1154,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             return kept
         try:
             sources = [fetch_stage(query, stage) for stage in query.stages]
+            entry = dump_sources(sources) if is_cached or self.get_option("stale_cache") else None
         except Problem as problem:
             return self._stale(query, problem)
         if is_cached:
-            self._cache[key] = dump_sources(sources)
+            self._cache[key] = entry
         if self.get_option("stale_cache"):
-            write_private(copy_path(query), json.dumps(dump_sources(sources)))
+            write_private(copy_path(query), json.dumps(entry))
         return sources
 
     def _stale(self, query: Query, problem: Problem) -> list[Source]:
@@ -1154,7 +1191,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         if not C.HOST_KEY_CHECKING:
             self.display.warning("host_key_checking is off, so ssh ignores the known hosts from Callboard.")
         return [
-            secure(plan, write_known_hosts(query, plan.stage, source.known_hosts or ""))
+            secure(plan, write_known_hosts(query, plan.stage, read_keys(source) or ""))
             for plan, source in zip(plans, sources, strict=True)
         ]
 

@@ -47,3 +47,21 @@ def test_it_begins_batches_at_least_the_pace_apart() -> None:
     commit: GroupCommit[int, int] = GroupCommit(write, name="paced", pace_seconds=0.05)
     assert [commit.submit(number) for number in range(3)] == [0, 1, 2]
     assert all(later - earlier >= 0.049 for earlier, later in pairwise(begun))
+
+
+def test_a_crowd_does_not_wait_for_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "_CROWD", 4)
+    batches: list[list[int]] = []
+
+    def write(items: Sequence[int]) -> Sequence[int]:
+        batches.append(list(items))
+        return items
+
+    commit: GroupCommit[int, int] = GroupCommit(write, name="crowded", pace_seconds=60)
+    assert commit.submit(100) == 100
+    first = threading.Thread(target=commit.submit, args=(200,))
+    first.start()
+    wait_for(lambda: commit._waiting.empty())
+    assert at_once(commit.submit, 4) == [0, 1, 2, 3]
+    first.join()
+    assert [sorted(batch) for batch in batches] == [[100], [0, 1, 2, 3, 200]]

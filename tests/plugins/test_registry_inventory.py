@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from .conftest import KEY, ROOT, TOKEN, answer, host
+from .conftest import KEY, ROOT, TOKEN, Answer, answer, host
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,6 +171,15 @@ def test_it_leaves_ssh_alone_when_told_so(controller: Controller, service: Servi
 def test_it_rejects_known_hosts_that_vouch_for_any_host(controller: Controller, service: Service) -> None:
     service.stage(known_hosts=KNOWN_HOSTS + f"* ssh-ed25519 {KEY}\n")
     assert "line 3 of its known hosts is not acceptable" in controller.fail()
+
+
+def test_known_hosts_that_cannot_be_had_end_the_command(controller: Controller, service: Service) -> None:
+    service.answers["/api/v1/stages/shop/production/known_hosts"] = Answer(status=403)
+    said = controller.fail()
+    assert "Cannot get the inventory of stage shop/production" in said
+    assert "web-1" not in said
+    asked = [path for path, _ in service.asked]
+    assert asked.index("/api/v1/stages/shop/production/inventory") == 0
 
 
 def test_it_rejects_a_cache_folder_that_others_may_write(controller: Controller) -> None:
