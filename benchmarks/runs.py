@@ -64,6 +64,7 @@ from inventory_service.jobs.execute import _scrub_environment
 settings, clock = settings_module.load(), SystemClock()
 _scrub_environment()
 processes.adopt_orphans()
+processes.spare_the_collector()
 open_database(settings.database_url)
 seen, taken = {"cpu": 0.0}, []
 play = execution.runner.run_playbook

@@ -105,8 +105,8 @@ class GroupCommit(Generic[Item, Result]):
                 slot.done.release()
 
     def _take(self) -> list[_Slot[Item, Result]]:
-        """Wait for one item, then take along all that wait already; not sooner than the pace after the last batch began,
-        except for a crowd. (One that was taken along already may have left its word: then a batch comes early.)
+        """Wait for one item, then take along all that wait already; not sooner than the pace after the last batch
+        began, except for a crowd.
         """
         batch = [self._waiting.get()]
         self._is_crowded.wait(max(0.0, self._due - time.monotonic()))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
@@ -28,6 +29,17 @@ Answer = Callable[[dict[str, Any]], dict[str, Any]]
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
     request_queue_size = 128
+    is_over = False
+
+    def answer_until_over(self) -> None:
+        """Take one connection after the other, without looking up in between."""
+        while not self.is_over:
+            self.handle_request()
+
+    def end(self) -> None:
+        """Stop the one who takes connections, which a server that looks up now and then would do later."""
+        self.is_over = True
+        self.socket.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager
@@ -50,10 +62,10 @@ def answering(path: Path, answer: Answer) -> Iterator[None]:
                 database.close()
 
     with _Server(str(path), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="answers", daemon=True)
+        thread = threading.Thread(target=server.answer_until_over, name="answers", daemon=True)
         thread.start()
         try:
             yield
         finally:
-            server.shutdown()
+            server.end()
             thread.join()

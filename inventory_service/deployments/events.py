@@ -7,6 +7,7 @@ a thread writes in batches. What is written is capped: one result of 100 MB woul
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import logging
 import queue
 import threading
@@ -15,18 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import peewee as pw
+from pydantic_core import to_json
 
 from inventory_service.clock import Clock, parse_iso
 from inventory_service.database import database, execute_many, to_microseconds
 from inventory_service.deployments import host_keys, no_log
 from inventory_service.deployments.outcome import HostCount, from_stats
-from inventory_service.models import Run, RunLogChunk
+from inventory_service.models import RunLogChunk
 from inventory_service.vault.masking import Masker
 
 log = logging.getLogger(__name__)
 
 _FLUSH_SECONDS = 0.25
-_BATCH = 200
+_MOST_MORE = 200
 _LONGEST_MESSAGE = 4000
 _LONGEST_TEXT = 262_144
 _LONGEST_NAME = 1000
@@ -60,6 +62,7 @@ _COLUMNS = ("run_id", "counter", "at", "event", "host", "play", "task", "action"
 _INSERT = (
     f"INSERT INTO run_event ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) ON CONFLICT DO NOTHING"  # noqa: S608
 )
+_UPDATE = "UPDATE run SET log_bytes = ?, is_log_cut = ?, in_flight = ? WHERE id = ?"
 _MOST_WAITING = 2000
 _MOST_UNSTORED = 20_000
 _LAST_TRIES = 5
@@ -91,6 +94,7 @@ class EventWriter:
         self._is_cut = False
         self._has_stats = False
         self.masker = Masker()
+        self._is_closing = threading.Event()
         self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(_MOST_WAITING)
         self._thread = threading.Thread(target=self._write_all, name=f"events-{run_id}", daemon=True)
         self._thread.start()
@@ -107,6 +111,7 @@ class EventWriter:
         """Write everything that was handed over, then stop. Twice is no error."""
         if self._log.closed:
             return
+        self._is_closing.set()
         self._waiting.put(None)
         self._thread.join()
         self._log.close()
@@ -126,26 +131,27 @@ class EventWriter:
         database.close()
 
     def _take_batch(self) -> tuple[list[dict[str, Any]], bool]:
-        """Wait for one event, then take what else arrives within the flush time."""
+        """Wait for one event, then take along what else arrived within the flush time. (To be woken by each event
+        would take longer than to write it.)
+        """
         batch: list[dict[str, Any]] = []
         event = self._waiting.get()
-        deadline = self._clock.monotonic() + _FLUSH_SECONDS
+        if event is not None:
+            self._is_closing.wait(_FLUSH_SECONDS)
         while event is not None:
             batch.append(event)
-            left = deadline - self._clock.monotonic()
-            if len(batch) >= _BATCH or left <= 0:
+            if len(batch) == _MOST_WAITING:
                 return batch, True
             try:
-                event = self._waiting.get(timeout=left)
+                event = self._waiting.get_nowait()
             except queue.Empty:
                 return batch, True
         return batch, False
 
     def _take_rest(self, batch: list[dict[str, Any]]) -> bool:
         """Take what follows while the batch ends amid what may be a secret; False when the end was reached."""
-        while len(batch) < 2 * _BATCH and self.masker.is_cut(
-            "\n".join(no_log.printed(event) for event in batch[-_TAIL:])
-        ):
+        most = len(batch) + _MOST_MORE
+        while len(batch) < most and self.masker.is_cut("\n".join(no_log.printed(event) for event in batch[-_TAIL:])):
             try:
                 event = self._waiting.get(timeout=_FLUSH_SECONDS)
             except queue.Empty:
@@ -217,8 +223,8 @@ class EventWriter:
                 execute_many(_INSERT, [[row[name] for name in _COLUMNS] for row in rows])
                 if self._uncopied:
                     copy_log(self._run_id, self._size - len(self._uncopied), bytes(self._uncopied))
-                mine = Run.update(log_bytes=self._size, is_log_cut=self._is_cut, in_flight=self.in_flight)
-                mine.where(Run.id == self._run_id).execute()
+                in_flight = to_json(self.in_flight).decode()
+                execute_many(_UPDATE, [(self._size, self._is_cut, in_flight, self._run_id)])
         except pw.OperationalError as error:
             log.exception("%s events of run %s could not be stored yet", len(rows), self._run_id)
             if len(rows) > _MOST_UNSTORED:
@@ -294,11 +300,16 @@ def _message(event: dict[str, Any], result: dict[str, Any], masker: Masker) -> s
 
 
 def _name(value: Any, masker: Masker) -> str | None:
-    return None if value is None else _text(masker.text(str(value)[: _LONGEST_NAME + masker.reach]))
+    return None if value is None else _text(masker.name(str(value)[: _LONGEST_NAME + masker.reach]))
 
 
 def _text(value: Any) -> str | None:
-    return _capped(_clean(str(value)), _LONGEST_NAME) if value is not None else None
+    return _shown(str(value)) if value is not None else None
+
+
+@functools.lru_cache(1024)  # hosts and tasks come again and again
+def _shown(name: str) -> str:
+    return _capped(_clean(name), _LONGEST_NAME)
 
 
 def _clean(text: str) -> str:

@@ -68,9 +68,9 @@ class Watch:
 
     def _look(self) -> None:
         self.ending = self.ending or self._out_of_time()
-        self.is_fenced = not leases.renew(self._run, at=self._clock.now())
-        wish = Run.select(Run.cancel_requested_at).where(Run.id == self._run.id).scalar()
-        if wish is not None and self.ending is None:
+        renewed = leases.renew(self._run, at=self._clock.now())
+        self.is_fenced = not renewed.is_held
+        if renewed.is_canceled and self.ending is None:
             self.ending = outcome.CANCELED
 
     def _out_of_time(self) -> Ending | None:

@@ -30,6 +30,7 @@ def main(run_id: int) -> int:
     settings, clock = settings_module.load(), SystemClock()
     _scrub_environment()
     processes.adopt_orphans()
+    processes.spare_the_collector()
     open_database(settings.database_url)
     run = execution.claim(run_id, at=clock.now())
     if run is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import bisect
+import functools
 import html
 import json
 import logging
@@ -27,6 +28,7 @@ _DROPPED = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[ \t]*\r?\n[ \t]*")
 _BLANK = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\s+")
 # What Ansible's side writes where it cut a text, before it came here (plugins/callback/callboard_cut.py, callboard.py).
 _CUT = re.compile(r"(?:…|\\u2026)( \[cut, [0-9]+ (?:characters|items)\])?")
+_NAMES = 1024
 _BETWEEN = "\0"  # joins separate texts; no secret that is text holds it
 
 
@@ -98,6 +100,7 @@ class Masker:
         self._tight = _Patterns(found, _DROPPED, shortest=_SHORTEST)
         self._loose = _Patterns(spaced, _BLANK, shortest=_SHORTEST_SPACED)
         self.reach = max((len(one) for one in found), default=0)
+        self.name = functools.lru_cache(_NAMES)(self.text)  # for what comes again and again, such as a task's name
 
     def text(self, text: str) -> str:
         """The text with each secret replaced by asterisks."""

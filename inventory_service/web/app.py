@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import gc
 import hashlib
 import logging
 import mimetypes
@@ -16,6 +15,7 @@ from flask_openapi.models import Info, SecurityScheme
 
 import inventory_service
 from inventory_service import settings as settings_module
+from inventory_service.adapters import processes
 from inventory_service.adapters.group_commit import GroupCommit
 from inventory_service.adapters.queue import RunQueue
 from inventory_service.clock import Clock, SystemClock
@@ -141,17 +141,7 @@ def from_environment() -> Any:
     open_database(settings.database_url, connections=settings.web_threads + _BESIDE_REQUESTS)
     app = create_app(settings)
     database.close()
-    _spare_the_collector()
+    processes.spare_the_collector()
     services: Services = app.extensions["callboard"]
     services.streams.stop_with_process()
     return HeartbeatShim(ReadGate(app, threads=settings.web_threads), services)
-
-
-def _spare_the_collector() -> None:
-    """Take what was loaded out of the garbage collector's sight, and let it look less often.
-
-    Otherwise it walks through the whole application again and again while requests wait.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 50)

@@ -32,7 +32,7 @@ def test_it_refuses_at_once_while_a_write_is_stuck(monkeypatch: pytest.MonkeyPat
         with pytest.raises(BusyError, match="did not answer in time"):
             commit.submit(1)
     gate.set()
-    wait_for(lambda: bool(written))
+    wait_for(lambda: bool(written) and commit._begun is None)
     assert written == [1]
     assert commit.submit(2) == 2
 
@@ -61,7 +61,7 @@ def test_a_crowd_does_not_wait_for_the_pace(monkeypatch: pytest.MonkeyPatch) -> 
     assert commit.submit(100) == 100
     first = threading.Thread(target=commit.submit, args=(200,))
     first.start()
-    wait_for(lambda: commit._waiting.empty())
+    wait_for(commit._waiting.empty)
     assert at_once(commit.submit, 4) == [0, 1, 2, 3]
     first.join()
     assert [sorted(batch) for batch in batches] == [[100], [0, 1, 2, 3, 200]]

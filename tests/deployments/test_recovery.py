@@ -143,11 +143,11 @@ def test_it_says_so_where_no_host_had_a_task_under_way(killed: Run, settings: Se
 
 
 def test_it_keeps_an_executor_out_that_was_given_up(orphan: Run, settings: Settings, clock: FakeClock) -> None:
-    assert leases.renew(orphan, at=clock.advance(1))
+    assert leases.renew(orphan, at=clock.advance(1)).is_held
     recovery.recover_lost(settings, at=clock.advance(16))
     Run.update(status="running").execute()  # as if it had been started once more
-    assert not leases.renew(orphan, at=clock.now())
-    assert leases.renew(requests.get(orphan.id), at=clock.now())
+    assert not leases.renew(orphan, at=clock.now()).is_held
+    assert leases.renew(requests.get(orphan.id), at=clock.now()).is_held
 
 
 def test_it_leaves_runs_alone_that_no_executor_of_the_service_has(
