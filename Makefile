@@ -17,7 +17,7 @@ check:
 	@tools/check
 
 bench:
-	@tools/setup dev
+	@tools/setup bench
 	@.venv/bin/python benchmarks/run.py $(BENCH)
 
 lock:

@@ -29,12 +29,14 @@ PACKAGES = ("flask", "granian", "peewee", "ansible-core")
 
 
 def run(script: str, *, is_quick: bool) -> list[dict[str, Any]]:
-    """The rows of one script; its own words go to the terminal."""
+    """The rows of one script, none when it failed; its own words go to the terminal."""
     print(f"\n== {script}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.json"
         command = [sys.executable, str(HERE / script), "--json", str(file), *(["--quick"] if is_quick else [])]
-        subprocess.run(command, check=True)
+        if subprocess.run(command, check=False).returncode:
+            print(f"{script} failed; its rows are missing", flush=True)
+            return []
         return json.loads(file.read_text())
 
 
@@ -76,12 +78,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("scripts", nargs="*", default=SCRIPTS)
     options = parser.parse_args()
-    rows = [row for script in options.scripts for row in run(script, is_quick=options.quick)]
+    found = {script: run(script, is_quick=options.quick) for script in options.scripts}
+    rows = [row for some in found.values() for row in some]
     if not options.quick:
         write(rows)
     missed = [row["work"] for row in rows if row["is_met"] is False]
     if missed:
         print("\nnot met: " + "; ".join(missed))
+    if failed := [script for script, some in found.items() if not some]:
+        sys.exit(f"failed: {', '.join(failed)}; what they said is above")
 
 
 if __name__ == "__main__":

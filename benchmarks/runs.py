@@ -2,7 +2,7 @@
 
 50 hosts x 10 tasks, forks 10, ansible_connection=local on all sides, the same frozen inventory; the peers take turns.
 CPU of the tracking side is that of the executor's own process (ansible-runner's reader included) while the playbook
-runs. ARA needs the group `bench` (`pip install --group bench`); without it its row is left out.
+runs. ARA is of the group `bench`, which `make bench` installs; without it its row is left out.
 `python benchmarks/runs.py [--quick]`
 """
 

@@ -66,16 +66,29 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return server.cleared()
 
 
-# What uses one service or the same ports.
-_TOGETHER = {"tests/e2e/": "demo", "tests/demo/": "demo", "tests/browser/": "browser", "tests/roles/": "roles"}
+# What uses one service, or looks for what a demo leaves behind.
+_TOGETHER = {
+    "tests/e2e/test_readme.py": "demo",
+    "tests/e2e/test_service.py": "demo",
+    "tests/demo/": "demo",
+    "tests/browser/": "browser",
+    "tests/roles/": "roles",
+}
 _WITH_MANY_PROCESSES = ("/tests/e2e/", "/tests/browser/", "/tests/roles/", "/tests/demo/", "/tests/jobs/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of many real processes wait for each other on a machine that others use too: they get a second try."""
+    """Tests of many real processes take long and wait for each other on a machine that others use too: they come first,
+    so that workers end together, and get a second try.
+    """
     for item in items:
-        if any(folder in str(item.path) for folder in _WITH_MANY_PROCESSES):
+        if _has_many_processes(item):
             item.add_marker(pytest.mark.flaky(reruns=1))
+    items.sort(key=_has_many_processes, reverse=True)
+
+
+def _has_many_processes(item: pytest.Item) -> bool:
+    return any(folder in str(item.path) for folder in _WITH_MANY_PROCESSES)
 
 
 class _FileByFile(LoadScopeScheduling):
@@ -88,6 +101,7 @@ class _FileByFile(LoadScopeScheduling):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    config.option.loadscopereorder = False
     return _FileByFile(config, log)
 
 
