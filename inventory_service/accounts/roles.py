@@ -23,10 +23,12 @@ class Principal:
         """Whether this project is one of the caller's."""
         return self.projects is None or project in self.projects
 
-    def require(self, role: str) -> None:
-        """Raise ForbiddenError unless the caller has at least this role."""
-        if ROLES.index(self.role) < ROLES.index(role):
+    def require(self, role: str, *, is_everywhere: bool = False) -> None:
+        """Raise ForbiddenError unless the caller has at least this role; with `is_everywhere`, for all projects."""
+        if not self.may(role):
             raise ForbiddenError(f"This needs the role {role}; {self.actor.name} has the role {self.role}.")
+        if is_everywhere and self.projects is not None:
+            raise ForbiddenError(f"This needs the role {role} for all projects; {self.actor.name} has it for some.")
 
     def may(self, role: str) -> bool:
         """Whether the caller has at least this role."""

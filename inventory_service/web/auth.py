@@ -64,9 +64,7 @@ def check_request() -> None:
     if needed not in roles.ROLES:
         raise ForbiddenError("This route declares no access.")
     g.principal = principal = _principal()
-    principal.require(needed)
-    if getattr(view, "callboard_everywhere", False) and principal.projects is not None:
-        raise ForbiddenError(f"This needs the role {needed} for all projects; {principal.actor.name} has it for some.")
+    principal.require(needed, is_everywhere=getattr(view, "callboard_everywhere", False))
 
 
 def _nobody() -> None:

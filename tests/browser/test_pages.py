@@ -15,6 +15,7 @@ PAGES = (
     "/stages/shop/production/variables",
     "/stages/shop/production/metrics",
     "/stages/shop/production/scaling",
+    "/audit?action=stage",
     "/sign-in",
     "/nowhere",
 )
@@ -40,21 +41,21 @@ def paths(service):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_page_is_wider_than_a_phone(browse, service, paths, scheme):
-    page = browse("/", viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    page = browse("/", "admin", viewport={"width": 390, "height": 844}, color_scheme=scheme)
     for path in paths:
         page.goto(service.url + path)
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, path
 
 
 def test_every_field_link_and_button_has_a_name(browse, service, paths):
-    page = browse("/")
+    page = browse("/", "admin")
     for path in paths:
         page.goto(service.url + path)
         assert page.evaluate(TROUBLE) == [], path
 
 
 def test_every_page_forbids_inline_scripts(browse, service, paths):
-    page = browse("/")
+    page = browse("/", "admin")
     for path in paths:
         policy = page.request.get(service.url + path).headers["content-security-policy"]
         assert "default-src 'self'" in policy, path

@@ -44,6 +44,7 @@ def test_it_compresses_for_who_takes_it(viewer: Caller, web_1: Machine, clock: F
     assert plain.headers["ETag"] == packed.headers["ETag"]
 
 
+@pytest.mark.sqlite  # other databases lock otherwise
 def test_it_keeps_hosts_listed_while_heartbeats_can_not_be_written(
     *, viewer: Caller, web_1: Machine, clock: FakeClock, database: peewee.Database
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from inventory_service.web.pages import (
+    audit,
     automation,
     compare,
     dashboard,
@@ -42,6 +43,7 @@ _MODULES = (
     run,
     run_events,
     compare,
+    audit,
 )
 
 

@@ -15,7 +15,7 @@ from flask import Flask, url_for
 from flask_login import current_user
 
 import inventory_service
-from inventory_service.accounts.roles import OPERATOR, Principal
+from inventory_service.accounts.roles import ADMIN, OPERATOR, Principal
 from inventory_service.clock import iso
 from inventory_service.models import Run, Stage
 from inventory_service.registry.stages import stage_name
@@ -44,6 +44,7 @@ def _for_every_page() -> dict[str, Any]:
         "link": stage_link,
         "now": context.now(),
         "principal": principal,
+        "may_audit": principal is not None and principal.may(ADMIN) and principal.projects is None,
         "may_operate": principal is not None and principal.may(OPERATOR),
         "service_url": context.services().settings.url,
         "version": inventory_service.__version__,

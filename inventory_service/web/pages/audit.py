@@ -1,0 +1,49 @@
+"""The audit log as a page, newest first, with filters."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from flask import render_template, request
+
+from inventory_service import audit
+from inventory_service.accounts.roles import ADMIN
+from inventory_service.registry import stages
+from inventory_service.registry.stages import stage_name
+from inventory_service.web import auth
+from inventory_service.web.pages.common import pages
+
+_PAGE = 100
+_FILTERS = ("action", "actor", "target")
+_LARGEST_ID = 2**62
+# As a beginning of an action; what is not here can be typed.
+_KINDS = ("run", "stage", "host", "host.refuse", "scaling", "freeze", "secret", "join_token", "user", "project")
+
+
+@pages.get("/audit")
+def audit_log() -> str:
+    """?action= ?actor= ?target= ?before= (an entry's number). For admins of all projects, as in the API."""
+    auth.caller().require(ADMIN, is_everywhere=True)
+    wish = {name: request.args.get(name, "").strip()[:200] for name in _FILTERS}
+    before = request.args.get("before", type=int)
+    rows = audit.list_entries(
+        limit=_PAGE + 1,
+        before=before if before is not None and 0 < before < _LARGEST_ID else None,
+        **{name: text or None for name, text in wish.items()},
+    )
+    names = [stage_name(row) for row in stages.list_stages()]
+    return render_template(
+        "audit.html",
+        rows=[(row, _stage_of(row.target, set(names))) for row in rows[:_PAGE]],
+        stages=names,
+        older=rows[_PAGE - 1].id if len(rows) > _PAGE else None,
+        wish=wish,
+        before=before,
+        kinds=_KINDS,
+    )
+
+
+def _stage_of(target: str, names: Collection[str]) -> str | None:
+    """The stage that an entry is about, such as `shop/production/web-1`, where there is one."""
+    name = "/".join(target.split("/")[:2])
+    return name if name in names else None
