@@ -34,6 +34,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 POLL_SECONDS = 0.05
 START_POLLS = 300
 LOG_TAIL_LINES = 15
+_PID_FILE = "etc/server.pid"
 
 
 class LoopbackHostError(RuntimeError):
@@ -122,10 +123,7 @@ class LoopbackHost:
     @property
     def pid(self) -> int | None:
         """The SSH server's process id; None when it does not run. Also known to a later process."""
-        with contextlib.suppress(OSError, ValueError):
-            pid = int(self._pid_file.read_text())
-            return pid if str(self.etc) in processes.command_line(pid) else None
-        return None
+        return _server_pid(self.folder)
 
     def start(self) -> None:
         """Return when the port answers with an SSH banner; LoopbackHostError when it never does.
@@ -144,7 +142,7 @@ class LoopbackHost:
                 stderr=log,
                 start_new_session=True,
             )
-        self._pid_file.write_text(f"{self._server.pid}\n")
+        (self.folder / _PID_FILE).write_text(f"{self._server.pid}\n")
         self._wait_for_banner()
 
     def stop(self, *, grace_seconds: float = 5.0) -> None:
@@ -180,22 +178,17 @@ class LoopbackHost:
     def _host_key(self) -> Path:
         return self.etc / "ssh_host_ed25519_key"
 
-    @property
-    def _pid_file(self) -> Path:
-        return self.etc / "server.pid"
-
     def _members(self) -> set[int]:
         """Every process of this machine: the server, its sessions, what they started, what was spawned."""
         known = filter(None, (self._server, *self._spawned))
-        roots = {process.pid for process in known if process.poll() is None} | processes.marked(self.folder)
-        return processes.descendants(roots | ({self.pid} if self.pid else set()))
+        return processes.descendants({process.pid for process in known if process.poll() is None}) | members(self.folder)
 
     def _reap(self) -> None:
         for process in filter(None, (self._server, *self._spawned)):
             process.wait()
         self._server = None
         self._spawned.clear()
-        self._pid_file.unlink(missing_ok=True)
+        (self.folder / _PID_FILE).unlink(missing_ok=True)
 
     def _write_files(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
@@ -340,6 +333,22 @@ def _terminals_work() -> bool:
 def _make_privilege_separation_folder() -> None:
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, parents=True, exist_ok=True)
+
+
+def members(folder: Path) -> set[int]:
+    """Every process of the machine that was started in this folder, by whomever.
+
+    sshd writes its title over its environment, so its server is known by the file that `start` wrote.
+    """
+    server = _server_pid(folder)
+    return processes.descendants(processes.marked(folder) | ({server} if server else set()))
+
+
+def _server_pid(folder: Path) -> int | None:
+    with contextlib.suppress(OSError, ValueError):
+        pid = int((folder / _PID_FILE).read_text())
+        return pid if str(folder / "etc") in processes.command_line(pid) else None
+    return None
 
 
 def _refuse_taken_port(address: str, port: int) -> None:

@@ -19,9 +19,9 @@ import click
 
 from inventory_service.adapters import processes
 from inventory_service.demo import sample
-from inventory_service.demo.hosts import best_server, missing_sshd_hint
+from inventory_service.demo.hosts import best_server, members, missing_sshd_hint
 from inventory_service.demo.machine import APP_PORT, Machine, free_network
-from inventory_service.demo.processes import end, marked
+from inventory_service.demo.processes import end
 from inventory_service.demo.service import RunningService, end_service
 from inventory_service.deployments.execution import MARKER
 from inventory_service.terminal import print_table
@@ -291,7 +291,7 @@ def stop(folder: Path) -> bool:
     if not pid_file.exists():
         return False
     for home in folder.glob("web-*"):
-        end(lambda home=home: marked(home), grace_seconds=0)  # type: ignore[misc]
+        end(lambda home=home: members(home), grace_seconds=0)  # type: ignore[misc]
     pid = int(pid_file.read_text())
     if str(folder) in _environment(pid):
         end_service(pid)

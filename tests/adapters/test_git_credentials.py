@@ -19,7 +19,7 @@ from inventory_service.errors import SourceError
 from tests.git_server import serving
 from tests.support import Repository
 
-TOKEN = "glpat-canary%3Aof/the+mine"
+TOKEN = "glpat-kestrel%3Aof/the+mine"
 
 
 @pytest.fixture
@@ -50,20 +50,20 @@ def test_it_hands_a_token_to_git_and_to_nobody_else(
         git.fetch(f"{url}/{repository.folder.name}/.git", mirror, access)
     assert git.resolve(mirror, "main") == commit
     assert len(seen) > 3, "git was seen at work"
-    assert not any(b"canary" in text for text in seen)
+    assert not any(b"kestrel" in text for text in seen)
     assert [
-        file for file in (*home.rglob("*"), *mirror.rglob("*")) if file.is_file() and b"canary" in file.read_bytes()
+        file for file in (*home.rglob("*"), *mirror.rglob("*")) if file.is_file() and b"kestrel" in file.read_bytes()
     ] == []
 
 
-@pytest.mark.parametrize("credential", ["", "deploy:wrong-canary"])
+@pytest.mark.parametrize("credential", ["", "deploy:wrong-kestrel"])
 def test_it_fails_without_a_prompt_where_the_token_is_wrong(
     repository: Repository, commit: str, tmp_path: Path, credential: str
 ) -> None:
     with serving(repository.folder.parent, "deploy:right") as url, pytest.raises(SourceError) as refused:
         git.fetch(f"{url}/{repository.folder.name}/.git", tmp_path / "mirror.git", Access(Credential(token=credential)))
     assert "could not be fetched" in refused.value.detail
-    assert "canary" not in refused.value.detail
+    assert "kestrel" not in refused.value.detail
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from inventory_service.demo.processes import command_line
 from inventory_service.demo.service import free_port
 from tests.e2e.conftest import ROOT
 
@@ -36,6 +37,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         stopped = _callboard(folder, "demo", "--stop").stdout
     assert "Stopped" in stopped
     assert not (folder / ".demo").exists()
+    commands = {entry.name: command_line(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    assert [command for command in commands.values() if str(folder) in command] == []
 
 
 def _callboard(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
