@@ -181,7 +181,9 @@ class LoopbackHost:
     def _members(self) -> set[int]:
         """Every process of this machine: the server, its sessions, what they started, what was spawned."""
         known = filter(None, (self._server, *self._spawned))
-        return processes.descendants({process.pid for process in known if process.poll() is None}) | members(self.folder)
+        return processes.descendants({process.pid for process in known if process.poll() is None}) | members(
+            self.folder
+        )
 
     def _reap(self) -> None:
         for process in filter(None, (self._server, *self._spawned)):

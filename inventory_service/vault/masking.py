@@ -75,6 +75,15 @@ class _Patterns:
         ((start, end),) = _unsqueeze([(len(squeezed) - size, len(squeezed))], gaps)
         return since + start, since + end
 
+    def ends_amid(self, text: str) -> bool:
+        """Whether the text ends with the beginning of one of them, and not the whole of it."""
+        for at in range(len(text) - _SHORTEST + 1):
+            if text[at : at + _SHORTEST] in self._by_start:
+                rest = text[at:]
+                if any(one.startswith(rest) and one != rest for one in self._by_start[rest[:_SHORTEST]]):
+                    return True
+        return any(text[-size:] in self._openings for size in range(1, min(_SHORTEST, len(text) + 1)))
+
     def _overlap(self, text: str, *, shortest: int) -> int:
         """How many characters at the end of the text are the beginning of one of them, at least `shortest`."""
         for at in range(len(text) - _SHORTEST + 1):
@@ -123,8 +132,8 @@ class Masker:
 
     def is_cut(self, text: str) -> bool:
         """Whether the text ends amid what may be a secret, so that what follows must be seen before it is written."""
-        end = _DROPPED.sub("", text[-4 * self.reach - 64 :]) if self.reach else ""
-        return any(_overlaps(end, one) for one in self._tight.texts)
+        end = _DROPPED.sub("", text[-4 * self.reach - 64 :])[-self.reach :] if self.reach else ""
+        return self._tight.ends_amid(end)
 
     def _spans(self, text: str) -> list[tuple[int, int]]:
         """Where secrets stand, merged, in order."""
@@ -253,17 +262,6 @@ def _apply_each(texts: Sequence[str], spans: list[tuple[int, int]]) -> list[str]
         pieces.append(_apply(text, [(left, right) for left, right in own if left < right]))
         start = end + 1
     return pieces
-
-
-def _overlaps(text: str, pattern: str) -> bool:
-    """Whether the text ends with a beginning of the pattern."""
-    tail = text[-len(pattern) + 1 :]
-    start = tail.find(pattern[0])
-    while start >= 0:
-        if pattern.startswith(tail[start:]):
-            return True
-        start = tail.find(pattern[0], start + 1)
-    return False
 
 
 def _collect(value: Any, leaves: list[str]) -> None:
