@@ -1,6 +1,8 @@
 """What tracking costs: the same playbook by plain ansible-playbook, by a run's executor, with ARA, with the laptop's callback.
 
 50 hosts x 10 tasks, forks 10, ansible_connection=local on all sides, the same frozen inventory; the peers take turns.
+Once with tasks that run a command, which is what takes the time, and once with tasks that do nothing on the hosts, so
+that what tracking adds shows most; ARA takes part in those.
 CPU of the tracking side is that of the executor's own process (ansible-runner's reader included) while the playbook
 runs. ARA is of the group `bench`, which `make bench` installs; without it its row is left out.
 `python benchmarks/runs.py [--quick]`
@@ -42,6 +44,11 @@ ROOT = Path(__file__).parents[1]
 TASK = """
     - name: Task {number}
       ansible.builtin.command: echo {number}
+      changed_when: {changed}
+"""
+LIGHT_TASK = """
+    - name: Task {number}
+      ansible.builtin.debug: {{msg: "{number}"}}
       changed_when: {changed}
 """
 HEAD = """
@@ -91,10 +98,10 @@ print(json.dumps({**seen, "events": len(taken), "handler": statistics.median(tak
 class Site:
     """A data folder with a stage of hosts that are live, and the playbook."""
 
-    def __init__(self, folder: Path, *, hosts: int, tasks: int) -> None:
+    def __init__(self, folder: Path, *, hosts: int, tasks: int, task: str = TASK) -> None:
         self.folder, self.source = folder, folder / "source"
         self.source.mkdir(parents=True)
-        lines = [TASK.format(number=number, changed=str(number % 2 == 0).lower()) for number in range(tasks)]
+        lines = [task.format(number=number, changed=str(number % 2 == 0).lower()) for number in range(tasks)]
         (self.source / "play.yml").write_text(HEAD + "".join(lines))
         self.environment = {**os.environ, "CALLBOARD_DATA_DIR": str(folder / "data"), "CALLBOARD_FORKS": "10"}
         self.settings = settings_module.load(self.environment)
@@ -194,16 +201,18 @@ def laptop(service: RunningService) -> dict[str, str]:
     }
 
 
-def measure(folder: Path, options: Any) -> list[Row]:
-    site = Site(folder / "site", hosts=options.hosts, tasks=options.tasks)
+def measure(folder: Path, options: Any, *, is_light: bool) -> list[Row]:
+    task, rounds = (LIGHT_TASK, 2 * options.rounds) if is_light else (TASK, options.rounds)
+    site = Site(folder / "site", hosts=options.hosts, tasks=options.tasks, task=task)
     service = RunningService(folder / "service", port=free_port())
     service.start()
     service.client.send("POST", "/api/v1/projects", {"name": "shop", "source": f"{site.source}/"})
     service.client.send("POST", "/api/v1/projects/shop/stages", {"name": "production"})
-    with_ara, seconds, seen = ara(folder), {"plain": [], "tracked": [], "laptop": [], "ara": []}, []
+    with_ara = ara(folder) if is_light else None
+    seconds, seen = {"plain": [], "tracked": [], "laptop": [], "ara": []}, []
     try:
         site.plain()  # the first one reads everything from the disk
-        for _ in range(options.rounds):
+        for _ in range(rounds):
             seconds["plain"].append(site.plain())
             took, told = site.tracked()
             seconds["tracked"].append(took)
@@ -213,14 +222,14 @@ def measure(folder: Path, options: Any) -> list[Row]:
                 seconds["ara"].append(site.plain(**with_ara))
             print({name: [round(one, 2) for one in some] for name, some in seconds.items()}, flush=True)
         recorded = service.client.get("/api/v1/runs", limit=100)["items"]
-        assert [run["status"] for run in recorded] == ["successful"] * options.rounds, recorded
+        assert [run["status"] for run in recorded] == ["successful"] * rounds, recorded
     finally:
         service.stop()
-    return rows(seconds, seen, options)
+    return rows(seconds, seen, options, work="that do nothing" if is_light else "with a command")
 
 
-def rows(seconds: dict[str, list[float]], seen: list[dict[str, Any]], options: Any) -> list[Row]:
-    size = f"{options.hosts} hosts x {options.tasks} tasks, connection local"
+def rows(seconds: dict[str, list[float]], seen: list[dict[str, Any]], options: Any, *, work: str) -> list[Row]:
+    size = f"{options.hosts} hosts x {options.tasks} tasks {work}"
     best = {name: statistics.median(some) for name, some in seconds.items() if some}
     ratio = {
         name: statistics.median(one / plain for one, plain in zip(some, seconds["plain"], strict=True))
@@ -229,7 +238,7 @@ def rows(seconds: dict[str, list[float]], seen: list[dict[str, Any]], options: A
     }
     plain = f"plain ansible-playbook: {best['plain']:.1f} s"
     events = sum(one["events"] for one in seen)
-    per_event = f"of {events // len(seen):,} events a run"
+    per_event = f"{events // len(seen):,} events a run, tasks {work}"
     found = [
         support.ratio_row(f"a tracked run, {size}", f"{best['tracked']:.1f} s", plain, ratio["tracked"], most=1.05)
     ]
@@ -255,7 +264,7 @@ def main() -> None:
         __doc__, quick={"hosts": 10, "tasks": 4, "rounds": 1}, full={"hosts": 50, "tasks": 10, "rounds": 2}
     )
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder), options)
+        found = [row for light in (False, True) for row in measure(Path(folder) / str(light), options, is_light=light)]
     support.finish(found, options.json)
 
 
