@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -291,7 +292,7 @@ def stop(folder: Path) -> bool:
     if not pid_file.exists():
         return False
     for home in folder.glob("web-*"):
-        end(lambda home=home: members(home), grace_seconds=0)  # type: ignore[misc]
+        end(partial(members, home), grace_seconds=0)
     pid = int(pid_file.read_text())
     if str(folder) in _environment(pid):
         end_service(pid)

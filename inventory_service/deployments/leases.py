@@ -34,7 +34,7 @@ class Renewal:
 
 
 def renew(run: Run, *, at: dt.datetime) -> Renewal:
-    """Renew the lease. Its SQL is written out, because every executor asks once a second."""
+    """Renew the lease, where it is `held`. The SQL is written out, because every executor asks once a second."""
     with database.atomic():
         rows = fetch(_RENEW, (to_microseconds(at), run.id, run.attempt, statuses.RUNNING))
     return Renewal(bool(rows), any(wish is not None for (wish,) in rows))

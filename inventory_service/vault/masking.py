@@ -77,18 +77,16 @@ class _Patterns:
 
     def ends_amid(self, text: str) -> bool:
         """Whether the text ends with the beginning of one of them, and not the whole of it."""
-        for at in range(len(text) - _SHORTEST + 1):
-            if text[at : at + _SHORTEST] in self._by_start:
-                rest = text[at:]
-                if any(one.startswith(rest) and one != rest for one in self._by_start[rest[:_SHORTEST]]):
-                    return True
-        return any(text[-size:] in self._openings for size in range(1, min(_SHORTEST, len(text) + 1)))
+        return self._overlap(text, shortest=1, has_rest=True) > 0
 
-    def _overlap(self, text: str, *, shortest: int) -> int:
-        """How many characters at the end of the text are the beginning of one of them, at least `shortest`."""
+    def _overlap(self, text: str, *, shortest: int, has_rest: bool = False) -> int:
+        """How many characters at the end of the text are the beginning of one of them, at least `shortest`; with
+        `has_rest`, of one that goes on.
+        """
         for at in range(len(text) - _SHORTEST + 1):
             rest = text[at:] if text[at : at + _SHORTEST] in self._by_start else ""
-            if rest and any(one.startswith(rest) for one in self._by_start[rest[:_SHORTEST]]):
+            longer = len(rest) + has_rest
+            if rest and any(one.startswith(rest) and len(one) >= longer for one in self._by_start[rest[:_SHORTEST]]):
                 return len(rest)
         sizes = range(min(_SHORTEST - 1, len(text)), shortest - 1, -1)
         short = (size for size in sizes if text[-size:] in self._openings)

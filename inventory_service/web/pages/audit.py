@@ -11,11 +11,10 @@ from inventory_service.accounts.roles import ADMIN
 from inventory_service.registry import stages
 from inventory_service.registry.stages import stage_name
 from inventory_service.web import auth
-from inventory_service.web.pages.common import pages
+from inventory_service.web.pages.common import pages, usable_id
 
 _PAGE = 100
 _FILTERS = ("action", "actor", "target")
-_LARGEST_ID = 2**62
 # As a beginning of an action; what is not here can be typed.
 _KINDS = ("run", "stage", "host", "host.refuse", "scaling", "freeze", "secret", "join_token", "user", "project")
 
@@ -28,13 +27,13 @@ def audit_log() -> str:
     before = request.args.get("before", type=int)
     rows = audit.list_entries(
         limit=_PAGE + 1,
-        before=before if before is not None and 0 < before < _LARGEST_ID else None,
+        before=usable_id(before),
         **{name: text or None for name, text in wish.items()},
     )
-    names = [stage_name(row) for row in stages.list_stages()]
+    names = dict.fromkeys(stage_name(row) for row in stages.list_stages())
     return render_template(
         "audit.html",
-        rows=[(row, _stage_of(row.target, set(names))) for row in rows[:_PAGE]],
+        rows=[(row, _stage_of(row.target, names)) for row in rows[:_PAGE]],
         stages=names,
         older=rows[_PAGE - 1].id if len(rows) > _PAGE else None,
         wish=wish,

@@ -13,6 +13,7 @@ from inventory_service.web import auth
 pages = Blueprint("pages", __name__)
 
 _OPEN = ("pages.sign_in",)
+_LARGEST_ID = 2**62
 _A_YEAR = "public, max-age=31536000, immutable"
 # Tabler's stylesheet draws its check marks and arrows as data: images.
 _POLICY = (
@@ -48,6 +49,11 @@ def is_own_path(text: str) -> bool:
     """
     is_plain = not any(char == "\\" or ord(char) <= ord(" ") for char in text)
     return is_plain and text.startswith("/") and not text.startswith("//")
+
+
+def usable_id(number: int | None) -> int | None:
+    """The number of a row as an address gave it; None for what no database would take for one."""
+    return number if number is not None and 0 < number < _LARGEST_ID else None
 
 
 def require_operator() -> None:

@@ -10,7 +10,7 @@ from inventory_service.deployments import history, logs, requests
 from inventory_service.models import Run, RunEvent
 from inventory_service.text import harmless
 from inventory_service.web import auth, context
-from inventory_service.web.pages.common import pages
+from inventory_service.web.pages.common import pages, usable_id
 
 _PAGE = 100
 _LONGEST_EXCERPT = 8192
@@ -24,7 +24,7 @@ def run_events(run: int) -> str:
     row = auth.reach_run(requests.get(run))
     wish = {name: request.args.get(name, "").strip()[:most] for name, most in _FILTERS.items()}
     after = request.args.get("after", 0, type=int)
-    rows = _find(row, wish, after if 0 < after < 2**62 else 0)
+    rows = _find(row, wish, usable_id(after) or 0)
     return render_template(
         "run_events.html",
         run=row,

@@ -10,7 +10,7 @@ from inventory_service.deployments import requests, statuses
 from inventory_service.registry import stages
 from inventory_service.registry.stages import stage_name
 from inventory_service.web import auth
-from inventory_service.web.pages.common import pages
+from inventory_service.web.pages.common import pages, usable_id
 
 _PAGE = 50
 _FILTERS = ("stage", "status", "kind", "user", "q")
@@ -43,6 +43,6 @@ def _find(wish: dict[str, str], before: int | None) -> list[Any]:
         user=wish["user"] or None,
         text=wish["q"] or None,
         projects=auth.caller().projects,
-        before=before if before is not None and 0 < before < 2**62 else None,
+        before=usable_id(before),
         limit=_PAGE + 1,
     )
