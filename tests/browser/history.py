@@ -56,7 +56,8 @@ def _frames(stage, hosts, now, days):
             yield _frame(stage, "load1_per_cpu", seconds, at, loads)
             yield _frame(stage, "memory_used_ratio", seconds, at, {host: value / 2 for host, value in loads.items()})
             yield _frame(stage, "requests_per_second", seconds, at, {host: value * 90 for host, value in loads.items()})
-            ready = len(hosts) - (number % 40 == 0)
+            # Whole for the last hours: the service folds these minutes into hours itself, whenever an hour ends.
+            ready = len(hosts) - (number % 40 == 0 and now - at > dt.timedelta(hours=4))
             for name, many in zip(windows.CAPACITY, (len(hosts), len(hosts), ready), strict=True):
                 yield _frame(stage, name, seconds, at, {"": float(many)})
 

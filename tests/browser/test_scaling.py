@@ -43,7 +43,8 @@ def field(page, name):
 def test_each_decision_is_marked_and_explained(browse, scaled):
     page = browse(f"{STAGE}/scaling?range=14d")
     machines = page.locator("figure[data-title='Machines']")
-    expect(machines.locator("figcaption")).to_have_text("Last: 3 desired, 3 live, 3 on the desired release.")
+    last = "Last, on average over an hour: 3 desired, 3 live, 3 on the desired release."
+    expect(machines.locator("figcaption")).to_have_text(last)
     expect(machines.locator(".cb-mark")).to_have_count(4)
     shown = page.locator("#decision-shown")
     machines.locator(".cb-mark-out:not(.cb-mark-dry)").focus()

@@ -29,12 +29,13 @@ function linesOf(columns, { shown, aim }) {
   return [...chosen, ...aims, ...(shown === "sum" ? [] : others)];
 }
 
-// "avg 0.42 last, 0.1 to 0.9 in this time; 3 of 4 hosts reported last."
-function summary(lines, columns, unit, metric) {
+// "avg 0.42 last, 0.1 to 0.9 in this time; 3 of 4 hosts reported last." Machines may be fractions in a step that is an average.
+function summary(lines, columns, unit, metric, seconds) {
   if (columns["stage.live"]) {
     const last = (line) => line.values.findLast((value) => value != null);
     const known = lines.filter((line) => last(line) != null).map((line) => `${format(last(line), unit)} ${line.label}`);
-    return known.length ? `Last: ${known.join(", ")}.` : "Nothing is known of the time shown.";
+    const when = seconds > 60 ? `Last, on average over ${seconds < 3600 ? `${seconds / 60} minutes` : "an hour"}` : "Last";
+    return known.length ? `${when}: ${known.join(", ")}.` : "Nothing is known of the time shown.";
   }
   const known = lines[0].values.filter((value) => value != null);
   if (!known.length) return "Nobody reported this in the time shown.";
@@ -75,7 +76,7 @@ export class Figure {
     const { unit, title } = this.#element.dataset;
     const lines = linesOf(columns, this.#element.dataset), from = Date.parse(since) / 1000;
     const times = lines[0].values.map((_, at) => from + at * seconds), until = from + times.length * seconds;
-    const said = summary(lines, columns, unit, metric), box = this.#part(".cb-chart-plot");
+    const said = summary(lines, columns, unit, metric, seconds), box = this.#part(".cb-chart-plot");
     const isEmpty = lines.every((line) => line.label === "aim" || line.values.every((value) => value == null));
     for (const part of [box, this.#part(".cb-chart-keys"), this.#part("details")]) part.hidden = isEmpty;
     if (!isEmpty && this.#plot) this.#plot.put(times, lines.map((line) => line.values), until);
