@@ -28,7 +28,13 @@ _LOCAL_SECONDS = 120
 _LOOK_SECONDS = 20
 
 
-_SETTINGS = (("core.hooksPath", "/dev/null"), ("safe.directory", "*"), ("protocol.file.allow", "always"))
+# gc.pruneExpire: releases and repeats may need commits of branches that were deleted or overwritten since.
+_SETTINGS = (
+    ("core.hooksPath", "/dev/null"),
+    ("safe.directory", "*"),
+    ("protocol.file.allow", "always"),
+    ("gc.pruneExpire", "never"),
+)
 _HELPER = '!f() { test "$1" = get && cat /dev/fd/%d; }; f'
 
 

@@ -105,11 +105,10 @@ def converge_now(
     `is_releasing` lets quarantined hosts go first. Raises ConflictError when nobody is behind.
     """
     with database.atomic():
-        if is_releasing:
+        is_new = not is_known(request.idempotency_key)
+        if is_releasing and is_new:
             release_quarantined(stage, actor=actor, at=judge.at)
-        is_open = (
-            request.limit is None and stage.desired_release_number is not None and not is_known(request.idempotency_key)
-        )
+        is_open = request.limit is None and stage.desired_release_number is not None and is_new
         if is_open and not hosts_behind(stage, judge=judge):
             raise ConflictError(f"Nobody to converge: {_about_nobody(stage, judge=judge)}")
         return request_run(stage, request, actor=actor, at=judge.at)
@@ -178,9 +177,10 @@ def conclude(run: Run) -> list[str]:
             _let_go([row for row in rows if row.status in (outcome.OK, outcome.CHANGED)])
         if run.kind != statuses.CONVERGE or run.created_by != audit.SERVICE.name:
             return []
-        if any(row.status in outcome.REACHED for row in rows):
-            _give_back([row for row in rows if row.status not in outcome.REACHED])
-        return _give_up(run, [row for row in rows if row.status in (outcome.FAILED, outcome.UNREACHABLE)])
+        if any(row.status in outcome.WORKED_ON for row in rows):
+            _give_back([row for row in rows if row.status not in outcome.WORKED_ON])
+        bad = (outcome.FAILED, outcome.UNREACHABLE, *([] if run.status == statuses.CANCELED else [outcome.LOST]))
+        return _give_up(run, [row for row in rows if row.status in bad])
 
 
 def _let_go(rows: list[RunHost]) -> None:
@@ -195,13 +195,14 @@ def _give_back(rows: list[RunHost]) -> None:
 
 
 def _give_up(run: Run, rows: list[RunHost]) -> list[str]:
-    hopeless = [row.host for row in rows if row.host is not None and row.host.converge_attempts >= _MOST_ATTEMPTS]
-    for host in hopeless:
-        words = history.failure_of(run, host.name)
+    known = [(row.host, row.message) for row in rows if row.host is not None]
+    hopeless = [(host, message) for host, message in known if host.converge_attempts >= _MOST_ATTEMPTS]
+    for host, message in hopeless:
+        words = history.failure_of(run, host.name) or message
         reason = (
             f"{_GAVE_UP}{_MOST_ATTEMPTS} attempts to bring it to release {run.release_number} failed; see run {run.id}"
         )
         told = f"{reason}: {words}" if words else reason
         Host.update(is_quarantined=True, quarantine_reason=told).where(Host.id == host.id).execute()
         alarms.tell(alarms.QUARANTINE, run.stage_id, host.name, told, at=run.ended_at)
-    return [host.name for host in hopeless]
+    return [host.name for host, _ in hopeless]

@@ -31,6 +31,11 @@ def parse(limit: str) -> list[str]:
     return terms
 
 
+def names(limit: str | None) -> set[str]:
+    """The terms of a run's limit, so that a host can be told that it names from one that a group or * takes in."""
+    return set(parse(limit)) if limit else set()
+
+
 def _split(part: str) -> list[str]:
     """Ansible also joins terms with colons; an IPv6 address is one term."""
     return [part] if is_ip_literal(part.lstrip("!&")) else part.split(":")

@@ -13,6 +13,7 @@ LEFT_OUT = "skipped (stale)"  # hosts that died after the launch
 GONE, STALE, CONFLICT = "gone", "stale", "conflict"  # hosts that a repeated run was to work on and could not
 MISSING = (GONE, STALE, CONFLICT)
 REACHED = (OK, CHANGED, FAILED, UNREACHABLE)  # hosts that tasks worked on, or tried to
+WORKED_ON = (*REACHED, LOST)  # also those whose task never ended
 _COUNTERS = {
     "ok": "ok",
     "changed": "changed",

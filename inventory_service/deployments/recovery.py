@@ -13,7 +13,17 @@ import logging
 from inventory_service import audit
 from inventory_service.adapters import processes
 from inventory_service.database import database
-from inventory_service.deployments import execution, history, leases, locks, outcome, run_secrets, statuses
+from inventory_service.deployments import (
+    convergence,
+    execution,
+    history,
+    leases,
+    locks,
+    outcome,
+    requests,
+    run_secrets,
+    statuses,
+)
 from inventory_service.models import Project, Run, RunHost, Stage
 from inventory_service.settings import Settings
 
@@ -50,6 +60,7 @@ def _lose(run: Run, settings: Settings, *, at: dt.datetime) -> bool:
         if lost.where(ours).execute() != 1:
             return False
         _record_hosts(run)
+        convergence.conclude(requests.get(run.id))
         locks.free_from_run(run.id)
         audit.record(audit.SERVICE, "run.lost", f"run {run.id}", at=at)
     if processes.is_on_this_machine(run.executor):

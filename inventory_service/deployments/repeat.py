@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from inventory_service import audit
-from inventory_service.deployments import outcome, requests, run_secrets, snapshot, statuses, variables
+from inventory_service.deployments import limits, outcome, requests, run_secrets, snapshot, statuses, variables
 from inventory_service.deployments.requests import RunRequest
 from inventory_service.deployments.targets import Missing, Targets
 from inventory_service.errors import ConflictError, InvalidError
@@ -42,7 +42,6 @@ def request_repeat(
 
     Raises ConflictError for a run that has not frozen what the mode needs, LockedError as `request_run` does.
     """
-    _check(run, mode)
     secret = dict(secret or {})
     request = RunRequest(
         kind=run.kind,
@@ -55,6 +54,7 @@ def request_repeat(
     )
     request = requests.signed(run.stage, request, settings, secret=secret, mode=mode)
     if not requests.is_known(idempotency_key):
+        _check(run, mode)
         _check_secrets(run, tuple(secret))
     fields = {
         "kind": run.kind,
@@ -138,10 +138,11 @@ def targets_of(run: Run, original: Run, *, judge: liveness.Judge) -> Targets:
     rows = list(RunHost.select().where(RunHost.run == original).order_by(RunHost.name))
     known = _known_hosts(run.stage)
     notes = _readdress(listing, known)
+    named = limits.names(run.limit)
     chosen, missing = [], []
     for row in rows:
         host = known.get(row.host_id or "")
-        why = _why_missing(host, run.stage, judge)
+        why = _why_missing(host, run.stage, judge, named=named)
         if host is None or why is not None:
             missing.append(
                 Missing(row.name, row.host_id, row.address, row.port, *(why or (outcome.GONE, "no longer known")))
@@ -171,13 +172,17 @@ def _readdress(listing: dict[str, Any], known: dict[str, Host]) -> list[str]:
     return notes
 
 
-def _why_missing(host: Host | None, stage: Stage, judge: liveness.Judge) -> tuple[str, str] | None:
-    """(status, reason) of a host that can't be worked on now."""
+def _why_missing(
+    host: Host | None, stage: Stage, judge: liveness.Judge, *, named: Collection[str]
+) -> tuple[str, str] | None:
+    """(status, reason) of a host that can't be worked on now. `named`: those that the run's limit names."""
     state = judge.state(host, stage) if host is not None else liveness.GONE
     if host is None or state == liveness.GONE:
         return outcome.GONE, (host.gone_reason if host is not None else None) or "silent for too long"
     if host.conflict is not None:
         return outcome.CONFLICT, host.conflict
+    if host.leaving_at is not None and host.name not in named:
+        return outcome.GONE, "its machine is to be ended"
     return None if judge.is_listed(host, stage) else (outcome.STALE, "silent for longer than its ttl")
 
 

@@ -64,6 +64,9 @@ def request_run(stage: Stage, request: RunRequest, *, actor: audit.Actor, at: dt
 
     Raises InvalidError, LockedError (asked not to wait), ConflictError. The caller sends the run's id to the queue.
     """
+    known = _known(request)  # what was right at the first time need not be so now
+    if known is not None:
+        return known, False
     return enqueue(stage, request, _checked(stage, request), actor=actor, at=at)
 
 
@@ -82,7 +85,7 @@ def enqueue(
     }
     try:
         with database.atomic():
-            known = _known(request.idempotency_key, own)
+            known = _known(request)
             if known is not None:
                 return known, False
             if request.if_locked == REFUSE:
@@ -94,7 +97,7 @@ def enqueue(
             audit.record(actor, f"run.{request.kind}", stage_name(stage), at=at, run=run.id, **repeats)
             _record_override(stage, run, actor=actor, at=at)
     except pw.IntegrityError:  # the same key, at the same moment
-        known = _known(request.idempotency_key, own)
+        known = _known(request)
         if known is None:
             raise
         return known, False
@@ -139,9 +142,10 @@ def is_known(idempotency_key: str | None) -> bool:
     return idempotency_key is not None and Run.select().where(Run.idempotency_key == idempotency_key).exists()
 
 
-def _known(key: str | None, own: dict[str, Any]) -> Run | None:
+def _known(request: RunRequest) -> Run | None:
+    key = request.idempotency_key
     run = Run.get_or_none(Run.idempotency_key == key) if key else None
-    if run is not None and run.idempotency_hash != own["idempotency_hash"]:
+    if run is not None and run.idempotency_hash != request.idempotency_hash:
         raise ConflictError(f"The idempotency key {key!r} belongs to run {run.id}, which asked for something else.")
     return run
 

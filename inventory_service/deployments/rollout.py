@@ -60,7 +60,7 @@ def _with_reason(run: Run, ending: outcome.Ending) -> str | None:
 
 def _touched(run: Run) -> list[Host]:
     """The hosts that tasks of the run worked on and that have not left: they may have the new release."""
-    return [host for host in _hosts_of(run, outcome.REACHED) if host.gone_at is None]
+    return [host for host in _hosts_of(run, outcome.WORKED_ON) if host.gone_at is None]
 
 
 def _hosts_of(run: Run, words: tuple[str, ...]) -> list[Host]:
@@ -117,9 +117,9 @@ def stays_held(run: Run, status: str) -> bool:
 
     Where the stage rolls back by itself, they are on their way back.
     """
-    return run.kind == statuses.DEPLOY and status == statuses.FAILED and not run.stage.has_auto_rollback
+    return run.kind == statuses.DEPLOY and status in _STOPPED and not run.stage.has_auto_rollback
 
 
 def got_release(run: Run, release: Release) -> list[str]:
-    """Ids of the run's failed hosts that have said themselves that they run this release."""
-    return [host.id for host in _hosts_of(run, _BAD) if host.release_number == release.number]
+    """Ids of the hosts it worked on, whatever became of them, that have said themselves that they run this release."""
+    return [host.id for host in _hosts_of(run, outcome.WORKED_ON) if host.release_number == release.number]

@@ -54,7 +54,7 @@ def live(run: Run, *, judge: liveness.Judge) -> Targets:
     origin = run.repeat_of if run.repeat_of is not None else run.rolls_back
     departed = _worked_on(origin) - set(listing["_meta"]["hostvars"]) if origin is not None else set()
     names = set(limits.resolve(listing, limit=run.limit, exclude=run.exclude, departed=departed))
-    named = set(limits.parse(run.limit)) if run.limit else set()
+    named = limits.names(run.limit)
     present = [host for host in hosts.list_hosts(run.stage) if host.name in names]
     chosen = tuple(host for host in present if host.leaving_at is None or host.name in named)
     if not chosen:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,22 @@ def test_it_leaves_no_half_mirror_behind(tmp_path: Path, repository: Repository)
     repository.commit(a__yml="1")
     git.fetch(str(repository.folder), tmp_path / "mirror.git")
     assert (tmp_path / "mirror.git" / "HEAD").exists()
+
+
+def test_it_keeps_commits_that_the_source_has_no_more(tmp_path: Path, repository: Repository) -> None:
+    repository.commit(a__yml="1")
+    mirror, place = tmp_path / "mirror.git", ["git", "-C", str(repository.folder)]
+    subprocess.run([*place, "checkout", "-q", "-b", "fix"], check=True)
+    sha = repository.commit(a__yml="2")
+    git.fetch(str(repository.folder), mirror)
+    for words in (["checkout", "-q", "-"], ["branch", "-q", "-D", "fix"]):
+        subprocess.run([*place, *words], check=True)
+    for name, value in (("gc.pruneExpire", "now"), ("gc.auto", "1"), ("gc.autoDetach", "false")):
+        subprocess.run(["git", "-C", str(mirror), "config", name, value], check=True)
+    repository.commit(a__yml="3")
+    git.fetch(str(repository.folder), mirror)
+    git._git("-C", str(mirror), "gc", "--quiet")
+    assert git.is_present(mirror, sha), "a release or an exact repeat may need it"
 
 
 def test_it_cuts_what_git_has_to_say() -> None:

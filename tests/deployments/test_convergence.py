@@ -142,6 +142,23 @@ def test_it_quarantines_a_host_after_four_attempts_with_the_reason(
     assert converge(clock) == []
 
 
+@pytest.mark.parametrize("status", ["timeout", "lost"])
+def test_it_quarantines_a_host_on_which_runs_never_end(
+    released: Release, web_1: Machine, clock: FakeClock, status: str
+) -> None:
+    quarantined = []
+    for _ in range(4):
+        web_1.beat(clock.advance(6000))
+        quarantined.append(end(converge(clock)[0], clock, status, web_1="lost"))
+    assert quarantined == [[], [], [], ["web-1"]]
+
+
+def test_it_counts_no_attempt_that_a_person_has_cut_off(released: Release, web_1: Machine, clock: FakeClock) -> None:
+    for _ in range(6):
+        web_1.beat(clock.advance(6000))
+        assert end(converge(clock)[0], clock, "canceled", web_1="lost") == []
+
+
 def test_it_gives_hosts_that_it_did_not_come_to_their_attempt_back(
     released: Release, web_1: Machine, web_2: Machine, clock: FakeClock
 ) -> None:

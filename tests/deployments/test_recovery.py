@@ -10,9 +10,9 @@ import pytest
 
 from inventory_service.adapters import processes
 from inventory_service.deployments import execution, leases, recovery, requests
-from inventory_service.models import AuditEntry, Run, RunEvent, RunHost, Stage
+from inventory_service.models import AuditEntry, Host, Run, RunEvent, RunHost, Stage
 from inventory_service.settings import Settings
-from tests.support import FakeClock, at_once
+from tests.support import FakeClock, Machine, at_once
 
 Queue = Callable[..., Run]
 
@@ -128,6 +128,19 @@ def test_it_names_the_hosts_with_a_task_under_way(killed: Run, settings: Setting
         "db-2": ("untouched", None),
         "db-3": ("skipped (stale)", None),
     }
+
+
+def test_it_quarantines_hosts_on_which_converging_kills_the_executor(
+    orphan: Run, web_1: Machine, settings: Settings, clock: FakeClock
+) -> None:
+    Host.update(converge_attempts=4).execute()
+    RunHost.update(host=web_1.row).where(RunHost.name == "web-1").execute()
+    Run.update(kind="converge", created_by="callboard", release_number=1, in_flight={"web-1": "Restart"}).execute()
+    recovery.recover_lost(settings, at=clock.advance(16))
+    assert web_1.row.quarantine_reason.endswith(
+        "4 attempts to bring it to release 1 failed; see run 1: "
+        "The task 'Restart' was under way when the run ended; it may have completed."
+    )
 
 
 def test_it_names_a_few_of_many_hosts(killed: Run, settings: Settings, clock: FakeClock) -> None:

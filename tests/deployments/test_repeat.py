@@ -105,6 +105,17 @@ def test_it_leaves_out_who_is_silent_or_in_conflict(first: Run, again: Again, we
     )
 
 
+def test_it_leaves_out_whose_machine_is_to_end_unless_the_run_was_for_it(
+    *, first: Run, again: Again, web_1: Machine, queue: Queue, execute: Callable[..., Run], clock: FakeClock
+) -> None:
+    Host.update(leaving_at=clock.now()).where(Host.id == web_1.host_id).execute()
+    own = execute(queue(web_1.stage, "playbook", playbook="other.yml", limit="web-1"))
+    second = again(first)
+    assert rows(second) == [("web-1", "gone"), ("web-2", "untouched")]
+    assert second.snapshot["missing"] == [{"host": "web-1", "status": "gone", "reason": "its machine is to be ended"}]
+    assert rows(again(own)) == [("web-1", "untouched")]
+
+
 def test_it_tries_those_again_that_an_earlier_repeat_had_to_leave_out(
     first: Run, again: Again, web_1: Machine, web_2: Machine, clock: FakeClock
 ) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from inventory_service.deployments import locks, requests
+from inventory_service.deployments import locks, releases, requests
 from inventory_service.deployments.requests import RunRequest
 from inventory_service.errors import ConflictError, InvalidError, LockedError, NotFoundError
 from inventory_service.models import AuditEntry, Release, Run, Stage
+from inventory_service.registry import hosts
 from inventory_service.settings import Settings
 from tests.support import ADA, FakeClock, Machine, at_once
 
@@ -105,6 +106,19 @@ def test_it_makes_one_run_for_one_key_of_callers_at_the_same_time(
     results = at_once(lambda _: requests.request_run(stage, ask, actor=ADA, at=clock.now()), 8)
     assert sorted(is_new for _, is_new in results) == [False] * 7 + [True]
     assert Run.select().count() == 1
+
+
+def test_it_answers_a_repeated_key_although_it_would_refuse_the_request_by_now(
+    web_1: Machine, stage: Stage, queue: Queue, release: Callable[..., Release], clock: FakeClock
+) -> None:
+    for _ in range(2):
+        second = release(stage)
+    back = queue(stage, "rollback", idempotency_key="back")
+    without = queue(stage, exclude=("web-1",), idempotency_key="without")
+    releases.make_desired(stage, releases.before(stage, second.number), at=clock.now())
+    hosts.goodbye(web_1.row, at=clock.now())
+    assert queue(stage, "rollback", idempotency_key="back") == back
+    assert queue(stage, exclude=("web-1",), idempotency_key="without") == without
 
 
 def test_it_rejects_a_key_that_was_used_for_something_else(

@@ -40,7 +40,13 @@ def end(
 ) -> Callable[..., Run]:
     """Deploy release 2, or carry a queued run, to this end; returns the run."""
 
-    def carry(counts: dict[str, HostCount], status: str = "failed", run: Run | None = None, **fields: Any) -> Run:
+    def carry(
+        counts: dict[str, HostCount],
+        status: str = "failed",
+        run: Run | None = None,
+        in_flight: dict[str, str] | None = None,
+        **fields: Any,
+    ) -> Run:
         queued = run or queue(stage, fields.pop("kind", "deploy"), **fields)
         target = (
             releases.get(stage, queued.release_number)
@@ -59,7 +65,8 @@ def end(
             )  # fmt: skip
         chosen = tuple(hosts.list_hosts(stage))
         error = None if status == "successful" else "1 of 3 hosts failed: web-1."
-        result = execution.Result(Ending(status, error), execution.Prepared(None, chosen, target))
+        prepared = execution.Prepared(None, chosen, target)
+        result = execution.Result(Ending(status, error), prepared, in_flight=in_flight or {})
         execution._finish(claimed, result, counts, at=clock.now())
         return requests.get(claimed.id)
 
@@ -169,6 +176,13 @@ def test_it_rolls_back_what_ran_out_of_time(end: Callable[..., Run]) -> None:
     assert automatic()[0].limit == "web-1"
 
 
+def test_it_rolls_hosts_back_whose_task_the_time_cut_off(end: Callable[..., Run], stage: Stage) -> None:
+    end({"web-2": HostCount(ok=1)}, "timeout", in_flight={"web-1": "Restart", "web-2": "Restart"})
+    assert [row.status for row in RunHost.select().order_by(RunHost.name)] == ["lost", "lost", "untouched"]
+    assert automatic()[0].limit == "web-1,web-2"
+    assert lock_of(stage) is not None
+
+
 def test_it_only_locks_where_there_is_nothing_to_go_back_to(end: Callable[..., Run], stage: Stage) -> None:
     Stage.update(desired_release_number=None).execute()
     assert "There is no release before it to go back to. The stage is locked." in (end(STOPPED).error or "")
@@ -189,6 +203,16 @@ def test_it_holds_hosts_of_a_stopped_rollout_for_somebody_to_look(
     assert (automatic(), lock_of(stage)) == ([], None)
     assert [machine.row.held_release_number for machine in machines] == [2, 2, None]
     assert convergence.converge_all(judge=judge(clock.now())) == []
+
+
+def test_it_holds_hosts_that_say_they_run_what_ran_out_of_time(
+    end: Callable[..., Run], machines: list[Machine], clock: FakeClock
+) -> None:
+    Stage.update(has_auto_rollback=False).execute()
+    for machine in machines[:2]:
+        machine.beat(clock.now(), release_number=2, revision="b" * 40)
+    end({"web-1": HostCount(ok=9), "web-3": HostCount(ok=1)}, "timeout", in_flight={"web-2": "Restart"})
+    assert [machine.row.held_release_number for machine in machines] == [2, 2, None]
 
 
 def test_it_does_not_hold_a_host_that_the_role_has_restored(
