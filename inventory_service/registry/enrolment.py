@@ -103,17 +103,22 @@ def enrol(
 
 
 def _record_refusal(error: CallboardError, token: str, request: Enrolment, *, peer: str, at: dt.datetime) -> None:
-    """`stage` and `join_token` are those of the token that was used, whether it held or not."""
+    with database.atomic():
+        note_refusal(error, token, request.name, peer=peer, at=at)
+        if isinstance(error, _KeyChangeError):
+            words = f"a machine at {peer} asked to enrol under its name with other keys"
+            hosts.note_key_change(error.host, words, at=at)
+
+
+def note_refusal(error: CallboardError, token: str, name: str, *, peer: str, at: dt.datetime) -> None:
+    """Put a refused machine into the audit log with the reason. `stage` and `join_token` there are those of the token
+    that was used, whether it held or not.
+    """
     reason = str(error.reason if isinstance(error, RefusedError) else error.detail)
     parts = credentials.split(token)
     known = JoinToken.get_or_none(JoinToken.id == parts[1]) if parts else None
     place = {} if known is None else {"join_token": known.id, "stage": stage_name(known.stage)}
-    with database.atomic():
-        actor = audit.Actor("enrolment", peer)
-        audit.record(actor, "host.refuse", request.name[:60], at=at, reason=reason[:500], **place)
-        if isinstance(error, _KeyChangeError):
-            words = f"a machine at {peer} asked to enrol under its name with other keys"
-            hosts.note_key_change(error.host, words, at=at)
+    audit.record(audit.Actor("enrolment", peer), "host.refuse", name[:60], at=at, reason=reason[:500], **place)
 
 
 class _KeyChangeError(ConflictError):

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from inventory_service import audit, credentials
 from inventory_service.database import database
-from inventory_service.errors import ConflictError, GoneError, NotFoundError, UnauthorizedError
-from inventory_service.models import Host, Project, Release, Stage, Transition
-from inventory_service.registry import alarms, conflicts, liveness, names, reported, transitions
+from inventory_service.errors import ConflictError, ForbiddenError, GoneError, NotFoundError, UnauthorizedError
+from inventory_service.models import Host, JoinToken, Project, Release, Stage, Transition
+from inventory_service.registry import alarms, conflicts, join_tokens, liveness, names, reported, transitions
 from inventory_service.registry.groups import check_groups, refuse_group_name
 from inventory_service.registry.listing import ListedHost, MeasuredHost
 from inventory_service.registry.stages import stage_name
@@ -174,41 +174,91 @@ def end(host: Host, reason: str, *, at: dt.datetime) -> None:
 
 
 def put(
-    stage: Stage, address: str, *, actor: audit.Actor, judge: liveness.Judge, groups: list[str], port: int | None
+    stage: Stage,
+    address: str,
+    *,
+    actor: audit.Actor,
+    judge: liveness.Judge,
+    groups: list[str],
+    port: int | None,
+    join_token: JoinToken | None = None,
 ) -> tuple[Host, bool]:
-    """The one-line call: add this address to the stage, or renew it. Returns the host and whether it is new."""
+    """The one-line call: add this address to the stage, or renew it. Returns the host and whether it is new.
+
+    `join_token` None: an operator calls, whose word is an approval, too. A machine with a join token gets the token's
+    groups, spends one of its uses when it is new, and waits for approval where the stage has that. `groups` and `port`
+    count for a new host only.
+    """
     checked = names.check_address(address)
     name = names.check_host_name(checked, address=checked)
     with database.atomic():
-        checked_groups = check_groups(stage, groups)
+        checked_groups = check_groups(stage, _granted(groups, join_token))
         present = find_present(stage, name)
         if present is not None:
-            renew(present, judge=judge, reason="renewed")
+            _refuse_credential(present, join_token)
+            _renew_by_call(present, actor=actor, judge=judge, is_operator=join_token is None)
             return get_host(present.id), False
+        if join_token is not None:
+            join_tokens.spend(join_token)
         fields = {"name": name, "address": checked, "port": port or 22}
         refuse_taken_address(stage, fields, judge=judge)
         refuse_group_name(stage, name, own=checked_groups)
+        state = liveness.PENDING if stage.has_approval and join_token is not None else liveness.LIVE
         host = Host.create(
             id=credentials.new_id(),
             stage=stage,
+            join_token=join_token,
             groups=checked_groups,
             host_keys=[],
             enrolled_at=judge.at,
             last_seen_at=judge.at,
-            recorded_state=liveness.LIVE,
+            recorded_state=state,
             facts={},
             metrics={},
             **fields,
         )
-        transitions.record(host, liveness.LIVE, f"added by {actor.name}", at=judge.at, from_state=None)
+        transitions.record(host, state, f"added by {actor.name}", at=judge.at, from_state=None)
         audit.record(actor, "host.add", f"{stage_name(stage)}/{name}", at=judge.at)
     return get_host(host.id), True
 
 
-def remove(stage: Stage, address: str, *, actor: audit.Actor, at: dt.datetime) -> None:
-    """Take an address out of the stage. Absent already is no error."""
+def _granted(groups: list[str], join_token: JoinToken | None) -> list[str]:
+    """The groups of a new host: an operator's choice, a machine's only among those of its join token."""
+    if join_token is None:
+        return groups
+    others = sorted(set(groups) - set(join_token.groups))
+    if others:
+        raise ForbiddenError(
+            f"The join token does not give the group {others[0][:60]!r}. Leave the groups out to get the token's own."
+        )
+    return groups or join_token.groups
+
+
+def _refuse_credential(host: Host, join_token: JoinToken | None) -> None:
+    """Whoever shares an address with a host that enrolled does not have its credential."""
+    if join_token is not None and host.secret_sha256 is not None:
+        raise ConflictError(
+            f"The host {host.name!r} enrolled with the agent: only its own credential renews it or takes it out, "
+            "or an operator."
+        )
+
+
+def _renew_by_call(host: Host, *, actor: audit.Actor, judge: liveness.Judge, is_operator: bool) -> None:
+    if host.recorded_state == liveness.PENDING:
+        Host.update(last_seen_at=judge.at).where((Host.id == host.id) & Host.gone_at.is_null()).execute()
+        if not is_operator:
+            return
+        approve(host, actor=actor, at=judge.at)
+    renew(host, judge=judge, reason="renewed")
+
+
+def remove(
+    stage: Stage, address: str, *, actor: audit.Actor, at: dt.datetime, join_token: JoinToken | None = None
+) -> None:
+    """Take an address out of the stage. Absent already is no error. `join_token` as for `put`."""
     present = find_present(stage, names.check_address(address))
     if present is not None:
+        _refuse_credential(present, join_token)
         with database.atomic():
             end(present, f"removed by {actor.name}", at=at)
             audit.record(actor, "host.remove", f"{stage_name(stage)}/{present.name}", at=at)

@@ -89,8 +89,8 @@ def _services(settings: Settings, clock: Clock) -> Services:
     heartbeats = GroupCommit(hearing.renew, name="heartbeats")
     rules = _identity_rules(settings, at=clock.now())
     streams = Streams(settings.most_log_streams)
-    refusals = Refusals(most=_REFUSALS_A_MINUTE, seconds=60)
-    return Services(settings, clock, RunQueue(settings), hearing, heartbeats, rules, streams, refusals)
+    refusals, told = Refusals(most=_REFUSALS_A_MINUTE, seconds=60), Refusals(most=1, seconds=3600)
+    return Services(settings, clock, RunQueue(settings), hearing, heartbeats, rules, streams, refusals, told)
 
 
 def _identity_rules(settings: Settings, *, at: dt.datetime) -> IdentityRules | None:

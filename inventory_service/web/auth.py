@@ -15,7 +15,7 @@ from flask_login import current_user
 from inventory_service.accounts import api_tokens, roles
 from inventory_service.accounts.roles import Principal
 from inventory_service.errors import ForbiddenError, NotFoundError, UnauthorizedError
-from inventory_service.models import Host, Project, Run, Stage
+from inventory_service.models import Host, JoinToken, Project, Run, Stage
 from inventory_service.registry import hosts, join_tokens, stages
 from inventory_service.web import context
 
@@ -174,16 +174,19 @@ def reach_host(host: Host) -> Host:
     return host
 
 
-def join_token_for(stage: Stage, token: str, peer: str) -> None:
-    """Check a join token for the simple calls: of this stage, which allows them, from its networks."""
-    row = join_tokens.find(token, at=context.now())
+def join_token_for(project: str, stage: str, token: str, peer: str) -> JoinToken:
+    """The join token behind a simple call: of this stage, which allows them, from its networks. It may be used up,
+    which counts when a host is added.
+    """
+    row = join_tokens.find(token, at=context.now(), may_be_used_up=True)
     join_tokens.check_peer(row, peer)
-    if row.stage_id != stage.id:
+    if (row.stage.project.name, row.stage.name) != (project, stage):
         raise ForbiddenError("This join token belongs to another stage.")
-    if not stage.has_simple_join:
+    if not row.stage.has_simple_join:
         raise ForbiddenError(
             "This stage does not take the one-line call with a join token; an operator can switch simple_join on."
         )
+    return row
 
 
 def require_viewer() -> None:

@@ -7,10 +7,13 @@ call from one address.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from typing import TypeVar
 
-from inventory_service.errors import TooManyError
+from inventory_service.errors import RefusedError, TooManyError
 
 _MOST_CALLERS = 10_000
+T = TypeVar("T")
 
 
 class Refusals:
@@ -20,6 +23,16 @@ class Refusals:
         self._most, self._seconds = most, seconds
         self._counts: dict[str, tuple[float, int]] = {}
         self._lock = threading.Lock()
+
+    def limit(self, caller: str, attempt: Callable[[], T], *, now: float) -> T:
+        """What the attempt returns. Counts it where it is refused; TooManyError instead when the caller is spent."""
+        try:
+            return attempt()
+        except RefusedError as error:
+            if self.is_spent(caller, now=now):
+                raise too_many() from error
+            self.add(caller, now=now)
+            raise
 
     def is_spent(self, caller: str, *, now: float) -> bool:
         """Whether the caller has had its due; `now` is monotonic."""
@@ -42,5 +55,5 @@ class Refusals:
 def too_many() -> TooManyError:
     """What the caller hears."""
     return TooManyError(
-        "Too many enrolments from this address were refused. Wait a minute, and use a token that holds."
+        "Too many calls with a join token from this address were refused. Wait a minute, and use a token that holds."
     )

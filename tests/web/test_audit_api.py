@@ -71,16 +71,32 @@ def test_it_ends_the_guessing_of_join_tokens(viewer: Caller, stage: Stage, clock
 
 def test_it_audits_the_one_line_calls_but_no_renewal(viewer: Caller, stage: Stage, clock: FakeClock) -> None:
     stages.update_stage(stage, change=StageChange(has_simple_join=True), actor=ADA, at=clock.now())
-    machine = Caller(viewer.client, join_tokens.create(stage, actor=ADA, at=clock.now())[1], peer="10.0.0.1")
+    row, secret = join_tokens.create(stage, actor=ADA, at=clock.now())
+    machine, token = Caller(viewer.client, secret, peer="10.0.0.1"), f"join token {row.id}"
     before = AuditEntry.select().count()
     for call in (machine.put, machine.put, machine.delete, machine.delete):
         call("/api/v1/stages/shop/production/hosts/10.0.0.1")
     told = [(row.actor, row.peer, row.action, row.target) for row in AuditEntry.select().order_by(AuditEntry.id)]
     assert told[before:] == [
-        ("join token", "10.0.0.1", "host.add", "shop/production/10.0.0.1"),
-        ("join token", "10.0.0.1", "host.remove", "shop/production/10.0.0.1"),
+        (token, "10.0.0.1", "host.add", "shop/production/10.0.0.1"),
+        (token, "10.0.0.1", "host.remove", "shop/production/10.0.0.1"),
     ]
     assert Host.select().count() == 1
+
+
+def test_it_audits_a_refused_one_line_call_once_an_hour(viewer: Caller, stage: Stage, clock: FakeClock) -> None:
+    stages.update_stage(stage, change=StageChange(has_simple_join=True), actor=ADA, at=clock.now())
+    row, token = join_tokens.create(stage, actor=ADA, at=clock.now())
+    join_tokens.revoke(stage, row.id, actor=ADA, at=clock.now())
+    cron = Caller(viewer.client, token, peer="10.0.0.1")
+    calls = [cron.put("/api/v1/stages/shop/production/hosts/10.0.0.1") for _ in range(35)]
+    assert [call.status_code for call in calls] == [401] * 30 + [429] * 5
+    clock.advance(3600)
+    cron.put("/api/v1/stages/shop/production/hosts/10.0.0.1")
+    told = list(AuditEntry.select().where(AuditEntry.action == "host.refuse"))
+    assert [(one.peer, one.target, one.details["reason"]) for one in told] == [
+        ("10.0.0.1", "10.0.0.1", "the join token was revoked")
+    ] * 2
 
 
 def test_it_audits_a_new_token_of_a_host(viewer: Caller, web_1: Machine) -> None:

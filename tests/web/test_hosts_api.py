@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from inventory_service.models import Host, Stage
 from inventory_service.registry import hosts, join_tokens
+from inventory_service.registry.enrolment import IdentityRules
 from inventory_service.registry.stages import StageChange, update_stage
 from tests.support import ADA, Caller, FakeClock, Machine, key_line
 
@@ -217,6 +219,70 @@ def test_it_rejects_a_join_token_of_another_stage(simple: Caller, make_stage: Ca
 def test_it_rejects_a_spent_join_token_in_the_one_line_call(simple: Caller, clock: FakeClock, stage: Stage) -> None:
     _, expired = join_tokens.create(stage, actor=ADA, at=clock.now(), expires_at=clock.now())
     assert Caller(simple.client, expired, "10.0.0.1").put(f"{HOSTS}/10.0.0.1").status_code == 401
+
+
+def test_it_tells_nobody_which_stages_there_are(simple: Caller) -> None:
+    guesser = Caller(simple.client, "cbj_abcdefghijkl." + "x" * 43, peer="10.0.0.1")
+    answers = [guesser.put(f"/api/v1/stages/shop/{stage}/hosts/10.0.0.1") for stage in ("production", "nowhere")]
+    assert [answer.status_code for answer in answers] == [401, 401]
+    assert simple.put("/api/v1/stages/shop/nowhere/hosts/10.0.0.1").status_code == 403
+
+
+def test_it_lets_a_machine_of_the_one_line_call_wait_for_approval(
+    simple: Caller, operator: Caller, stage: Stage, clock: FakeClock
+) -> None:
+    update_stage(stage, change=StageChange(has_approval=True), actor=ADA, at=stage.created_at)
+    answers = [simple.put(f"{HOSTS}/10.0.0.1") for _ in range(2)]
+    assert [(answer.status_code, answer.json["state"]) for answer in answers] == [(202, "pending")] * 2
+    clock.advance(1000)
+    assert simple.put(f"{HOSTS}/10.0.0.1").json["last_seen_at"] == "2026-11-23T14:16:40Z"
+    assert operator.patch(f"/api/v1/hosts/{answers[0].json['id']}", {"approved": True}).json["state"] == "live"
+    assert simple.put(f"{HOSTS}/10.0.0.1").status_code == 200
+
+
+def test_it_takes_an_operators_one_line_call_for_an_approval(simple: Caller, operator: Caller, stage: Stage) -> None:
+    update_stage(stage, change=StageChange(has_approval=True), actor=ADA, at=stage.created_at)
+    host = simple.put(f"{HOSTS}/10.0.0.1").json["id"]
+    assert operator.put(f"{HOSTS}/10.0.0.1").json["state"] == "live"
+    changes = operator.get(f"/api/v1/hosts/{host}").json["transitions"]
+    assert [(change["from"], change["to"]) for change in changes] == [("pending", "live"), (None, "pending")]
+
+
+def test_it_gives_a_machine_of_the_one_line_call_its_join_tokens_groups(
+    simple: Caller, stage: Stage, clock: FakeClock
+) -> None:
+    _, token = join_tokens.create(stage, actor=ADA, at=clock.now(), groups=["web", "app"])
+    machine = Caller(simple.client, token, peer="10.0.0.3")
+    refused = machine.put(f"{HOSTS}/10.0.0.3", {"groups": ["db"]})
+    assert (refused.status_code, "'db'" in refused.json["detail"]) == (403, True)
+    assert machine.put(f"{HOSTS}/10.0.0.3").json["groups"] == ["app", "web"]
+
+
+def test_it_counts_the_uses_of_a_join_token_in_the_one_line_call(
+    simple: Caller, stage: Stage, clock: FakeClock
+) -> None:
+    _, token = join_tokens.create(stage, actor=ADA, at=clock.now(), maximum_uses=1)
+    first, second = (Caller(simple.client, token, peer=peer) for peer in ("10.0.0.3", "10.0.0.4"))
+    answers = [first.put(f"{HOSTS}/10.0.0.3"), first.put(f"{HOSTS}/10.0.0.3"), second.put(f"{HOSTS}/10.0.0.4")]
+    assert [answer.status_code for answer in answers] == [201, 200, 401]
+    assert first.delete(f"{HOSTS}/10.0.0.3").status_code == 204
+
+
+def test_it_keeps_the_one_line_call_away_from_hosts_with_a_credential(simple: Caller, operator: Caller) -> None:
+    simple.post("/api/v1/enrol", {"name": "10.0.0.1"})
+    for method in ("PUT", "DELETE"):
+        answer = simple.send(method, f"{HOSTS}/10.0.0.1", {})
+        assert (answer.status_code, "its own credential" in answer.json["detail"]) == (409, True)
+    assert operator.delete(f"{HOSTS}/10.0.0.1").status_code == 204
+
+
+def test_it_rejects_the_one_line_call_where_machines_prove_who_they_are(simple: Caller, operator: Caller) -> None:
+    extensions = simple.client.application.extensions
+    rules = IdentityRules("eu-central-1", ("111122223333",))
+    extensions["callboard"] = dataclasses.replace(extensions["callboard"], identity_rules=rules)
+    answer = simple.put(f"{HOSTS}/10.0.0.1")
+    assert (answer.status_code, "enrol with the agent" in answer.json["detail"]) == (403, True)
+    assert operator.put(f"{HOSTS}/10.0.0.1").status_code == 201
 
 
 def test_it_lets_an_operator_add_any_address(operator: Caller, stage: Stage) -> None:

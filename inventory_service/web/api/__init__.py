@@ -8,8 +8,8 @@ from inventory_service.web.api import (
     accounts,
     audit,
     automation,
-    hosts,
     inventory,
+    one_line,
     projects,
     recorded,
     runs,
@@ -21,5 +21,6 @@ from inventory_service.web.api import (
 
 def register(app: OpenAPI) -> None:
     """Add every blueprint of the API."""
-    for module in (hosts, inventory, projects, stages, secrets, runs, recorded, automation, scaling, accounts, audit):
+    nouns = (one_line, inventory, projects, stages, secrets, runs, recorded, automation, scaling, accounts, audit)
+    for module in nouns:
         app.register_api(module.api)

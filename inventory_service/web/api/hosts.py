@@ -5,25 +5,22 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any, Literal
 
-from flask import Response, g
+from flask import g
 from pydantic import BaseModel, Field
 
 from inventory_service.accounts.roles import OPERATOR, VIEWER
-from inventory_service.audit import Actor
 from inventory_service.clock import iso
 from inventory_service.deployments import history
-from inventory_service.errors import ForbiddenError, RefusedError
 from inventory_service.models import Host
-from inventory_service.registry import enrolment, heartbeats, hosts, last_words, liveness, names, past, watch
+from inventory_service.registry import enrolment, heartbeats, hosts, last_words, liveness, past, watch
 from inventory_service.registry import stages as registry_stages
-from inventory_service.web import auth, context, present, refusals
+from inventory_service.web import auth, context, present
 from inventory_service.web.api import answers
 from inventory_service.web.api.common import (
     Group,
     HostPath,
     Moment,
     Paging,
-    StageHostPath,
     StagePath,
     Strict,
     blueprint,
@@ -103,11 +100,6 @@ class HeartbeatBody(Strict):
         )
 
 
-class PutHostBody(Strict):
-    groups: list[Group] = Field(default=[], max_length=32)
-    port: int | None = Field(None, ge=1, le=65535)
-
-
 class HostQuery(Paging):
     state: str | None = Field(None, max_length=80, description="live, late, stale, gone, pending; comma-separated")
     group: str | None = Field(None, max_length=63)
@@ -175,7 +167,8 @@ def _enrol(request: enrolment.Enrolment) -> tuple[Host, str]:
     known, peer = context.services(), context.peer()
     now = known.clock.monotonic()
     is_spent = known.refusals.is_spent(peer, now=now)
-    try:
+
+    def attempt() -> tuple[Host, str]:
         return enrolment.enrol(
             g.join_token,
             request,
@@ -185,11 +178,8 @@ def _enrol(request: enrolment.Enrolment) -> tuple[Host, str]:
             token_key=known.settings.secret_key,
             is_audited=not is_spent,
         )
-    except RefusedError as error:
-        if is_spent:
-            raise refusals.too_many() from error
-        known.refusals.add(peer, now=now)
-        raise
+
+    return known.refusals.limit(peer, attempt, now=now)
 
 
 @api.post("/rotate", summary="Get a new token for the calling host", responses={"200": answers.Rotated})
@@ -237,42 +227,6 @@ def goodbye() -> dict[str, Any]:
     host = auth.calling_host()
     hosts.goodbye(host, at=context.now())
     return {"host": host.id, "state": liveness.GONE}
-
-
-@api.put(
-    "/stages/<project>/<stage>/hosts/<address>",
-    summary="Add an address to the stage, or renew it",
-    responses={"200": answers.Host, "201": answers.Host},
-)
-@auth.access(auth.SIMPLE)
-def put_host(path: StageHostPath, body: PutHostBody) -> tuple[dict[str, Any], int]:
-    """For cron and curl. A join token can add only the caller's own address; an operator any."""
-    stage, actor = _simple_stage(path)
-    judge = context.judge()
-    host, is_new = hosts.put(stage, path.address, actor=actor, judge=judge, groups=body.groups, port=body.port)
-    return present.host(host, stage, judge, hosts.desired_release(stage)), 201 if is_new else 200
-
-
-@api.delete(
-    "/stages/<project>/<stage>/hosts/<address>", summary="Take an address out of the stage", responses={"204": None}
-)
-@auth.access(auth.SIMPLE)
-def delete_host(path: StageHostPath) -> Response:
-    """204, also when it was not there."""
-    stage, actor = _simple_stage(path)
-    hosts.remove(stage, path.address, actor=actor, at=context.now())
-    return Response(status=204)
-
-
-def _simple_stage(path: StageHostPath) -> tuple[Any, Actor]:
-    if g.principal is not None:
-        return auth.reach_stage(path.project, path.stage), auth.caller().actor
-    stage = registry_stages.get_stage(path.project, path.stage)
-    peer = context.peer()
-    auth.join_token_for(stage, g.join_token, peer)
-    if names.check_address(path.address) != peer:
-        raise ForbiddenError(f"A join token can add only the caller's own address, which is {peer}.")
-    return stage, Actor("join token", peer)
 
 
 @api.get("/stages/<project>/<stage>/hosts", summary="The stage's hosts", responses={"200": answers.Page[answers.Host]})
