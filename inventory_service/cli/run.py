@@ -161,7 +161,7 @@ def runs(as_json: bool, text: str | None, **query: Any) -> None:
     columns = {
         "id": "RUN",
         "stage": "STAGE",
-        "kind": "KIND",
+        "kind": "KIND OR PLAYBOOK",
         "status": "STATUS",
         "release": "RELEASE",
         "revision": "REVISION",
@@ -169,7 +169,11 @@ def runs(as_json: bool, text: str | None, **query: Any) -> None:
         "created_at": "AT",
         "comment": "COMMENT",
     }
-    print_json(rows) if as_json else print_table(rows, columns, empty="No runs.")
+    if as_json:
+        print_json(rows)
+        return
+    shown = [{**row, "kind": row["playbook"] if row["kind"] == "playbook" else row["kind"]} for row in rows]
+    print_table(shown, columns, empty="No runs.")
 
 
 @click.command()

@@ -169,6 +169,8 @@ def prompts(name: str, playbook: str | None, kind: str | None, revision: str | N
     if as_json:
         print_json(rows)
         return
+    for row in rows:
+        row["question"] = f"{row['question']} ({row['help']})" if row["help"] else row["question"]
     shown = [{**row, "rules": Prompt.from_json(row).rules, "fallback": _shown(row["fallback"])} for row in rows]
     columns = {"name": "PROMPT", "question": "QUESTION", "rules": "ANSWER", "open": "REQUIRED", "fallback": "ELSE"}
     print_table(shown, columns, empty="It asks nothing.")
@@ -195,16 +197,18 @@ def show_variables(name: str, as_json: bool) -> None:
 
 @stage.command()
 @click.argument("name", metavar="STAGE")
+@click.argument("playbook", required=False)
 @click.option("-r", "--revision", help="Branch, tag or commit; the stage's default when left out.")
 @json_option
-def check(name: str, revision: str | None, as_json: bool) -> None:
-    """Say every reason why a deploy is impossible or unwise now; ends with 1 when it is impossible."""
-    answer = Client().get(f"{stage_path(name)}/check", revision=revision)
+def check(name: str, playbook: str | None, revision: str | None, as_json: bool) -> None:
+    """Say every reason why a deploy, or a run of PLAYBOOK, is impossible or unwise now; ends with 1 when impossible."""
+    answer = Client().get(f"{stage_path(name)}/check", revision=revision, playbook=playbook)
     if as_json:
         print_json(answer)
     else:
+        what = f"a run of {playbook} on" if playbook else "a deploy to"
         columns = {"level": "LEVEL", "code": "CODE", "detail": "WHAT", "advice": "WHAT TO DO"}
-        print_table(answer["items"], columns, empty=f"Nothing stands in the way of a deploy to {name}.")
+        print_table(answer["items"], columns, empty=f"Nothing stands in the way of {what} {name}.")
     if not answer["is_possible"]:
         sys.exit(1)
 

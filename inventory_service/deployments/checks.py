@@ -18,10 +18,12 @@ from inventory_service.errors import SourceError
 from inventory_service.models import Host, JobTick, Stage
 from inventory_service.registry import hosts, liveness
 from inventory_service.settings import Settings
+from inventory_service.vault import kinds, store
 
 IMPOSSIBLE, UNWISE = "impossible", "unwise"
 _WORKER_SILENCE = dt.timedelta(seconds=60)
 _MEBIBYTE = 2**20
+_NO_VAULT = "no vault secrets found"  # of Ansible's words
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -150,14 +152,16 @@ def _about_source(stage: Stage, settings: Settings, revision: str, playbook: str
             yield Finding(IMPOSSIBLE, "source", error.detail, "See to the project's source, or name another revision.")
             return
         if playbook is not None:
-            yield from _about_playbook(checkout, playbook, IMPOSSIBLE, shipped=())
+            yield from _about_playbook(stage, checkout, playbook, IMPOSSIBLE, shipped=())
             return
         for own, level in ((stage.deploy_playbook, IMPOSSIBLE), (stage.rollback_playbook, UNWISE)):
-            yield from _about_playbook(checkout, own, level, shipped=SHIPPED)
+            yield from _about_playbook(stage, checkout, own, level, shipped=SHIPPED)
         yield from _about_prompts(stage, checkout)
 
 
-def _about_playbook(checkout: Path, playbook: str, level: str, *, shipped: tuple[str, ...]) -> Iterator[Finding]:
+def _about_playbook(
+    stage: Stage, checkout: Path, playbook: str, level: str, *, shipped: tuple[str, ...]
+) -> Iterator[Finding]:
     try:
         path = find_playbook(checkout, playbook, shipped=shipped)
     except SourceError as error:
@@ -168,8 +172,23 @@ def _about_playbook(checkout: Path, playbook: str, level: str, *, shipped: tuple
     except SourceError as error:
         yield Finding(level, "prompts", error.detail, "Mend what the playbook asks for, and push it.")
     words = runner.check_syntax(checkout, path, content_dir=content_dir())
-    if words is not None:
+    if words is not None and _NO_VAULT in words:
+        yield from _about_vault(stage, playbook, level)
+    elif words is not None:
         yield Finding(level, "playbook-syntax", f"{playbook}: {words}", "Mend the playbook and push it.")
+
+
+def _about_vault(stage: Stage, playbook: str, level: str) -> Iterator[Finding]:
+    """A check gets no vault password, so it sees no further than the first encrypted file; a run gets the stage's."""
+    if any(row.kind == kinds.VAULT_PASSWORD for row in store.list_for_stage(stage)):
+        return
+    name = f"{stage.project.name}/{stage.name}"
+    yield Finding(
+        level,
+        "vault-password",
+        f"{playbook} reads files that are encrypted with Ansible Vault, and {name} has no vault password.",
+        f"Keep it as a secret: callboard secret set {name} VAULT_ID --kind vault_password",
+    )
 
 
 def _about_prompts(stage: Stage, checkout: Path) -> Iterator[Finding]:

@@ -31,6 +31,7 @@ from inventory_service.deployments import (
     dispatch,
     leases,
     locks,
+    logs,
     outcome,
     releases,
     repeat,
@@ -190,7 +191,7 @@ def _work(run: Run, writer: EventWriter, watch: Watch, work: Path, *, settings: 
         played = _play(prepared.call, on_event)
     processes.end(processes.descendants(os.getpid()), patience_seconds=PATIENCE_SECONDS)
     writer.close()
-    return _result(played, prepared, attendance, writer.counts)
+    return _result(played, prepared, attendance, writer.counts, complaint=logs.last_error(work.parent / "log"))
 
 
 def _play(call: runner.PlaybookCall, on_event: Callable[[dict[str, Any]], None]) -> runner.Outcome:
@@ -203,7 +204,12 @@ def _play(call: runner.PlaybookCall, on_event: Callable[[dict[str, Any]], None])
 
 
 def _result(
-    played: runner.Outcome, prepared: Prepared, attendance: Attendance, counts: dict[str, outcome.HostCount]
+    played: runner.Outcome,
+    prepared: Prepared,
+    attendance: Attendance,
+    counts: dict[str, outcome.HostCount],
+    *,
+    complaint: str,
 ) -> Result:
     ending = outcome.judge_run(
         return_code=played.return_code,
@@ -211,6 +217,7 @@ def _result(
         expected=[host.name for host in prepared.hosts],
         stale=attendance.stale,
         tolerated=attendance.tolerated,
+        complaint=complaint,
     )
     if played.problem is not None and ending.status == statuses.FAILED:
         ending = ending.with_note(played.problem)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from inventory_service.errors import GoneError
 from inventory_service.models import Run, RunLogChunk
 from inventory_service.settings import Settings
+from inventory_service.text import harmless
 
 _PIECE = 65_536
 _HIGHEST = 2**62
+_TAIL, _LONGEST_ERROR = 16_384, 400
+_ERROR = re.compile(r"^(?:\[ERROR\]:|ERROR!) (.+)(?:\nOrigin: \S*/work/source/(\S+))?", re.MULTILINE)
 
 
 class RunLog:
@@ -50,6 +55,17 @@ class RunLog:
         mine = (RunLogChunk.run == self._run_id) & (RunLogChunk.start <= min(start, _HIGHEST))
         chunk = RunLogChunk.select().where(mine).order_by(RunLogChunk.start.desc()).first()
         return (chunk.start, bytes(chunk.data)) if chunk else (0, b"")
+
+
+def last_error(file: Path) -> str:
+    """Ansible's own last error in a log and the place in the source, on one line; empty where there is none."""
+    with contextlib.suppress(OSError), file.open("rb") as log:
+        log.seek(max(0, file.stat().st_size - _TAIL))
+        found = _ERROR.findall(harmless(log.read().decode("utf-8", "replace").replace("\r", ""), colours=False))
+        if found:
+            words, place = found[-1]
+            return f"{words.strip()[:_LONGEST_ERROR]}{f' ({place})' if place else ''}"
+    return ""
 
 
 def open_log(run: Run, settings: Settings) -> RunLog:

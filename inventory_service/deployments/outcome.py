@@ -24,6 +24,10 @@ _COUNTERS = {
     "ignored": "ignored",
 }
 TIMEOUT_CODE = 254
+_NOBODY = (
+    "No hosts matched: the playbook's plays touched none of the run's hosts. Their `hosts:` have to name hosts or "
+    "groups of the stage; localhost is none of them, a task goes there with delegate_to."
+)
 
 
 @dataclasses.dataclass(slots=True)
@@ -125,24 +129,27 @@ def judge_run(
     expected: Collection[str],
     stale: Collection[str] = (),
     tolerated: Collection[str] = (),
+    complaint: str = "",
 ) -> Ending:
     """Ansible ends with 0 in many cases that are no success, so success is: code 0, somebody was worked on, and no
     host of the run failed or was unreachable.
 
     Hosts that were left out as `stale` spoil nothing, nor do the unreachable ones that the stage's budget `tolerated`.
+    `complaint`: Ansible's own last error, which counts where no host failed.
     """
     words = host_statuses(counts, expected=expected, stale=stale)
     bad = [name for name, status in words.items() if status in (FAILED, UNREACHABLE) and name not in tolerated]
     if bad:
         return Ending(statuses.FAILED, _problems({name: words[name] for name in bad}, len(words)) + _keys(bad, counts))
     if return_code != 0:
-        return Ending(statuses.FAILED, f"ansible-playbook ended with code {return_code}; the log says why.")
+        why = f": {complaint}" if complaint else "; the log says why."
+        return Ending(statuses.FAILED, f"ansible-playbook ended with code {return_code}{why}")
     if any(status in (OK, CHANGED) for status in words.values()):
         return Ending(statuses.SUCCESSFUL)
     left_out = sum(status == LEFT_OUT for status in words.values())
     if left_out:
         return Ending(statuses.FAILED, f"No hosts left: {left_out} of {len(words)} fell silent before their turn.")
-    return Ending(statuses.FAILED, "No hosts matched: the playbook's plays touched none of the run's hosts.")
+    return Ending(statuses.FAILED, _NOBODY)
 
 
 def _problems(bad: Mapping[str, str], of: int) -> str:

@@ -1,4 +1,4 @@
-"""Prompts: what a playbook asks when it is launched. Each answer becomes an extra var. Pure.
+"""Prompts: what a playbook asks when it is launched. Each answer becomes an extra var.
 
 A playbook declares them in a file beside it (`charge.prompts.yml` beside `charge.yml`): so they belong to its revision
 and are reviewed with it, and an older release asks what it asked then. The `vars_prompt` of its plays are prompts, too.
@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from inventory_service.adapters import patterns
 from inventory_service.vault import references
 from inventory_service.vault.kinds import SHORTEST
 
@@ -70,8 +71,8 @@ class Prompt:
         size = settled if self.type in NUMBERS else len(settled) if isinstance(settled, str | list) else None
         if size is not None and self.type != CHOICE and not _is_within(size, self.minimum, self.maximum):
             raise AnswerError(f"Wanted: {self.rules}.")
-        if self.pattern is not None and not re.fullmatch(self.pattern, settled):
-            raise AnswerError(f"It does not fit the pattern {self.pattern}.")
+        if self.pattern is not None:
+            _check_pattern(self.pattern, settled)
         if self.is_secret and len(settled.strip()) < SHORTEST:
             raise AnswerError(f"It is shorter than {SHORTEST} characters and could not be masked.")
         return settled
@@ -120,6 +121,16 @@ def is_reference(value: Any) -> bool:
 def is_empty(value: Any) -> bool:
     """Whether a value answers nothing: null, an empty text, nothing chosen."""
     return value is None or value in ("", [])
+
+
+def _check_pattern(pattern: str, text: str) -> None:
+    try:
+        if patterns.fits(pattern, text):
+            return
+    except TimeoutError:
+        words = f"The pattern {pattern} takes too long to try on it; the playbook needs a simpler one."
+        raise AnswerError(words) from None
+    raise AnswerError(f"It does not fit the pattern {pattern}.")
 
 
 def _bounds(least: float | None, most: float | None) -> str:

@@ -154,7 +154,7 @@ def _refuse_if_held(stage: Stage, *, is_overriding: bool) -> None:
     held = locks.find(stage, locks.BY_PERSON)
     if held is not None and not is_overriding:
         raise LockedError(f"{stage_name(stage)} is locked by {held.locked_by}: {held.reason}.")
-    active = locks.active_runs(stage.id).first()
+    active = locks.active_runs(stage.id).order_by(Run.started_at.is_null(), Run.id).first()
     if active is not None:
         raise LockedError(f"{stage_name(stage)} is busy: run {active.id} ({active.kind}) is {active.status}.")
 

@@ -99,7 +99,7 @@ def _options(run: Run, settings: Settings) -> dict[str, Any]:
         "check": run.is_check,
         "diff": run.is_diff,
         "forks": settings.forks,
-        "timeout_seconds": settings.run_timeout_seconds,
+        "timeout_seconds": run.stage.run_timeout_seconds or settings.run_timeout_seconds,
     }
 
 

@@ -11,6 +11,8 @@ import pytest
 from inventory_service.deployments import checks, locks
 from inventory_service.models import Host, JobTick, Project, Stage
 from inventory_service.settings import Settings
+from inventory_service.vault import store
+from inventory_service.vault.store import Scope
 from tests.support import ADA, FakeClock, Machine, judge
 
 
@@ -115,6 +117,19 @@ def test_it_minds_a_secret_prompt_that_convergence_could_not_answer(
     (source / "deploy.prompts.yml").write_text("- {name: amount}\n- {name: pin, secret: true}")
     assert codes(stage) == [(checks.UNWISE, "secret-prompt")]
     stage.has_convergence = False
+    assert codes(stage) == []
+
+
+def test_it_asks_for_the_password_of_a_vault_and_leaves_the_rest_to_the_run(
+    web_1: Machine, ready: Settings, codes: Codes, source: Path, clock: FakeClock
+) -> None:
+    stage = web_1.stage
+    (source / "roles" / "app" / "vars").mkdir(parents=True)
+    (source / "roles" / "app" / "vars" / "main.yml").write_text(f"$ANSIBLE_VAULT;1.1;AES256\n{'33' * 40}\n")
+    (source / "deploy.yml").write_text("- hosts: all\n  roles: [app]\n")
+    assert codes(stage) == [(checks.IMPOSSIBLE, "vault-password")]
+    scope = Scope(stage.project, stage)
+    store.put(scope, "main", kind="vault_password", value=b"hunter2", settings=ready, actor=ADA, at=clock.now())
     assert codes(stage) == []
 
 

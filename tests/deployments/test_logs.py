@@ -16,6 +16,10 @@ from tests.support import FakeClock
 
 pytestmark = pytest.mark.each_database
 
+COMPLAINT = """\x1b[0;31m[ERROR]: Older\x1b[0m\r
+\x1b[0;31m[ERROR]: YAML parsing failed: Colons.\x1b[0m\r
+\x1b[0;31mOrigin: /var/lib/callboard/runs/7/work/source/noise.yml:13:28\x1b[0m\r
+"""
 TEXT = "one\ngrüß\n" + "x" * 200_000 + "\nlast\n"
 DATA = TEXT.encode()
 
@@ -69,3 +73,17 @@ def test_it_says_since_when_a_log_is_no_more(run: Run, settings: Settings, clock
     run.events_removed_at = clock.now()
     with pytest.raises(GoneError, match="removed on 2026-11-23"):
         logs.open_log(run, settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (COMPLAINT, "YAML parsing failed: Colons. (noise.yml:13:28)"),
+        ("x" * 20_000 + "\nERROR! No such file\n", "No such file"),
+        ("ok: [web-1] => [ERROR]: no\n", ""),
+    ],
+)
+def test_it_finds_ansibles_own_last_error(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "log").write_text(text)
+    assert logs.last_error(tmp_path / "log") == told
+    assert logs.last_error(tmp_path / "nothing") == ""

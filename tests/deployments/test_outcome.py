@@ -45,7 +45,13 @@ def test_it_tells_how_a_run_ended(counts: tuple[HostCount, ...], return_code: in
 
 
 def test_it_calls_a_run_that_touched_nobody_failed_although_ansible_ended_with_0() -> None:
-    assert ending(NOTHING).error == "No hosts matched: the playbook's plays touched none of the run's hosts."
+    told = ending(NOTHING).error or ""
+    assert told.startswith("No hosts matched: the playbook's plays touched none of the run's hosts.")
+
+
+def test_it_says_what_ansible_says_where_no_host_failed() -> None:
+    ends = judge_run(return_code=4, counts={}, expected=["web-1"], complaint="YAML parsing failed.")
+    assert ends.error == "ansible-playbook ended with code 4: YAML parsing failed."
 
 
 def test_it_names_the_hosts_whose_key_was_another_one_and_says_what_to_do() -> None:

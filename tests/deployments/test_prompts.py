@@ -49,6 +49,7 @@ def test_it_takes_an_answer_in_its_type(fields: dict[str, Any], given: Any, sett
         ({}, "x" * 10_001, "longer than"),
         ({"minimum": 2}, "a", "text, at least 2 characters"),
         ({"pattern": "[a-z]+"}, "a1", r"pattern \[a-z\]\+"),
+        ({"pattern": "(a+)+b"}, "a" * 60, r"\(a\+\)\+b takes too long to try on it"),
         ({"is_secret": True}, "471", "could not be masked"),
         ({"type": "integer"}, "1.0", "whole number"),
         ({"type": "integer"}, 1.0, "whole number"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from inventory_service.deployments import locks, releases, requests
+from inventory_service.deployments import execution, locks, releases, requests
 from inventory_service.deployments.requests import RunRequest
 from inventory_service.errors import ConflictError, InvalidError, LockedError, NotFoundError
 from inventory_service.models import AuditEntry, Release, Run, Stage
@@ -178,9 +178,14 @@ def test_it_waits_for_a_lock_unless_told_otherwise(stage: Stage, queue: Queue, c
         queue(stage, if_locked="refuse")
 
 
-def test_it_refuses_behind_another_run_when_told_to(stage: Stage, queue: Queue) -> None:
+def test_it_refuses_behind_another_run_when_told_to(
+    stage: Stage, queue: Queue, release: Callable[..., Release], clock: FakeClock
+) -> None:
     queue(stage)
     with pytest.raises(LockedError, match=r"busy: run 1 \(deploy\) is queued"):
+        queue(stage, if_locked="refuse")
+    execution.claim(queue(stage, "rollback", release=release(stage).number).id, at=clock.now())
+    with pytest.raises(LockedError, match=r"busy: run 2 \(rollback\) is running"):
         queue(stage, if_locked="refuse")
 
 

@@ -39,6 +39,15 @@ def test_it_freezes_what_a_run_depends_on(frozen: Run) -> None:
     }
 
 
+@pytest.mark.parametrize(("own", "frozen"), [(90, 90), (0, 7200)])
+def test_it_freezes_the_time_that_the_run_may_take(
+    web_1: Machine, queue: Queue, execute: Execute, own: int, frozen: int
+) -> None:
+    Stage.update(run_timeout_seconds=own).execute()
+    run = execute(queue(web_1.stage, "playbook", playbook="other.yml"))
+    assert run.snapshot["options"]["timeout_seconds"] == frozen
+
+
 def test_it_keeps_the_inventory_when_a_host_leaves(frozen: Run, web_1: Machine, clock: FakeClock) -> None:
     hosts.goodbye(web_1.row, at=clock.now())
     kept = snapshot.inventory(requests.get(frozen.id))

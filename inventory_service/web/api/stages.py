@@ -94,6 +94,7 @@ class CheckQuery(BaseModel):
     revision: str | None = Field(
         None, max_length=200, description="Branch, tag or commit; the stage's own when left out"
     )
+    playbook: str | None = Field(None, max_length=255, description="For a run of this playbook instead of a deploy")
 
 
 class PromptsQuery(BaseModel):
@@ -297,7 +298,9 @@ def check_stage(path: StagePath, query: CheckQuery) -> dict[str, Any]:
     """Looks at hosts, lock, worker, disk, source and the playbooks' syntax; takes a second or more."""
     stage = auth.reach_stage(path.project, path.stage)
     revision = stages.check_revision_name(query.revision) if query.revision else None
-    found = checks.check_stage(stage, context.services().settings, judge=context.judge(), revision=revision)
+    playbook = stages.check_playbook(query.playbook) if query.playbook else None
+    settings, judge = context.services().settings, context.judge()
+    found = checks.check_stage(stage, settings, judge=judge, revision=revision, playbook=playbook)
     return {
         "is_possible": all(finding.level != checks.IMPOSSIBLE for finding in found),
         "items": [dataclasses.asdict(finding) for finding in found],
