@@ -46,7 +46,7 @@ from inventory_service.deployments import (
 from inventory_service.deployments.attendance import Attendance
 from inventory_service.deployments.events import EventWriter
 from inventory_service.deployments.gate import Gate
-from inventory_service.deployments.run_secrets import Handed, RunSecrets
+from inventory_service.deployments.run_secrets import CONTROL, CONTROL_PREFIX, RESERVE, WORK, Handed, RunSecrets
 from inventory_service.deployments.sources import SHIPPED, Source, find_playbook, folder_reader
 from inventory_service.deployments.watch import PATIENCE_SECONDS, Watch
 from inventory_service.errors import CallboardError
@@ -113,13 +113,13 @@ def execute(run: Run, *, settings: Settings, clock: Clock) -> str:
     """Carry a claimed run to its end and return its status. Never raises: what goes wrong is recorded."""
     folder = settings.run_dir(run.id)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    reserve = _make_reserve(folder / "reserve")
+    reserve, work = _make_reserve(folder / RESERVE), folder / WORK
     largest = settings.run_log_mb * 2**20
     writer = EventWriter(run.id, folder / "log", clock, has_copy=settings.has_log_copies, largest_log=largest)
     watch = Watch(run, settings, clock)
     result = Result(outcome.Ending(statuses.FAILED))
     try:
-        result = _work(run, writer, watch, folder / "work", settings=settings, clock=clock)
+        result = _work(run, writer, watch, work, settings=settings, clock=clock)
     except CallboardError as error:
         writer.say(error.detail)
         is_idle = isinstance(error, convergence.NothingToDoError)
@@ -139,8 +139,8 @@ def execute(run: Run, *, settings: Settings, clock: Clock) -> str:
     ending = dataclasses.replace(result.ending, error=result.ending.error and writer.masker.text(result.ending.error))
     result = dataclasses.replace(result, ending=ending)
     reserve.unlink(missing_ok=True)
-    status = _insist(lambda: _finish(run, result, writer.counts, at=clock.now()), folder / "work")
-    shutil.rmtree(folder / "work", ignore_errors=True)
+    status = _insist(lambda: _finish(run, result, writer.counts, at=clock.now()), work)
+    shutil.rmtree(work, ignore_errors=True)
     return status
 
 
@@ -173,7 +173,8 @@ def _work(run: Run, writer: EventWriter, watch: Watch, work: Path, *, settings: 
     writer.masker = secrets.masker()
     masking.use(writer.masker)
     with contextlib.ExitStack() as stack:
-        control = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cb-")))  # a socket's path must be short
+        control = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=CONTROL_PREFIX)))  # short, for sockets
+        (work / CONTROL).symlink_to(control)
         handed = stack.enter_context(secrets.laid_out(work / "secrets", control / "agent"))
         stack.enter_context(watch)
         prepared = _prepare(run, work, control, secrets, handed, settings=settings, clock=clock)

@@ -19,6 +19,9 @@ from inventory_service.vault import keyring, kinds, launch, references, store
 from inventory_service.vault.masking import Masker
 from inventory_service.vault.store import Opened
 
+WORK, RESERVE, CONTROL = "work", "reserve", "control"  # in a run's folder; the last one a link in its work
+LEFTOVERS = (WORK, RESERVE)
+CONTROL_PREFIX = "cb-"
 _BECOME = "ansible_become_password"
 _NAMED = (kinds.VARIABLE, kinds.FILE)
 _IN_VARIABLES = (*_NAMED, kinds.BECOME_PASSWORD)
@@ -137,12 +140,22 @@ def missing(stage: Stage, *values: Any) -> list[str]:
 
 
 def erase_leftovers(settings: Settings, ended: Callable[[int], bool]) -> int:
-    """Delete what ended runs left in their folders here, since their executors died; returns how many folders."""
-    folder = settings.data_dir / "runs"
-    left = [path for path in folder.glob("*/work") if path.parent.name.isdecimal() and ended(int(path.parent.name))]
-    for path in left:
-        shutil.rmtree(path, ignore_errors=True)
+    """Delete what ended runs left on this machine, since their executors died; returns how many runs."""
+    found = {path.parent for name in LEFTOVERS for path in (settings.data_dir / "runs").glob(f"*/{name}")}
+    left = [folder for folder in found if folder.name.isdecimal() and ended(int(folder.name))]
+    for folder in left:
+        _erase_control(folder / WORK / CONTROL)
+        shutil.rmtree(folder / WORK, ignore_errors=True)
+        (folder / RESERVE).unlink(missing_ok=True)
     return len(left)
+
+
+def _erase_control(link: Path) -> None:
+    """The folder of a run's sockets, which lies elsewhere: a socket's path must be short."""
+    with contextlib.suppress(OSError):
+        folder = link.readlink()
+        if folder.name.startswith(CONTROL_PREFIX):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _file(folder: Path, one: Opened) -> Path:

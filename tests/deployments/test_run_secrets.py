@@ -133,14 +133,20 @@ def test_it_keeps_a_secret_extra_var_sealed_and_erases_it_at_the_end(
     assert requests.cancel(canceled, actor=ADA, at=clock.now()).sealed_vars is None
 
 
-def test_it_erases_what_a_dead_executor_left(queue: Queue, stage: Stage, settings: Settings) -> None:
+def test_it_erases_what_a_dead_executor_left(queue: Queue, stage: Stage, settings: Settings, tmp_path: Path) -> None:
     runs = [with_secret(queue, stage, settings, **PIN) for _ in range(2)]
     for run in runs:
-        (settings.run_dir(run.id) / "work" / "secrets").mkdir(parents=True)
+        folder, sockets = settings.run_dir(run.id), tmp_path / f"cb-{run.id}"
+        (folder / "work" / "secrets").mkdir(parents=True)
+        (folder / "work" / "control").symlink_to(sockets)
+        (folder / "reserve").touch()
+        sockets.mkdir()
     Run.update(status="lost").where(Run.id == runs[0].id).execute()
     recovery.erase_leftovers(settings)
     assert [requests.get(run.id).sealed_vars is None for run in runs] == [True, False]
     assert [(settings.run_dir(run.id) / "work").exists() for run in runs] == [False, True]
+    assert [(settings.run_dir(run.id) / "reserve").exists() for run in runs] == [False, True]
+    assert [(tmp_path / f"cb-{run.id}").exists() for run in runs] == [False, True]
 
 
 def test_it_asks_for_secret_extra_vars_again(

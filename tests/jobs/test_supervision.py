@@ -45,6 +45,8 @@ def test_it_names_the_host_and_task_of_an_executor_that_was_killed(
     run = ask(SLEEP)
     child = begin(run)
     wait_for(lambda: requests.get(run.id).in_flight == {"web-1": "Sleep well"} or child.poll() is not None, 60)
+    folder = settings.run_dir(run.id)
+    sockets = (folder / "work" / "control").readlink()
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     at = SystemClock().now() + recovery._LEASE_HERE * 2
@@ -52,6 +54,7 @@ def test_it_names_the_host_and_task_of_an_executor_that_was_killed(
     assert processes.marked("CALLBOARD_RUN", f"{settings.data_dir}#{run.id}") == []
     assert "died with a task under way on web-1 (Sleep well)." in requests.get(run.id).error
     assert {row.name: row.status for row in RunHost.select()} == {"web-1": "lost", "web-2": "untouched"}
+    assert (sockets.exists(), [file for file in ("work", "reserve") if (folder / file).exists()]) == (False, [])
 
 
 def test_it_ends_a_run_that_is_silent_for_too_long(join: Join, ask: Ask, execute: Execute) -> None:
