@@ -85,11 +85,18 @@ def _on_domain_error(error: errors.CallboardError) -> Response:
 def _on_http_error(error: HTTPException) -> Response:
     if error.response is not None:
         return make_response(error.response)
-    answer = _answer(error.code or 500, error.name, error.description or error.name)
+    answer = _answer(error.code or 500, error.name, _detail(error))
     for name, value in error.get_headers():
         if name.lower() in ("allow", "retry-after"):
             answer.headers[name] = value
     return answer
+
+
+def _detail(error: HTTPException) -> str:
+    if error.code == 404:  # noqa: PLR2004
+        there = "The stages and the runs have links to all pages" if wants_page() else "/openapi/ lists what there is"
+        return f"There is nothing at {request.path[:200]}. {there}."
+    return error.description or error.name
 
 
 def _on_busy_database(error: pw.OperationalError) -> Response:

@@ -1,6 +1,7 @@
 """What holds for every page."""
 
 import pytest
+from playwright.sync_api import expect
 
 PAGES = (
     "/",
@@ -19,6 +20,8 @@ PAGES = (
     "/sign-in",
     "/nowhere",
 )
+CUT_OFF = """() => [...document.querySelectorAll("h1:not(.visually-hidden), .btn")]
+  .filter((element) => element.scrollWidth > element.clientWidth + 1).map((element) => element.outerHTML)"""
 # What a screen reader would trip over: fields without a label, links and buttons without a name, ids that are not.
 TROUBLE = """() => {
   const nameless = (element) => !(element.textContent.trim() || element.ariaLabel);
@@ -45,6 +48,35 @@ def test_no_page_is_wider_than_a_phone(browse, service, paths, scheme):
     for path in paths:
         page.goto(service.url + path)
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, path
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_long_names_stay_within_the_page(browse, service, width):
+    project, stage = f"p{'o' * 39}", f"s{width}".ljust(40, "g")
+    name = f"{project}/{stage}"
+    if project not in [one["name"] for one in service.call("GET", "/projects")["items"]]:
+        service.project(project, deploy="- hosts: all")
+    service.stage(name, description="D" * 200)
+    token = service.call("POST", f"/stages/{name}/join-tokens", {"networks": ["0.0.0.0/0", "::/0"]})["token"]
+    service.enrol(token, f"{'h' * 60}.{width}", f"2001:db8:aaaa:bbbb:cccc:dddd:eeee:{width}")
+    host = service.call("GET", f"/stages/{name}/hosts")["items"][0]["id"]
+    page = browse("/", "admin", viewport={"width": width, "height": 844})
+    for path in ("/", "/runs", f"/stages/{name}", f"/hosts/{host}"):
+        page.goto(service.url + path)
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, path
+        assert page.evaluate(CUT_OFF) == [], path
+
+
+def test_the_menu_marks_where_a_page_belongs(browse, service, paths):
+    page = browse("/", "admin")
+    for path, word in (("/runs/1/events", "Runs"), (paths[-1], "Stages"), ("/stages/shop/empty/secrets", "Stages")):
+        page.goto(service.url + path)
+        expect(page.locator(".cb-nav .active")).to_have_text(word)
+
+
+def test_it_says_what_is_not_there(browse):
+    page = browse("/no/where?at=all")
+    expect(page.get_by_text("There is nothing at /no/where.")).to_be_visible()
 
 
 def test_every_field_link_and_button_has_a_name(browse, service, paths):
