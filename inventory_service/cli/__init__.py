@@ -82,7 +82,8 @@ class _Group(click.Group):
         except CallboardError as error:
             click.echo(f"callboard: {error.detail}", err=True)
             for field in error.errors:
-                click.echo(f"  {'.'.join(str(part) for part in field['loc'])}: {field['msg']}", err=True)  # type: ignore[attr-defined]
+                if field["msg"] != error.detail:  # it is said already
+                    click.echo(f"  {'.'.join(str(part) for part in field['loc'])}: {field['msg']}", err=True)  # type: ignore[attr-defined]
             sys.exit(1)
 
 

@@ -12,6 +12,7 @@ import click
 from inventory_service.cli.arguments import given, mapping_in, secret_vars_option, stage_path, variables
 from inventory_service.cli.prompting import advised, prompt_option, with_answers
 from inventory_service.client import Client, ClientError
+from inventory_service.deployments import statuses
 from inventory_service.terminal import json_option, print_json, print_log, print_table
 from inventory_service.text import harmless
 
@@ -149,10 +150,10 @@ def converge(stage: str, release_quarantined: bool, **options: Any) -> None:
 
 @click.command()
 @click.option("--stage")
-@click.option("--status")
-@click.option("--kind")
-@click.option("--user")
-@click.option("-q", "text", help="Text of the comment or revision.")
+@click.option("--status", type=click.Choice(statuses.STATUSES))
+@click.option("--kind", type=click.Choice(statuses.KINDS))
+@click.option("--user", help="Who asked: ada, token:ci, webhook:ID, schedule:NAME.")
+@click.option("-q", "text", help="Text of the comment, the revision or the playbook.")
 @click.option("-n", "--limit", type=int, default=20, show_default=True)
 @json_option
 def runs(as_json: bool, text: str | None, **query: Any) -> None:

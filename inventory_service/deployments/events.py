@@ -101,7 +101,7 @@ class EventWriter:
 
     def handle(self, event: dict[str, Any]) -> None:
         """Hand one event of ansible-runner over; returns at once, unless very many wait already: then Ansible waits."""
-        self._waiting.put(event)
+        self._waiting.put(_well_formed(event))
 
     def say(self, text: str) -> None:
         """Put a line of the service's own into the log."""
@@ -233,6 +233,15 @@ class EventWriter:
         if self._uncopied:
             self._uncopied.clear()
         return []
+
+
+def _well_formed(event: dict[str, Any]) -> dict[str, Any]:
+    """The event, with data and a host's name of the right kind: a playbook may have made them (add_host)."""
+    data = event.get("event_data")
+    host = data.get("host") if isinstance(data, dict) else None
+    if isinstance(data, dict) and (host is None or (isinstance(host, str) and host.isascii())):
+        return event
+    return {**event, "event_data": {**data, "host": _text(host)} if isinstance(data, dict) else {}}
 
 
 def _with_messages(stats: dict[str, HostCount], seen: dict[str, HostCount]) -> dict[str, HostCount]:

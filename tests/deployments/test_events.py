@@ -168,6 +168,17 @@ def test_it_survives_text_of_any_kind(write: Callable[..., EventWriter], run: Ru
     assert writer.counts["web-1"].ok == 1
 
 
+@pytest.mark.parametrize("data", [{"host": ["web-1"]}, {"host": "web-\ud800", "task": "x"}, "text"])
+def test_it_goes_on_behind_an_event_that_it_can_not_take(
+    write: Callable[..., EventWriter], run: Run, tmp_path: Path, data: Any
+) -> None:
+    odd = {**event("runner_on_start"), "counter": 1, "event_data": data, "stdout": "odd"}
+    writer = write(odd, *({**event(), "counter": number, "stdout": f"{number}"} for number in (2, 3)))
+    assert log(tmp_path) == "odd\n2\n3\n"
+    assert [row.counter for row in RunEvent.select().order_by(RunEvent.counter)][-2:] == [2, 3]
+    assert writer.counts["web-1"].ok == 2
+
+
 def test_it_cuts_one_huge_text_and_goes_on(write: Callable[..., EventWriter], tmp_path: Path) -> None:
     write(event(counter=1, stdout="x" * 5_000_000), event(counter=2, stdout="and on"))
     assert len(log(tmp_path)) < 300_000

@@ -298,6 +298,7 @@ def test_it_lists_runs_newest_first_and_page_by_page(stage: Stage, queue: Queue)
         ({"user": "grace"}, []),
         ({"text": "urgent"}, [1]),
         ({"text": "v1"}, [1]),
+        ({"text": "X.YML"}, [2]),
         ({"text": "%"}, []),
         ({"projects": ("shop",)}, [2, 1]),
         ({"projects": ("blog",)}, []),

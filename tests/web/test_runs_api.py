@@ -143,6 +143,7 @@ def test_it_finds_events(viewer: Caller, run: Run, query: str, counters: list[in
 
 def test_it_rejects_a_status_that_no_event_has(viewer: Caller, run: Run) -> None:
     assert viewer.get(f"/api/v1/runs/{run.id}/events?status=sad").status_code == 422
+    assert [viewer.get(f"/api/v1/runs?{query}").status_code for query in ("status=sad", "kind=sad")] == [422, 422]
 
 
 @pytest.mark.parametrize("what", ["log", "log?follow=1", "events"])

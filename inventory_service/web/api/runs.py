@@ -75,10 +75,10 @@ class RepeatBody(Strict):
 
 class RunQuery(Paging):
     stage: str | None = Field(None, max_length=130)
-    status: str | None = Field(None, max_length=20)
-    kind: str | None = Field(None, max_length=20)
+    status: Literal["queued", "running", "successful", "failed", "canceled", "timeout", "lost"] | None = None
+    kind: Literal["deploy", "rollback", "converge", "playbook"] | None = None
     user: str | None = Field(None, max_length=100)
-    q: str | None = Field(None, max_length=100)
+    q: str | None = Field(None, max_length=100, description="Part of the comment, the revision or the playbook")
 
 
 class EventQuery(BaseModel):
@@ -155,7 +155,7 @@ def _idempotency_key() -> str | None:
 @api.get("/runs", summary="Runs, newest first", responses={"200": answers.Page[answers.Run]})
 @auth.access(VIEWER)
 def list_runs(query: RunQuery) -> dict[str, Any]:
-    """Filtered by stage, status, kind, user, or text of comment and revision."""
+    """Filtered by stage, status, kind, user, or text of comment, revision and playbook."""
     project, _, name = (query.stage or "").partition("/")
     stage = auth.reach_stage(project, name) if query.stage else None
     before = min(int(query.cursor), _HIGHEST) if query.cursor and query.cursor.isdecimal() else None
