@@ -195,6 +195,11 @@ def sign_in(page, service, name, password=None, path="/sign-in"):
         page.get_by_role("button", name="Sign in").click()
 
 
+def confirm(page, word):
+    """Answer the question that stands before what can't be taken back."""
+    page.get_by_role("dialog").get_by_role("button", name=word).click()
+
+
 @pytest.fixture
 def browse(service, chromium, contexts):
     """browse(path, who): a page there, nobody signed in for None. No page may have complained on its console."""

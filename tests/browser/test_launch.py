@@ -106,6 +106,7 @@ def test_an_admin_changes_how_runs_go(browse, service, till):
     page.get_by_label("Minimum healthy").fill("75%")
     with page.expect_navigation():
         page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("The settings were saved.")).to_be_visible()
     for words in ("1, 25%, the last one repeated", "rolled back by itself", "75%", "10 min"):
         expect(page.locator("#batches")).to_contain_text(words)
     kept = service.call("GET", "/stages/shop/till")

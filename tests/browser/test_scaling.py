@@ -4,6 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser import history
+from tests.browser.conftest import confirm
 from tests.browser.test_pages import TROUBLE
 
 STAGE = "/stages/shop/scaled"
@@ -181,9 +182,18 @@ def test_an_admin_adds_saves_and_removes(browse, scaled):
     scaled.call("PUT", f"{STAGE}/scaling", {**SCALING, "enabled": False, "actuator": actuator})
     page.reload()
     field(page, "actuator.name").fill("shop-web-2")
+    field(page, "actuator.tags.match").fill("app=shop\nbroken")
+    field(page, "actuator.tags.groups").fill("role, tier")
     press(page, "Save")
-    assert scaled.call("GET", f"{STAGE}/scaling")["actuator"] == {**actuator, "name": "shop-web-2"}
-    press(page, "Scale this stage no more")
+    expect(page.get_by_role("alert")).to_contain_text("tags.match is a mapping of EC2 tags")
+    field(page, "actuator.tags.match").fill("app=shop\nenv=live")
+    press(page, "Save")
+    tags = {"match": {"app": "shop", "env": "live"}, "groups": ["role", "tier"]}
+    assert scaled.call("GET", f"{STAGE}/scaling")["actuator"] == {**actuator, "name": "shop-web-2", "tags": tags}
+    expect(field(page, "actuator.tags.groups")).to_have_value("role, tier")
+    page.get_by_role("button", name="Scale this stage no more").click()
+    with page.expect_navigation():
+        confirm(page, "Scale this stage no more")
     expect(page.get_by_text("not set up")).to_be_visible()
 
 

@@ -1,5 +1,7 @@
 from playwright.sync_api import expect
 
+from tests.browser.conftest import confirm
+
 CANARY = "canary-in-a-form"
 
 
@@ -26,8 +28,10 @@ def test_it_sets_and_removes_a_secret_and_never_shows_it(browse, service):
     viewer = browse("/stages/shop/empty/secrets", who="vic")
     expect(viewer.locator("#secret-settings")).to_contain_text("file")
     expect(viewer.get_by_text("Set a secret")).to_have_count(0)
+    page.get_by_role("button", name="Remove settings").click()
     with page.expect_navigation():
-        page.get_by_role("button", name="Remove settings").click()
+        confirm(page, "Remove")
+    expect(page.get_by_text("The secret settings was removed.")).to_be_visible()
     expect(page.locator("#secret-settings")).to_have_count(0)
 
 

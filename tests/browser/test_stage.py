@@ -2,6 +2,8 @@ import re
 
 from playwright.sync_api import expect
 
+from tests.browser.conftest import confirm
+
 
 def rows(page):
     return page.locator("#hosts tbody tr")
@@ -40,6 +42,25 @@ def test_a_silent_host_becomes_stale_without_a_reload(browse, pulse):
     page.get_by_label(re.compile("^stale")).check(force=True)
     expect(rows(page).filter(has_text=loud)).to_have_count(0)
     expect(row).to_have_count(1)
+
+
+def test_it_says_of_a_silent_host_what_to_do(browse, pulse):
+    silent = pulse.names[1]
+    pulse.stop(silent)
+    page = browse("/stages/shop/pulse")
+    expect(rows(page).filter(has_text=silent)).to_contain_text("stale", timeout=25_000)
+    page.get_by_role("link", name=silent).click()
+    expect(page.locator("#silence-banner")).to_contain_text("After 2 s it left the inventory; one heartbeat brings it")
+    expect(page.get_by_text("Stale since")).to_be_visible()
+
+
+def test_each_page_of_a_stage_leads_to_the_others(browse):
+    page = browse("/stages/shop/empty", who="admin")
+    tabs = page.get_by_role("navigation", name="Pages of shop/empty").get_by_role("link")
+    for word in tabs.all_inner_texts():
+        tabs.get_by_text(word).click()
+        expect(tabs.and_(page.locator("[aria-current=page]"))).to_have_text(word)
+    assert page.url.endswith("/stages/shop/empty/settings")
 
 
 def test_it_locks_and_unlocks_with_a_reason(browse, service):
@@ -111,6 +132,8 @@ def test_it_shows_a_freeze_and_lets_people_end_it(browse, service):
     expect(page.get_by_role("alert")).to_contain_text("is frozen")
     expect(page.get_by_label("Run although the stage is frozen").first).not_to_be_checked()
     page.get_by_role("button", name="They are gone").click()
+    expect(page.get_by_role("dialog")).to_contain_text("late hosts of shop/quake?")
+    confirm(page, "They are gone")
     expect(page.locator("#freeze-banner")).to_have_count(0)
     expect(rows(page).first).to_contain_text("stale")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flask import Response, make_response, redirect, render_template, request, url_for
+from flask import Response, make_response, render_template, request
 
 from inventory_service.accounts.roles import ADMIN
 from inventory_service.automation import notifications, pushes, schedules, webhooks
@@ -14,11 +14,12 @@ from inventory_service.deployments import statuses
 from inventory_service.errors import CallboardError, ConflictError
 from inventory_service.models import Stage
 from inventory_service.web import auth, context, problems
-from inventory_service.web.pages.common import pages, require_operator
+from inventory_service.web.pages.common import back, pages, require_operator
 from inventory_service.web.pages.form_values import variables_in
 
 _KINDS = (statuses.PLAYBOOK, statuses.DEPLOY, statuses.CONVERGE)
 _RECENT = 5
+_DONE = {"remove": "was removed", "resume": "goes on"}
 
 
 @pages.get("/stages/<project>/<stage>/automation")
@@ -46,8 +47,8 @@ def _show(row: Stage, **more: Any) -> str:
     )
 
 
-def _act(row: Stage, form: str, work: Callable[[], object]) -> Response:
-    """Do it and show the page anew; refused, the page comes back with what was typed and why."""
+def _act(row: Stage, form: str, work: Callable[[], object], said: str = "") -> Response:
+    """Do it and show the page anew, with what was done; refused, the page comes back with what was typed and why."""
     try:
         made = work()
     except CallboardError as error:
@@ -56,7 +57,7 @@ def _act(row: Stage, form: str, work: Callable[[], object]) -> Response:
         return make_response(page, problems.status_of(error))
     if isinstance(made, Response):
         return made
-    return make_response(redirect(url_for("pages.automation", project=row.project.name, stage=row.name), 303))
+    return back("pages.automation", row, said)
 
 
 def _text(name: str, most: int = 200) -> str:
@@ -84,7 +85,7 @@ def add_schedule(project: str, stage: str) -> Response:
         )
         schedules.create(row, _text("name"), plan, settings=settings, actor=actor, at=at)
 
-    return _act(row, "schedule", work)
+    return _act(row, "schedule", work, f"The schedule {_text('name')} was added.")
 
 
 @pages.post("/stages/<project>/<stage>/schedules/<schedule>/<word>")
@@ -101,7 +102,7 @@ def change_schedule(project: str, stage: str, schedule: str, word: str) -> Respo
         else:
             schedules.switch(found, is_enabled=word == "resume", actor=actor, at=at)
 
-    return _act(row, "schedule", work)
+    return _act(row, "schedule", work, f"The schedule {schedule} {_DONE.get(word, 'was paused')}.")
 
 
 @pages.post("/stages/<project>/<stage>/webhooks")
@@ -134,7 +135,12 @@ def remove_webhook(project: str, stage: str, webhook: str) -> Response:
     row = auth.reach_stage(project, stage)
     auth.caller().require(ADMIN)
     actor, at = auth.caller().actor, context.now()
-    return _act(row, "webhook", lambda: webhooks.remove(webhooks.find(row, webhook), actor=actor, at=at))
+    return _act(
+        row,
+        "webhook",
+        lambda: webhooks.remove(webhooks.find(row, webhook), actor=actor, at=at),
+        "The webhook was removed.",
+    )
 
 
 @pages.post("/stages/<project>/<stage>/notifications")
@@ -154,6 +160,7 @@ def add_notification(project: str, stage: str) -> Response:
             actor=auth.caller().actor,
             at=context.now(),
         ),
+        "The notification was added. Send a test to see that it arrives.",
     )
 
 
@@ -173,4 +180,4 @@ def change_notification(project: str, stage: str, notification: str, word: str) 
             raise ConflictError(f"The test message to {found.description} was not taken: {error}")
         return make_response(_show(row, tested=found.id))
 
-    return _act(row, "notification", work)
+    return _act(row, "notification", work, "The notification was removed.")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, current_app, g, make_response, redirect, request, url_for
+from flask import Blueprint, Response, current_app, flash, g, make_response, redirect, request, url_for
 from flask_login import current_user
 
 from inventory_service.accounts.roles import OPERATOR
+from inventory_service.models import Stage
 from inventory_service.web import auth
 
 pages = Blueprint("pages", __name__)
@@ -54,6 +55,13 @@ def is_own_path(text: str) -> bool:
 def usable_id(number: int | None) -> int | None:
     """The number of a row as an address gave it; None for what no database would take for one."""
     return number if number is not None and 0 < number < _LARGEST_ID else None
+
+
+def back(endpoint: str, row: Stage, said: str = "") -> Response:
+    """To a page of the stage after something was done there; the page tells it once."""
+    if said:
+        flash(said)
+    return make_response(redirect(url_for(endpoint, project=row.project.name, stage=row.name), 303))
 
 
 def require_operator() -> None:

@@ -130,12 +130,23 @@ def _actuator(fields: Mapping[str, str]) -> dict[str, Any] | None:
     subnets = fields.get("actuator.subnets", "").replace(",", " ").split()[:64]
     if kind == settings.TEMPLATE and subnets:
         found["subnets"] = subnets
+    if tags := _tags(fields):
+        found["tags"] = tags
     return {**_json(fields.get("actuator.more", "")), **found}
+
+
+def _tags(fields: Mapping[str, str]) -> dict[str, Any]:
+    """Nothing where nothing was typed; `none` for groups is the empty list."""
+    lines = [line.partition("=") for line in fields.get("actuator.tags.match", "").splitlines()[:50] if line.strip()]
+    match = {name.strip()[:300]: value.strip()[:300] for name, _, value in lines}
+    names = [word.strip()[:300] for word in fields.get("actuator.tags.groups", "").split(",")[:50] if word.strip()]
+    groups = {"groups": [] if names == ["none"] else names} if names else {}
+    return ({"match": match} if match else {}) | groups
 
 
 def more_of(actuator: Mapping[str, Any] | None) -> str:
     """The parts of an actuator that have no field in the form, as JSON that comes back with it."""
-    shown = {"type", "subnets", *(name for names in _ACTUATORS.values() for name in names)}
+    shown = {"type", "subnets", "tags", *(name for names in _ACTUATORS.values() for name in names)}
     return json.dumps({name: value for name, value in (actuator or {}).items() if name not in shown})
 
 

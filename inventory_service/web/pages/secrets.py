@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Response, make_response, redirect, render_template, request, url_for
+from flask import Response, make_response, render_template, request
 
 from inventory_service.accounts.roles import ADMIN
 from inventory_service.errors import CallboardError
@@ -12,7 +12,7 @@ from inventory_service.models import Stage
 from inventory_service.vault import kinds, store
 from inventory_service.vault.store import Scope
 from inventory_service.web import auth, context, problems
-from inventory_service.web.pages.common import pages
+from inventory_service.web.pages.common import back, pages
 
 _WHOLE = (kinds.FILE, kinds.SSH_KEY, kinds.GIT_KEY)  # their line ends belong to them
 
@@ -41,11 +41,11 @@ def set_secret(project: str, stage: str) -> Response:
     """Set a secret of the stage or its project; refused, the form comes back without the value."""
     row = auth.reach_stage(project, stage)
     auth.caller().require(ADMIN)
-    kind = request.form.get("kind", "")
+    kind, name = request.form.get("kind", ""), request.form.get("name", "").strip()
     try:
         store.put(
             _scope(row),
-            request.form.get("name", "").strip(),
+            name,
             kind=kind,
             value=_value(kind),
             settings=context.services().settings,
@@ -54,7 +54,7 @@ def set_secret(project: str, stage: str) -> Response:
         )
     except CallboardError as error:
         return make_response(_show(row, error=error.detail), problems.status_of(error))
-    return _back(row)
+    return back("pages.secrets", row, f"The secret {name} is set; runs that start from now on get it.")
 
 
 @pages.post("/stages/<project>/<stage>/secrets/<name>/remove")
@@ -63,7 +63,7 @@ def remove_secret(project: str, stage: str, name: str) -> Response:
     row = auth.reach_stage(project, stage)
     auth.caller().require(ADMIN)
     store.remove(_scope(row), name, actor=auth.caller().actor, at=context.now())
-    return _back(row)
+    return back("pages.secrets", row, f"The secret {name} was removed.")
 
 
 def _scope(row: Stage) -> Scope:
@@ -75,7 +75,3 @@ def _value(kind: str) -> bytes:
     text = request.form.get("value", "").replace("\r\n", "\n")
     text = text if kind in _WHOLE else text.removesuffix("\n")
     return text.encode("utf-8", "replace")
-
-
-def _back(row: Stage) -> Response:
-    return make_response(redirect(url_for("pages.secrets", project=row.project.name, stage=row.name), 303))

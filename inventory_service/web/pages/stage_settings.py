@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Response, make_response, redirect, render_template, request, url_for
+from flask import Response, make_response, render_template, request
 
 from inventory_service.accounts.roles import ADMIN
 from inventory_service.errors import CallboardError
@@ -12,7 +12,7 @@ from inventory_service.models import Stage
 from inventory_service.registry import stages
 from inventory_service.registry.stages import StageChange
 from inventory_service.web import auth, context, present, problems
-from inventory_service.web.pages.common import pages
+from inventory_service.web.pages.common import back, pages
 from inventory_service.web.pages.form_values import number_in
 
 _TEXTS = ("minimum_healthy", "maximum_unreachable", "default_revision", "deploy_playbook", "rollback_playbook")
@@ -38,7 +38,7 @@ def change_stage_settings(project: str, stage: str) -> Response:
         at = str(error.errors[0]["loc"][0]) if error.errors else ""  # type: ignore[index]
         page = _show(row, {**_present(row), **request.form.to_dict()}, error=error.detail, error_at=at)
         return make_response(page, problems.status_of(error))
-    return make_response(redirect(url_for("pages.stage", project=row.project.name, stage=row.name), 303))
+    return back("pages.stage", row, "The settings were saved. They hold for every run that starts from now on.")
 
 
 def _show(row: Stage, typed: dict[str, Any], **more: Any) -> str:

@@ -57,6 +57,25 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   button.addEventListener("click", () => copy(button));
 }
 
+// What can't be taken back is asked about first: data-confirm on the form or its button holds the question.
+const ask = document.createElement("dialog");
+ask.className = "cb-ask";
+ask.setAttribute("aria-labelledby", "ask-question");
+ask.innerHTML = '<p id="ask-question"></p><div class="cb-row-actions"><button type="button" class="btn" autofocus>Keep it</button><button type="button" class="btn btn-danger">Go on</button></div>';
+document.body.append(ask);
+document.addEventListener("submit", (event) => {
+  const form = event.target, button = event.submitter, question = button?.dataset.confirm ?? form.dataset.confirm;
+  if (!question || form.dataset.confirmed) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  const [keep, go] = ask.querySelectorAll("button");
+  ask.querySelector("p").textContent = question;
+  go.textContent = button.textContent.trim();
+  keep.onclick = () => ask.close();
+  go.onclick = () => { form.dataset.confirmed = "yes"; ask.close(); form.requestSubmit(button); };
+  ask.showModal();
+});
+
 // A form is sent once: the second click of an impatient hand does nothing.
 document.addEventListener("submit", (event) => {
   const form = event.target;
@@ -65,7 +84,7 @@ document.addEventListener("submit", (event) => {
   form.dataset.sent = "yes";
 });
 addEventListener("pageshow", () => {
-  for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+  for (const form of document.querySelectorAll("form[data-sent]")) { delete form.dataset.sent; delete form.dataset.confirmed; }
 });
 
 // Polling.

@@ -70,7 +70,7 @@ for (const figure of document.querySelectorAll("figure[data-backtest]")) {
 }
 
 // Fields that the chosen kind of machines does not need are out of the way.
-const NEEDED = { "": [], auto_scaling_group: ["region", "name", "launching_hook", "terminating_hook", "queue_url"], launch_template: ["region", "id", "version", "subnets"] };
+const NEEDED = { "": [], auto_scaling_group: ["region", "name", "launching_hook", "terminating_hook", "queue_url", "tags.match", "tags.groups"], launch_template: ["region", "id", "version", "subnets", "tags.match", "tags.groups"] };
 const kind = document.getElementById("actuator.type");
 function fit() {
   for (const name of new Set(Object.values(NEEDED).flat())) {

@@ -24,7 +24,7 @@ const hosts = document.getElementById("deploy-hosts");
 function countIncluded() {
   const boxes = [...hosts.querySelectorAll("input[name=include]")];
   const ticked = boxes.filter((box) => box.checked).length;
-  hosts.querySelector("[data-included]").textContent = ticked === boxes.length ? `all ${ticked} live` : `${ticked} of ${boxes.length}`;
+  hosts.querySelector("[data-included]").textContent = ticked === boxes.length ? `all ${ticked}` : `${ticked} of ${boxes.length}`;
 }
 function findInList(event) {
   const words = event.target.value.toLowerCase();
