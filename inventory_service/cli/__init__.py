@@ -82,7 +82,7 @@ class _Group(click.Group):
         except CallboardError as error:
             click.echo(f"callboard: {error.detail}", err=True)
             for field in error.errors:
-                if field["msg"] != error.detail:  # it is said already
+                if str(field["msg"]) not in error.detail:  # it is said already
                     click.echo(f"  {'.'.join(str(part) for part in field['loc'])}: {field['msg']}", err=True)  # type: ignore[attr-defined]
             sys.exit(1)
 

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from inventory_service import audit, credentials
 from inventory_service.database import database
-from inventory_service.errors import ConflictError, ForbiddenError, GoneError, NotFoundError, UnauthorizedError
-from inventory_service.models import Host, JoinToken, Project, Release, Stage, Transition
-from inventory_service.registry import alarms, conflicts, join_tokens, liveness, names, reported, transitions
-from inventory_service.registry.groups import check_groups, refuse_group_name
+from inventory_service.errors import ConflictError, GoneError, NotFoundError, UnauthorizedError
+from inventory_service.models import Host, Project, Release, Stage, Transition
+from inventory_service.registry import alarms, conflicts, liveness, reported, transitions
+from inventory_service.registry.groups import check_groups
 from inventory_service.registry.listing import ListedHost, MeasuredHost
 from inventory_service.registry.stages import stage_name
 from inventory_service.registry.sweep import record_due
@@ -173,97 +173,6 @@ def end(host: Host, reason: str, *, at: dt.datetime) -> None:
         transitions.record(host, liveness.GONE, reason, at=at, from_state=host.recorded_state)
 
 
-def put(
-    stage: Stage,
-    address: str,
-    *,
-    actor: audit.Actor,
-    judge: liveness.Judge,
-    groups: list[str],
-    port: int | None,
-    join_token: JoinToken | None = None,
-) -> tuple[Host, bool]:
-    """The one-line call: add this address to the stage, or renew it. Returns the host and whether it is new.
-
-    `join_token` None: an operator calls, whose word is an approval, too. A machine with a join token gets the token's
-    groups, spends one of its uses when it is new, and waits for approval where the stage has that. `groups` and `port`
-    count for a new host only.
-    """
-    checked = names.check_address(address)
-    name = names.check_host_name(checked, address=checked)
-    with database.atomic():
-        checked_groups = check_groups(stage, _granted(groups, join_token))
-        present = find_present(stage, name)
-        if present is not None:
-            _refuse_credential(present, join_token)
-            _renew_by_call(present, actor=actor, judge=judge, is_operator=join_token is None)
-            return get_host(present.id), False
-        if join_token is not None:
-            join_tokens.spend(join_token)
-        fields = {"name": name, "address": checked, "port": port or 22}
-        refuse_taken_address(stage, fields, judge=judge)
-        refuse_group_name(stage, name, own=checked_groups)
-        state = liveness.PENDING if stage.has_approval and join_token is not None else liveness.LIVE
-        host = Host.create(
-            id=credentials.new_id(),
-            stage=stage,
-            join_token=join_token,
-            groups=checked_groups,
-            host_keys=[],
-            enrolled_at=judge.at,
-            last_seen_at=judge.at,
-            recorded_state=state,
-            facts={},
-            metrics={},
-            **fields,
-        )
-        transitions.record(host, state, f"added by {actor.name}", at=judge.at, from_state=None)
-        audit.record(actor, "host.add", f"{stage_name(stage)}/{name}", at=judge.at)
-    return get_host(host.id), True
-
-
-def _granted(groups: list[str], join_token: JoinToken | None) -> list[str]:
-    """The groups of a new host: an operator's choice, a machine's only among those of its join token."""
-    if join_token is None:
-        return groups
-    others = sorted(set(groups) - set(join_token.groups))
-    if others:
-        raise ForbiddenError(
-            f"The join token does not give the group {others[0][:60]!r}. Leave the groups out to get the token's own."
-        )
-    return groups or join_token.groups
-
-
-def _refuse_credential(host: Host, join_token: JoinToken | None) -> None:
-    """Whoever shares an address with a host that enrolled does not have its credential."""
-    if join_token is not None and host.secret_sha256 is not None:
-        raise ConflictError(
-            f"The host {host.name!r} enrolled with the agent: only its own credential renews it or takes it out, "
-            "or an operator."
-        )
-
-
-def _renew_by_call(host: Host, *, actor: audit.Actor, judge: liveness.Judge, is_operator: bool) -> None:
-    if host.recorded_state == liveness.PENDING:
-        Host.update(last_seen_at=judge.at).where((Host.id == host.id) & Host.gone_at.is_null()).execute()
-        if not is_operator:
-            return
-        approve(host, actor=actor, at=judge.at)
-    renew(host, judge=judge, reason="renewed")
-
-
-def remove(
-    stage: Stage, address: str, *, actor: audit.Actor, at: dt.datetime, join_token: JoinToken | None = None
-) -> None:
-    """Take an address out of the stage. Absent already is no error. `join_token` as for `put`."""
-    present = find_present(stage, names.check_address(address))
-    if present is not None:
-        _refuse_credential(present, join_token)
-        with database.atomic():
-            end(present, f"removed by {actor.name}", at=at)
-            audit.record(actor, "host.remove", f"{stage_name(stage)}/{present.name}", at=at)
-
-
 def change(
     host: Host,
     *,
@@ -276,7 +185,10 @@ def change(
     description: str | None = None,
     host_keys: list[str] | None = None,
 ) -> Host:
-    """Drain, quarantine, release from quarantine, regroup, describe, or vouch for host keys; only what is given."""
+    """Drain, quarantine, release from quarantine, regroup, describe, or vouch for host keys; only what is given.
+
+    Raises GoneError for a host that has left.
+    """
     fields: dict[str, Any] = {"is_draining": is_draining, "description": description}
     if groups is not None:
         fields["groups"] = check_groups(host.stage, groups)
@@ -287,10 +199,19 @@ def change(
         fields |= {"converge_attempts": 0, "converge_after": at}
     given = {key: value for key, value in fields.items() if value is not None}
     with database.atomic():
+        _get_present(host)
         if given:
             Host.update(**given).where(Host.id == host.id).execute()
         audit.record(actor, "host.update", host.name, at=at, id=host.id, fields=sorted(given))
     return get_host(host.id)
+
+
+def _get_present(host: Host) -> Host:
+    """The host's row as it is now, inside the caller's transaction. Raises GoneError when it has left meanwhile."""
+    row = get_host(host.id)
+    if row.gone_at is not None:
+        raise GoneError(f"The host {row.name!r} has left the stage ({row.gone_reason}); nothing of it can be changed.")
+    return row
 
 
 def note_host_key(host_id: str, words: str) -> None:
@@ -310,12 +231,13 @@ def note_key_change(host: Host, words: str, *, at: dt.datetime) -> None:
 
 
 def approve(host: Host, *, actor: audit.Actor, at: dt.datetime) -> Host:
-    """Let a pending host in. Approved already is no error.
+    """Let a pending host in. Approved already is no error; one that has gone is a GoneError.
 
     Where another host may be live at its address, it is in conflict until its next heartbeat, which decides.
     """
     pending = (Host.id == host.id) & (Host.recorded_state == liveness.PENDING) & Host.gone_at.is_null()
     with database.atomic():
+        host = _get_present(host)
         others = (row for row in _others_at(host, host.stage) if row.recorded_state == liveness.LIVE)
         conflict = next((_same_address(host, other) for other in others), host.conflict)
         if Host.update(recorded_state=liveness.LIVE, conflict=conflict).where(pending).execute():
@@ -331,13 +253,13 @@ def rotate(token: str, *, at: dt.datetime) -> tuple[Host, str]:
 
     Raises UnauthorizedError, GoneError, or ConflictError where perhaps two machines have the token.
     """
-    host = authenticate(token)
-    if host.conflict is not None:
-        raise ConflictError(f"The host {host.name!r} is in conflict: {host.conflict}. It gets no new token.")
-    minted = credentials.mint(PREFIX, for_id=host.id)
-    kept = kept_secrets(host, in_use=credentials.digest(token.partition(".")[2]))
-    fresh = {"secret_sha256": minted.secret_sha256, "previous_secret_sha256": kept, "secret_made_at": at}
     with database.atomic():
+        host = authenticate(token)
+        if host.conflict is not None:
+            raise ConflictError(f"The host {host.name!r} is in conflict: {host.conflict}. It gets no new token.")
+        minted = credentials.mint(PREFIX, for_id=host.id)
+        kept = kept_secrets(host, in_use=credentials.digest(token.partition(".")[2]))
+        fresh = {"secret_sha256": minted.secret_sha256, "previous_secret_sha256": kept, "secret_made_at": at}
         Host.update(**fresh).where((Host.id == host.id) & Host.gone_at.is_null()).execute()
         audit.record(audit.Actor(f"host:{host.name}"), "host.rotate", f"{stage_name(host.stage)}/{host.name}", at=at)
     return host, minted.token

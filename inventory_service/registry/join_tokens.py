@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 
 from inventory_service import audit, credentials
-from inventory_service.errors import NotFoundError, RefusedError
+from inventory_service.clock import iso
+from inventory_service.errors import InvalidError, NotFoundError, RefusedError
 from inventory_service.models import JoinToken, Stage
 from inventory_service.registry import names
 from inventory_service.registry.groups import check_groups
@@ -26,6 +27,8 @@ def create(
     expires_at: dt.datetime | None = None,
 ) -> tuple[JoinToken, str]:
     """Make a token for the stage; returns the row and the secret text, which is never shown again."""
+    if expires_at is not None and expires_at < at:
+        raise InvalidError.at("expires_at", f"{iso(expires_at)} has passed already; now is {iso(at)}.")
     minted = credentials.mint(PREFIX)
     row = JoinToken.create(
         id=minted.id,

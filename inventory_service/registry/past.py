@@ -44,8 +44,9 @@ def states_at(stage: Stage, moment: dt.datetime, *, judge: liveness.Judge, kept_
 def _unswept(host: Host, state: str, stage: Stage, moment: dt.datetime, judge: liveness.Judge) -> str:
     """A lease that has run out meanwhile counts, though no sweep has recorded it yet."""
     is_open = state == liveness.LIVE and host.recorded_state == liveness.LIVE and host.gone_at is None
-    has_run_out = is_open and judge.state(host, stage) == liveness.STALE and moment >= judge.expires_at(host, stage)
-    return liveness.STALE if has_run_out else state
+    if not is_open or judge.state(host, stage) in liveness.LISTED or moment < judge.expires_at(host, stage):
+        return state
+    return liveness.GONE if moment >= judge.gone_at(host, stage) else liveness.STALE
 
 
 def conflicts_at(stage: Stage, moment: dt.datetime) -> dict[str, str]:

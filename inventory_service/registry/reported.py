@@ -17,7 +17,7 @@ _LONGEST_VALUE = 256
 _LARGEST_FACTS = 4096
 _MOST_METRICS = 64
 _BIDI = {chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C)}
-_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:-]{0,127}")
+_REVISION = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/@+:-]{0,127}")
 # How many length-prefixed strings a key of each type consists of, its own name among them (RFC 4253, 5656, 8709).
 _KEY_TYPES = {
     "ssh-ed25519": 2,
@@ -45,7 +45,7 @@ def check_facts(facts: dict[str, Any], loc: str = "facts") -> dict[str, Scalar]:
         if not _KEY.fullmatch(key):
             raise InvalidError.at(loc, f"The fact name {key[:40]!r} is not accepted: use a-z, 0-9 and _.")
         _check_scalar(key, value, loc)
-    if len(json.dumps(facts)) > _LARGEST_FACTS:
+    if len(json.dumps(facts, separators=(",", ":"))) > _LARGEST_FACTS:  # as the agent counts them
         raise InvalidError.at(loc, f"The facts are larger than {_LARGEST_FACTS} bytes; report fewer of them.")
     return facts
 
@@ -73,7 +73,7 @@ def check_metrics(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def check_revision(revision: str, loc: str = "release") -> str:
-    """A revision as a host reports it from its REVISION file."""
+    """A revision as a host reports it from its REVISION file: a commit, or what other tools write, as main@0f3c."""
     if not _REVISION.fullmatch(revision):
         raise InvalidError.at(loc, "The reported revision holds characters that no revision has.")
     return revision

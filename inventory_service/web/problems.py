@@ -50,7 +50,10 @@ def status_of(error: errors.CallboardError) -> int:
 
 def on_validation_error(error: ValidationError) -> Response:
     """What flask-openapi calls when a path, query or body does not fit its model."""
-    fields = [{"loc": list(item["loc"]), "msg": item["msg"]} for item in error.errors(include_url=False)]
+    fields = [
+        {"loc": list(item["loc"]), "msg": item["msg"].removeprefix("Value error, ")}
+        for item in error.errors(include_url=False)
+    ]
     first = fields[0]
     where = ".".join(str(part) for part in first["loc"]) or "body"
     return problem(422, "Invalid value", f"{where}: {first['msg']}.", fields=fields)

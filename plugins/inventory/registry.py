@@ -70,7 +70,7 @@ options:
     default: []
   states:
     description:
-      - List hosts in these states, such as V(live), V(late), V(stale) or V(gone), rather than those that
+      - List hosts in these states, such as V(live), V(late), V(stale) or V(pending), rather than those that
         are live.
     type: list
     elements: str

@@ -34,6 +34,7 @@ def layout(folder: Path, name: str, revision: str | None) -> str:
         ("999999999", "a", {"name": "999999999", "number": 999999999, "revision": "a"}),
         ("20261123140300", "a", {"name": "20261123140300", "number": None, "revision": "a"}),
         ("v1.2", "main@0f3c\nmore", {"name": "v1.2", "number": None, "revision": "main@0f3c"}),
+        ("1", "a/../b", {"name": "1", "number": 1, "revision": None}),
         ("007", None, {"name": "007", "number": 7, "revision": None}),
         ("1" * 30, "", {"name": "1" * 30, "number": None, "revision": None}),
         ("a b", "root:$y$j9T$secret:1::", {"name": None, "number": None, "revision": None}),

@@ -180,6 +180,12 @@ def test_it_detaches_and_cancels(call: Call, shop: str) -> None:
         (["project", "show", "nothing"], "There is no project 'nothing'."),
         (["host", "show", "nothing"], "There is no host 'nothing'."),
         (["logs", "999"], "There is no run 999."),
+        (["join-token", "add", "shop/production", "--expires-at", "tomorrow"], "expires_at: write the time like 2026"),
+        (
+            ["join-token", "add", "shop/production", "--expires-at", "2036-01-01T12:00"],
+            "the time with its zone",
+        ),
+        (["join-token", "add", "shop/production", "--expires-at", "2020-01-01T00:00:00Z"], "has passed already"),
     ],
 )
 def test_it_says_what_was_wrong(call: Call, shop: str, words: list[str], error: str) -> None:

@@ -15,7 +15,7 @@ from inventory_service.errors import (
     UnauthorizedError,
 )
 from inventory_service.models import TABLES, AuditEntry, Host, JoinToken, Stage
-from inventory_service.registry import enrolment, heartbeats, hosts, join_tokens
+from inventory_service.registry import enrolment, heartbeats, hosts, join_tokens, one_line
 from inventory_service.registry.stages import StageChange, archive_stage, update_stage
 from tests.support import ADA, START, FakeClock, Machine, at_once, judge, key_line
 
@@ -26,7 +26,7 @@ OTHER_KEY = (key_line(seed=2),)
 
 def put(stage: Stage, address: str, clock: FakeClock, **more: Any) -> tuple[Host, bool]:
     given = {"groups": [], "port": None, **more}
-    return hosts.put(stage, address, actor=ADA, judge=judge(clock.now()), **given)
+    return one_line.put(stage, address, actor=ADA, judge=judge(clock.now()), **given)
 
 
 def another(machine: Machine, **marks: Any) -> Machine:
@@ -353,6 +353,13 @@ def test_it_keeps_the_token_that_asks_for_a_new_one(web_1: Machine, clock: FakeC
     assert web_1.beat(clock.now()).state == "live"
 
 
+def test_it_takes_no_token_by_rotations_at_the_same_time(web_1: Machine, clock: FakeClock) -> None:
+    for _ in range(10):
+        heard = at_once(lambda _: rotated(web_1, clock), 3)
+        secrets = [machine.token.partition(".")[2] for machine in (web_1, *heard)]
+        assert [hosts.is_held(web_1.row, secret) for secret in secrets] == [True] * 4
+
+
 def test_it_rotates_no_token_that_two_machines_have(web_1: Machine, clock: FakeClock) -> None:
     web_1.beat(clock.now(), boot_id="b008")
     with pytest.raises(ConflictError):
@@ -506,7 +513,7 @@ def test_it_rejects_to_add_what_ansible_would_take_for_something_else(
 def test_it_takes_an_address_out_and_says_nothing_the_second_time(stage: Stage, clock: FakeClock) -> None:
     row, _ = put(stage, "10.0.0.5", clock)
     for _ in range(2):
-        hosts.remove(stage, "10.0.0.5", actor=ADA, at=clock.now())
+        one_line.remove(stage, "10.0.0.5", actor=ADA, at=clock.now())
     assert hosts.get_host(row.id).gone_reason == "removed by ada"
     assert hosts.list_hosts(stage) == []
 
@@ -564,3 +571,34 @@ def test_it_rejects_a_reason_that_is_no_plain_line(web_1: Machine, clock: FakeCl
     with pytest.raises(InvalidError):
         web_1.beat(clock.now(), is_healthy=False, health_reason=reason)
     assert web_1.row.is_healthy is None
+
+
+def test_it_rejects_to_change_a_host_that_has_gone(web_1: Machine, clock: FakeClock) -> None:
+    hosts.goodbye(web_1.row, at=clock.advance(60))
+    for change in (lambda: hosts.approve(web_1.row, actor=ADA, at=clock.now()), lambda: drain(web_1, clock)):
+        with pytest.raises(GoneError, match=r"web-1.*said goodbye"):
+            change()
+    assert not AuditEntry.select().where(AuditEntry.action == "host.update").exists()
+
+
+def drain(machine: Machine, clock: FakeClock) -> Host:
+    return hosts.change(machine.row, actor=ADA, at=clock.now(), is_draining=True)
+
+
+# taking out
+
+
+def test_it_takes_out_a_host_by_its_name_or_its_address(web_1: Machine, web_2: Machine, clock: FakeClock) -> None:
+    one_line.remove(web_1.stage, "WEB-1", actor=ADA, at=clock.now())
+    one_line.remove(web_1.stage, web_2.row.address, actor=ADA, at=clock.now())
+    assert [machine.row.gone_reason for machine in (web_1, web_2)] == ["removed by ada"] * 2
+
+
+def test_it_takes_out_nobody_when_several_have_the_address(stage: Stage, clock: FakeClock) -> None:
+    for port, name in ((22, "web-1"), (23, "web-2")):
+        token = join_tokens.create(stage, actor=ADA, at=clock.now())[1]
+        request = enrolment.Enrolment(name=name, ssh_port=port)
+        enrolment.enrol(token, request, peer="10.0.0.1", judge=judge(clock.now()))
+    with pytest.raises(ConflictError, match="web-1, web-2"):
+        one_line.remove(stage, "10.0.0.1", actor=ADA, at=clock.now())
+    assert len(hosts.list_hosts(stage)) == 2

@@ -29,6 +29,12 @@ def test_it_keeps_no_secret(stage: Stage) -> None:
     assert token.split(".")[1] not in kept
 
 
+def test_it_makes_no_token_that_has_ended(stage: Stage) -> None:
+    with pytest.raises(InvalidError, match="passed already"):
+        make(stage, expires_at=START - HOUR)
+    assert JoinToken.select().count() == 0
+
+
 def expired(stage: Stage) -> str:
     return make(stage, expires_at=START)[1]
 

@@ -34,6 +34,11 @@ def test_it_does_not_wait_for_a_sweep(web_1: Machine, clock: FakeClock) -> None:
     assert [then(web_1, clock, at)["web-1"] for at in (299, 300, 310)] == ["live", "stale", "stale"]
 
 
+def test_it_does_not_wait_for_a_sweep_that_has_stopped_for_days(web_1: Machine, clock: FakeClock) -> None:
+    clock.advance(3 * 86400)
+    assert [then(web_1, clock, at).get("web-1") for at in (299, 300, 86399, 86400)] == ["live", "stale", "stale", None]
+
+
 def test_it_knows_nobody_before_the_first_came(web_1: Machine, clock: FakeClock) -> None:
     assert then(web_1, clock, -1) == {}
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inventory_service.agent import callboard_agent
 from inventory_service.errors import InvalidError
 from inventory_service.registry import reported
 from tests.support import key_line
@@ -72,6 +73,13 @@ def test_it_rejects_more_than_4_kb_of_facts() -> None:
         reported.check_facts({**facts, "one": "x" * 250, "two": "x" * 250})
 
 
+def test_it_counts_the_facts_as_the_agent_does() -> None:
+    facts = {"a" * 30 + str(number % 10) + chr(97 + number // 10): "x" * 217 for number in range(16)}
+    facts["a"] = "x" * (callboard_agent.FACTS_BYTES - len(callboard_agent.canonical(facts)) - len(',"a":""'))
+    assert len(callboard_agent.canonical(facts)) == callboard_agent.FACTS_BYTES
+    assert reported.check_facts(facts) == facts
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=300),
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=5), children, max_size=3),
@@ -104,12 +112,12 @@ def test_it_rejects_65_metrics() -> None:
         reported.check_metrics({f"m{number}": 1.0 for number in range(65)})
 
 
-@pytest.mark.parametrize("revision", ["3f2c1d0", "v1.2.3", "2026-11-23_14:03+00"])
+@pytest.mark.parametrize("revision", ["3f2c1d0", "v1.2.3", "2026-11-23_14:03+00", "feature/x", "main@0f3c"])
 def test_it_keeps_a_revision(revision: str) -> None:
     assert reported.check_revision(revision) == revision
 
 
-@pytest.mark.parametrize("revision", ["", "-x", "a b", "a\n", "x" * 129, "{{ x }}", "../x", "\x1b[31m"])
+@pytest.mark.parametrize("revision", ["", "-x", "a b", "a\n", "x" * 129, "{{ x }}", "../x", "x/../y", "\x1b[31m"])
 def test_it_rejects_a_revision_that_no_tool_writes(revision: str) -> None:
     with pytest.raises(InvalidError):
         reported.check_revision(revision)

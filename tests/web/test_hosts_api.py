@@ -329,12 +329,19 @@ def fleet(stage: Stage, clock: FakeClock) -> dict[str, Machine]:
         ("group=nothing", []),
         ("q=b-2", ["web-2"]),
         ("q=0.0.3", ["web-3"]),
+        ("q=B-2", ["web-2"]),
+        ("state=live,%20late", ["web-1", "web-2"]),
         ("drift=1", []),
         ("drift=0", ["web-1", "web-2", "web-3"]),
     ],
 )
 def test_it_lists_hosts(viewer: Caller, fleet: object, query: str, found: list[str]) -> None:
     assert [row["name"] for row in viewer.get(f"{HOSTS}?{query}").json["items"]] == found
+
+
+def test_it_rejects_a_state_that_there_is_not(viewer: Caller, fleet: object) -> None:
+    answer = viewer.get(f"{HOSTS}?state=lvie")
+    assert (answer.status_code, "'lvie' is no state" in answer.json["detail"]) == (422, True)
 
 
 @pytest.mark.each_database

@@ -126,6 +126,11 @@ def test_it_gives_the_inventory_of_the_past_to_the_second(
     assert [(row["name"], row["state"], row["conflict"] is None) for row in then] == [("web-1", "live", False)]
 
 
+def test_it_rejects_an_inventory_of_hosts_that_have_gone(viewer: Caller, stage: Stage) -> None:
+    answer = viewer.get("/api/v1/stages/shop/production/inventory?state=live,gone")
+    assert (answer.status_code, "in no inventory" in answer.json["detail"]) == (422, True)
+
+
 def test_it_gives_the_inventory_that_a_run_froze(viewer: Caller, run: Run) -> None:
     assert viewer.get(f"/api/v1/runs/{run.id}/inventory").status_code == 404
     Run.update(snapshot={"inventory": {"_meta": {}}}).execute()

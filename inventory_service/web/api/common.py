@@ -11,6 +11,8 @@ from flask_openapi import APIBlueprint, Tag
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from inventory_service.accounts import roles
+from inventory_service.errors import InvalidError
+from inventory_service.registry import liveness
 from inventory_service.web import auth
 
 _PROBLEM = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
@@ -53,6 +55,8 @@ def _as_text(value: Any) -> Any:
     """Seconds since 1970 would be taken as well, and milliseconds, by a guess; the document says text."""
     if not isinstance(value, dt.datetime) and not re.match(r"\d{4}-\d\d-\d\d[Tt ]", str(value)):
         raise ValueError("write the time like 2026-11-23T14:03:00Z")
+    if not isinstance(value, dt.datetime) and not re.search(r"[Tt ].*([Zz]|[+-]\d\d(:?\d\d)?)$", str(value)):
+        raise ValueError("write the time with its zone, like 2026-11-23T14:03:00Z")
     return value
 
 
@@ -131,6 +135,16 @@ class StageSecretPath(StagePath):
 
 class UserPath(BaseModel):
     user: str = Field(description="The user's name")
+
+
+def checked_states(text: str) -> tuple[str, ...]:
+    """The states of a comma-separated list. Raises InvalidError for a word that is none: it would find nothing."""
+    states = tuple(state.strip() for state in text.split(","))
+    unknown = sorted(set(states) - set(liveness.STATES))
+    if unknown:
+        known = ", ".join(liveness.STATES)
+        raise InvalidError.at("state", f"{', '.join(unknown)[:80]!r} is no state of a host. The states are {known}.")
+    return states
 
 
 class Paging(BaseModel):

@@ -24,6 +24,7 @@ from inventory_service.web.api.common import (
     StagePath,
     Strict,
     blueprint,
+    checked_states,
     page,
 )
 
@@ -235,6 +236,7 @@ def list_hosts(path: StagePath, query: HostQuery) -> dict[str, Any]:
     """Present hosts by name; gone ones only when asked for by state."""
     stage = auth.reach_stage(path.project, path.stage)
     judge, desired = context.judge(), hosts.desired_release(stage)
+    states = checked_states(query.state) if query.state else None
     if query.at is not None:
         moment = query.at.astimezone(dt.UTC)
         apart, then = past.conflicts_at(stage, moment), context.states_at(stage, moment)
@@ -249,11 +251,11 @@ def list_hosts(path: StagePath, query: HostQuery) -> dict[str, Any]:
         ]
     else:
         gone_since = judge.at - dt.timedelta(days=context.services().settings.gone_days)
-        is_past = "gone" in (query.state or "")
+        is_past = liveness.GONE in (states or ())
         rows = history.all_hosts(stage, gone_since=gone_since) if is_past else hosts.list_hosts(stage)
         shown = [present.host(row, stage, judge, desired) for row in rows]
     after = _place_of(query.cursor)
-    kept = sorted((row for row in shown if _fits(row, query) and _place(row) > after), key=_place)
+    kept = sorted((row for row in shown if _fits(row, query, states) and _place(row) > after), key=_place)
     return page(kept[: query.limit + 1], limit=query.limit, cursor_of=lambda row: "/".join(_place(row)))
 
 
@@ -268,13 +270,13 @@ def _place_of(cursor: str | None) -> tuple[str, str]:
     return name, host_id
 
 
-def _fits(row: dict[str, Any], query: HostQuery) -> bool:
-    states = (query.state or "").split(",") if query.state else None
+def _fits(row: dict[str, Any], query: HostQuery, states: tuple[str, ...] | None) -> bool:
+    part = (query.q or "").lower()
     return (
         (states is None or row["state"] in states)
         and (query.group is None or query.group in row["groups"])
         and (query.drift is None or row["is_converged"] is not query.drift)
-        and (query.q is None or query.q in row["name"] or query.q in row["address"])
+        and (part in row["name"] or part in row["address"])
     )
 
 

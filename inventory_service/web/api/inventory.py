@@ -17,7 +17,7 @@ from inventory_service.registry import known_hosts, liveness, names, past
 from inventory_service.registry.listing import read_present
 from inventory_service.web import auth, context
 from inventory_service.web.api import answers
-from inventory_service.web.api.common import Moment, RunPath, StagePath, blueprint
+from inventory_service.web.api.common import Moment, RunPath, StagePath, blueprint, checked_states
 
 api = blueprint("inventory", "Who is live, in Ansible's own format")
 
@@ -62,10 +62,9 @@ def get_inventory(path: StagePath, query: InventoryQuery) -> Response:
 
 
 def _states(text: str | None) -> tuple[str, ...]:
-    states = tuple(text.split(",")) if text else liveness.LISTED
-    unknown = set(states) - set(liveness.STATES)
-    if unknown:
-        raise InvalidError.at("state", f"{', '.join(sorted(unknown))[:80]!r} is no state.")
+    states = checked_states(text) if text else liveness.LISTED
+    if liveness.GONE in states:
+        raise InvalidError.at("state", "Hosts that have gone are in no inventory; `at` tells who was there before.")
     return states
 
 

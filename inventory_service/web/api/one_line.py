@@ -11,7 +11,7 @@ from pydantic import Field
 from inventory_service.audit import Actor
 from inventory_service.errors import ForbiddenError, RefusedError
 from inventory_service.models import Host, JoinToken, Stage
-from inventory_service.registry import enrolment, hosts, liveness, names
+from inventory_service.registry import enrolment, hosts, liveness, names, one_line
 from inventory_service.web import auth, context, present
 from inventory_service.web.api import answers
 from inventory_service.web.api.common import Group, StageHostPath, Strict
@@ -43,7 +43,7 @@ def put_host(path: StageHostPath, body: PutHostBody) -> tuple[dict[str, Any], in
             raise ForbiddenError(
                 "Machines prove here which EC2 instance they are, which the one-line call can't: enrol with the agent."
             )
-        return hosts.put(
+        return one_line.put(
             stage,
             path.address,
             actor=actor,
@@ -65,10 +65,10 @@ def put_host(path: StageHostPath, body: PutHostBody) -> tuple[dict[str, Any], in
 )
 @auth.access(auth.SIMPLE)
 def delete_host(path: StageHostPath) -> Response:
-    """204, also when it was not there."""
+    """204, also when it was not there. An operator may name the host, or an address that no other host has."""
 
     def call(stage: Stage, actor: Actor, join_token: JoinToken | None) -> None:
-        hosts.remove(stage, path.address, actor=actor, at=context.now(), join_token=join_token)
+        one_line.remove(stage, path.address, actor=actor, at=context.now(), join_token=join_token)
 
     _simply(path, call)
     return Response(status=204)
