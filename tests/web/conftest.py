@@ -25,6 +25,7 @@ class Route:
     access: str
     arguments: dict[str, str] = field(default_factory=dict)
     schema: dict[str, Any] | None = None
+    queries: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -43,10 +44,12 @@ def walk(app: Flask) -> list[Route]:
     for rule in app.url_map.iter_rules():
         for method in sorted(rule.methods - {"HEAD", "OPTIONS"}) if rule.rule.startswith("/api/v1/") else []:
             path = re.sub(r"<(?:int:)?(\w+)>", r"{\1}", rule.rule)
-            body = document["paths"][path][method.lower()].get("requestBody")
+            described = document["paths"][path][method.lower()]
+            queries = frozenset(one["name"] for one in described.get("parameters", []) if one["in"] == "query")
+            body = described.get("requestBody")
             name = body and body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
             access = getattr(app.view_functions[rule.endpoint], "callboard_access", "")
-            found.append(Route(method, rule.rule, access, schema=schemas[name] if name else None))
+            found.append(Route(method, rule.rule, access, schema=schemas[name] if name else None, queries=queries))
     return found
 
 
