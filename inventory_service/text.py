@@ -19,6 +19,11 @@ def harmless(text: str, *, colours: bool) -> str:
     return kept if colours else _COLOURS.sub("", kept)
 
 
+def natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts web-2 before web-10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name) if part]
+
+
 def secret_named(value: Any) -> str | None:
     """The name of the secret that a variable's value stands for; None for every other value."""
     return str(value["$secret"]) if isinstance(value, dict) and list(value) == ["$secret"] else None

@@ -100,7 +100,7 @@ HELP: dict[str, str] = {
     "demo": "Play the whole story on this machine.",
     "project": "Add, show and change projects.",
     "stage": "Add, show, change, lock and unlock stages.",
-    "host": "Show, drain and quarantine a host.",
+    "host": "Show, drain, quarantine, approve and remove a host.",
     "hosts": "List a stage's hosts.",
     "known-hosts": "Print a stage's SSH host keys.",
     "join-token": "Make, list and revoke a stage's join tokens.",

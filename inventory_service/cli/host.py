@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 
 from inventory_service.cli.arguments import given, stage_path
-from inventory_service.client import Client
+from inventory_service.client import Client, ClientError
 from inventory_service.terminal import json_option, print_fields, print_json, print_table
+from inventory_service.text import natural
 
 _COLUMNS = {
     "name": "HOST",
-    "address": "ADDRESS",
+    "where": "ADDRESS",
     "state": "STATE",
+    "notes": "NOTES",
     "release": "RELEASE",
-    "is_converged": "CONVERGED",
     "groups": "GROUPS",
-    "last_seen_at": "LAST HEARTBEAT",
-    "id": "ID",
+    "heard": "HEARD, UTC",
 }
+_PAST_COLUMNS = {"name": "HOST", "where": "ADDRESS", "state": "STATE", "notes": "NOTES", "id": "ID"}
+_ID = {"id": "ID"}  # where names may stand for several hosts
+_SSH_PORT = 22
 
 
 @click.command()
@@ -29,12 +33,55 @@ _COLUMNS = {
 @click.option("--group")
 @click.option("--drift", is_flag=True, help="Only hosts that do not run what they should.")
 @click.option("-q", "text", help="Part of the name or address.")
+@click.option("--at", help="Who was there at this time: 2026-11-23T14:03:00Z.")
 @json_option
-def hosts(stage: str, state: str | None, group: str | None, drift: bool, text: str | None, as_json: bool) -> None:
+def hosts(stage: str, as_json: bool, **options: Any) -> None:
     """List a stage's hosts."""
-    query = {"state": state, "group": group, "drift": "1" if drift else None, "q": text}
-    rows = Client().get_all(f"{stage_path(stage)}/hosts", **query)
-    print_json(rows) if as_json else print_table(rows, _COLUMNS, empty=f"{stage} has no such hosts.")
+    query = {"state": options["state"], "group": options["group"], "q": options["text"], "at": options["at"]}
+    client = Client()
+    rows = client.get_all(f"{stage_path(stage)}/hosts", drift="1" if options["drift"] else None, **query)
+    if as_json:
+        print_json(rows)
+        return
+    rows.sort(key=lambda row: natural(row["name"]))
+    if options["at"]:
+        then = [{**_shown(row), "notes": ["conflict"] if row["conflict"] else []} for row in rows]
+        print_table(then, _PAST_COLUMNS, empty=f"{stage} had no such hosts.")
+        return
+    columns = _COLUMNS | (_ID if any(row["gone_at"] for row in rows) else {})
+    print_table([_shown(row) for row in rows], columns, empty=f"{stage} has no such hosts.")
+    frozen = client.get(stage_path(stage))["frozen"]
+    if frozen is not None:
+        click.echo(
+            f"Expiry is frozen since {frozen['since']}: {frozen['reason']}. Suspect hosts may be gone; "
+            f"if they are: callboard stage expire {stage} --force",
+            err=True,
+        )
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    port = "" if row["port"] == _SSH_PORT else f":{row['port']}"
+    address = f"[{row['address']}]" if port and ":" in row["address"] else row["address"]
+    return {
+        **row,
+        "where": f"{address}{port}",
+        "notes": _notes(row),
+        "heard": f"{row['last_seen_at'][5:10]} {row['last_seen_at'][11:19]}",
+    }
+
+
+def _notes(row: dict[str, Any]) -> list[str]:
+    """What a person should know of the host beside its state; a host in conflict is in no inventory."""
+    notes = {
+        "conflict": row["conflict"],
+        "suspect": row["suspect"],
+        "other host key": row["host_key_mismatch"],
+        "quarantined": row["quarantined"],
+        "draining": row["draining"],
+        "unhealthy": row["healthy"] is False,
+        "behind": not row["is_converged"],
+    }
+    return [note for note, is_so in notes.items() if is_so]
 
 
 @click.command("known-hosts")
@@ -72,15 +119,37 @@ def _ssh_block(row: dict[str, Any], user: str | None, keys: Path) -> str:
 
 @click.group()
 def host() -> None:
-    """Show, drain and quarantine a host."""
+    """Show, drain, quarantine, approve and remove a host."""
+
+
+_host_argument = click.argument("host_id", metavar="HOST")
+
+
+def _host_path(client: Client, text: str) -> str:
+    """The API path of a host, given by its id or as project/stage/name. Raises ClientError."""
+    stage, slash, name = text.rpartition("/")
+    if not slash:
+        return f"/api/v1/hosts/{quote(text, safe='')}"
+    found = [row for row in client.get_all(f"{stage_path(stage)}/hosts", q=name) if row["name"] == name.lower()]
+    if not found:
+        raise ClientError(f"{stage} has no host named {name!r}; callboard hosts {stage} lists them.")
+    return f"/api/v1/hosts/{found[0]['id']}"
+
+
+def _change(text: str, words: str, **fields: Any) -> None:
+    """Change a host and say so; `{name}` in the words is its name."""
+    client = Client()
+    row = client.send("PATCH", _host_path(client, text), given(**fields))
+    click.echo(words.format(name=row["name"]))
 
 
 @host.command()
-@click.argument("host_id", metavar="ID")
+@_host_argument
 @json_option
 def show(host_id: str, as_json: bool) -> None:
-    """One host with its history."""
-    row = Client().get(f"/api/v1/hosts/{host_id}")
+    """One host with its history. HOST is its id, or project/stage/name."""
+    client = Client()
+    row = client.get(_host_path(client, host_id))
     if as_json:
         print_json(row)
         return
@@ -94,37 +163,47 @@ def show(host_id: str, as_json: bool) -> None:
 
 
 @host.command()
-@click.argument("host_id", metavar="ID")
+@_host_argument
 @click.option("--off", is_flag=True, help="End the draining.")
 def drain(host_id: str, off: bool) -> None:
     """Mark a host as draining: no convergence; plays can leave out the group `draining`."""
-    Client().send("PATCH", f"/api/v1/hosts/{host_id}", {"draining": not off})
-    click.echo("Draining ended." if off else "Draining.")
+    _change(host_id, "{name} is draining no longer." if off else "{name} is draining.", draining=not off)
 
 
 @host.command()
-@click.argument("host_id", metavar="ID")
+@_host_argument
 @click.option("--reason", help="Why; shown beside the host.")
 @click.option("--off", is_flag=True, help="Release it from quarantine.")
 def quarantine(host_id: str, reason: str | None, off: bool) -> None:
     """Keep convergence away from a host, or let it back."""
-    Client().send("PATCH", f"/api/v1/hosts/{host_id}", given(quarantined=not off, reason=reason))
-    click.echo("Released from quarantine." if off else "Quarantined.")
+    words = "{name} is released from quarantine." if off else "{name} is quarantined."
+    _change(host_id, words, quarantined=not off, reason=reason)
 
 
 @host.command()
-@click.argument("host_id", metavar="ID")
+@_host_argument
 def approve(host_id: str) -> None:
     """Let a pending host into its stage."""
-    Client().send("PATCH", f"/api/v1/hosts/{host_id}", {"approved": True})
-    click.echo("Approved.")
+    _change(host_id, "{name} is let in.", approved=True)
 
 
 @host.command()
-@click.argument("host_id", metavar="ID")
+@_host_argument
+def remove(host_id: str) -> None:
+    """Take a host out of its stage now. Its agent's token ends; to come back, it has to enrol."""
+    client = Client()
+    row = client.get(_host_path(client, host_id))
+    if row["gone_at"] is not None:
+        click.echo(f"{row['name']} has left already: {row['gone_reason']}.")
+        return
+    client.send("DELETE", f"{stage_path(row['stage'])}/hosts/{quote(row['name'], safe='')}")
+    click.echo(f"{row['name']} is taken out of {row['stage']}.")
+
+
+@host.command()
+@_host_argument
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 def keys(host_id: str, files: tuple[Path, ...]) -> None:
     """Vouch for a host's SSH host keys, from its ssh_host_*_key.pub files."""
     lines = [" ".join(line.split()[:2]) for file in files for line in file.read_text().splitlines() if line.strip()]
-    Client().send("PATCH", f"/api/v1/hosts/{host_id}", {"host_keys": lines})
-    click.echo(f"Recorded {len(lines)} host keys.")
+    _change(host_id, f"Recorded {len(lines)} host keys of {{name}}.", host_keys=lines)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from inventory_service.cli.arguments import given, stage_path
@@ -18,7 +20,7 @@ def join_token() -> None:
 @click.argument("stage")
 @click.option("--group", "groups", multiple=True, help="Group of the hosts that enrol with it; repeatable.")
 @click.option("--network", "networks", multiple=True, help="Network that may use it, as CIDR; repeatable.")
-@click.option("--maximum-uses", type=int)
+@click.option("--maximum-uses", type=int, help="How many machines may enrol with it.")
 @click.option("--expires-at", help="ISO 8601 with zone.")
 @click.option("--description")
 @json_option
@@ -54,16 +56,24 @@ def add(
 def list_(stage: str, as_json: bool) -> None:
     """A stage's join tokens."""
     rows = Client().get(f"{stage_path(stage)}/join-tokens")["items"]
+    if as_json:
+        print_json(rows)
+        return
     columns = {
         "id": "ID",
         "description": "DESCRIPTION",
         "groups": "GROUPS",
         "networks": "NETWORKS",
-        "uses": "USES",
+        "used": "USES",
         "expires_at": "EXPIRES",
         "revoked_at": "REVOKED",
     }
-    print_json(rows) if as_json else print_table(rows, columns, empty="No join tokens.")
+    shown = [{**row, "used": _uses(row)} for row in rows]
+    print_table(shown, columns, empty=f"No join tokens yet: callboard join-token add {stage}")
+
+
+def _uses(row: dict[str, Any]) -> str:
+    return str(row["uses"]) if row["maximum_uses"] is None else f"{row['uses']} of {row['maximum_uses']}"
 
 
 @join_token.command()
@@ -72,4 +82,4 @@ def list_(stage: str, as_json: bool) -> None:
 def revoke(stage: str, token_id: str) -> None:
     """End a join token; the hosts that it let in stay."""
     Client().send("DELETE", f"{stage_path(stage)}/join-tokens/{token_id}")
-    click.echo("Revoked.")
+    click.echo(f"Revoked {token_id}.")

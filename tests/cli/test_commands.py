@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import tarfile
 from collections.abc import Callable, Iterator
@@ -94,6 +95,34 @@ def test_it_makes_lists_and_revokes_join_tokens(call: Call, shop: str) -> None:
     assert call("join-token", "revoke", shop, made["id"]).exit_code == 0
     listed = {row["id"]: row for row in read(call("join-token", "list", shop, "--json"))}
     assert (listed[made["id"]]["groups"], bool(listed[made["id"]]["revoked_at"])) == (["web"], True)
+
+
+def test_it_tells_how_often_a_join_token_was_used(call: Call, shop: str) -> None:
+    call("join-token", "add", shop, "--maximum-uses", "7")
+    assert "0 of 7" in call("join-token", "list", shop).stdout
+
+
+def test_it_takes_a_host_by_its_name_and_shows_what_to_know_of_it(
+    call: Call, shop: str, service: RunningService
+) -> None:
+    client = Client(service.url, service.token)
+    for name, port in (("web-10", 22), ("web-9", 2222)):
+        client.send("PUT", f"/api/v1/stages/{shop}/hosts/{name}.example.org", {"port": port})
+    assert call("host", "drain", f"{shop}/web-10.example.org").stdout == "web-10.example.org is draining.\n"
+    assert call("host", "quarantine", f"{shop}/WEB-9.example.org", "--reason", "odd").exit_code == 0
+    shown = [line.split() for line in call("hosts", shop).stdout.splitlines()[1:]]
+    assert [row[:4] for row in shown] == [
+        ["web-9.example.org", "web-9.example.org:2222", "live", "quarantined"],
+        ["web-10.example.org", "web-10.example.org", "live", "draining"],
+    ]
+    then = call("hosts", shop, "--at", dt.datetime.now(dt.UTC).isoformat()).stdout
+    assert ("web-9.example.org:2222" in then, "draining" in then) == (True, False), "what it was then is not recorded"
+    assert "taken out" in call("host", "remove", f"{shop}/web-9.example.org").stdout
+    assert call("host", "remove", f"{shop}/web-9.example.org").exit_code == 1
+    assert f"callboard hosts {shop}" in call("host", "show", f"{shop}/web-9.example.org").stderr
+    gone = call("hosts", shop, "--state", "gone").stdout.split()[-1]
+    assert "has left already" in call("host", "remove", gone).stdout
+    call("host", "remove", f"{shop}/web-10.example.org")
 
 
 def test_it_tells_how_to_join_a_machine(call: Call, shop: str, service: RunningService) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -72,11 +71,6 @@ def _gauge(host: Host, key: str, label: str) -> Gauge | None:
         return None
     level = "very-high" if value >= _VERY_HIGH else "high" if value >= _HIGH else "ok"
     return Gauge(label, round(value * 100), level)
-
-
-def natural(name: str) -> list[tuple[int, str]]:
-    """A key that sorts web-2 before web-10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def tally(rows: Iterable[HostRow]) -> Counter[str]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from inventory_service.deployments import history, outcome
 from inventory_service.deployments.outcome import HostCount
 from inventory_service.models import Run, RunEvent, RunHost
-from inventory_service.web.pages.board import natural
+from inventory_service.text import natural
 
 _BAD = (outcome.FAILED, outcome.UNREACHABLE)
 _TASK_STARTS = ("playbook_on_task_start", "playbook_on_handler_task_start")

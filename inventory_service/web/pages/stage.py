@@ -13,6 +13,7 @@ from inventory_service.errors import CallboardError, InvalidError
 from inventory_service.models import Release, Run, Stage
 from inventory_service.registry import hosts, join_tokens, liveness, sweep
 from inventory_service.registry.stages import check_playbook, check_revision_name
+from inventory_service.text import natural
 from inventory_service.web import auth, context, present, problems
 from inventory_service.web.pages import board, launch_fields, machines
 from inventory_service.web.pages.common import pages, require_operator
@@ -72,7 +73,7 @@ def _facts(row: Stage) -> dict[str, Any]:
     judge, desired = context.judge(), hosts.desired_release(row)
     found = [board.row(host, row, judge=judge, desired=desired) for host in hosts.list_hosts(row)]
     rows = [one for one in found if one.state != liveness.GONE]
-    rows.sort(key=lambda one: board.natural(one.host.name))
+    rows.sort(key=lambda one: natural(one.host.name))
     wish = {"state": request.args.get("state", ""), "text": request.args.get("q", "")[:100]}
     held = locks.find(row, locks.BY_RUN)
     return {

@@ -12,8 +12,8 @@ from flask import Response, make_response, render_template, request
 from inventory_service.errors import InvalidError
 from inventory_service.models import Host, Stage
 from inventory_service.registry import liveness, past
+from inventory_service.text import natural
 from inventory_service.web import auth, context, problems
-from inventory_service.web.pages import board
 from inventory_service.web.pages.common import pages
 from inventory_service.web.pages.words import moment as exact
 
@@ -82,7 +82,7 @@ def _answer(stage: Stage, asked: str, frame: Frame) -> tuple[dict[str, Any], int
     except InvalidError as error:
         return {"field": moment, "error": error.detail}, problems.status_of(error)
     mark = frame.percent(moment) if moment >= frame.since else None
-    by_name = sorted(there.items(), key=lambda one: board.natural(one[0].name))
+    by_name = sorted(there.items(), key=lambda one: natural(one[0].name))
     found = {"moment": moment, "mark": mark, "there": by_name, "counts": Counter(there.values())}
     return {"field": moment, **found}, 200
 
