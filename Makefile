@@ -1,10 +1,10 @@
-# make demo   plays the whole story on this machine    make demo-stop   ends it
+# make demo   plays the whole story on this machine    make demo-stop   ends it   (another port: DEMO="--port 8600")
 # make test   the whole test suite                     make bench       the benchmarks (BENCH=--quick: small)
 .PHONY: demo demo-stop test check bench lock clean
 
 demo:
 	@tools/setup runtime
-	@.venv/bin/callboard demo
+	@.venv/bin/callboard demo $(DEMO)
 
 demo-stop:
 	@.venv/bin/callboard demo --stop

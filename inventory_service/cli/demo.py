@@ -47,7 +47,9 @@ def _play_once() -> int:
 def _play_and_stay(folder: Path, port: int) -> int:
     story.stop(folder)
     if not is_free("127.0.0.1", port):
-        raise CallboardError(f"Port {port} is taken. Stop what listens there, or choose another: callboard demo --port")
+        other = f"--port {free_port()}"
+        ways = f'callboard demo {other} (or: make demo DEMO="{other}")'
+        raise CallboardError(f"Port {port} is taken. Stop what listens there, or choose another: {ways}")
     folder.mkdir(parents=True, exist_ok=True)
     played = Story(folder, port=port)
     code = 1

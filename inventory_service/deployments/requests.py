@@ -294,6 +294,13 @@ def get(run_id: int) -> Run:
     return run
 
 
+def last_failure(stage: Stage) -> Run | None:
+    """The stage's last run that ended, check mode aside, if it failed, ran out of time or was lost; else None."""
+    ended = (Run.stage == stage) & Run.status.in_(statuses.ENDED) & ~Run.is_check
+    last: Run | None = Run.select(*_WITHOUT_SNAPSHOT).where(ended).order_by(Run.id.desc()).first()
+    return last if last and last.status in (statuses.FAILED, statuses.TIMEOUT, statuses.LOST) else None
+
+
 def list_runs(
     *,
     stage: Stage | None = None,

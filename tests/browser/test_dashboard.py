@@ -1,3 +1,5 @@
+import re
+
 from playwright.sync_api import expect
 
 
@@ -8,6 +10,13 @@ def test_it_shows_each_stage_with_its_hosts(browse):
     expect(row).to_contain_text("no release")
     row.click()
     expect(page.get_by_role("heading", name="shop / fleet")).to_be_visible()
+
+
+def test_it_shows_that_a_stages_last_run_failed(browse, service):
+    service.wait_for_run(service.failing, "failed", seconds=60)
+    page = browse("/")
+    expect(page.locator(".cb-stage-row", has_text="fails")).to_contain_text(re.compile(r"run \d+ failed"))
+    expect(page.locator(".cb-stage-row", has_text="fleet")).not_to_contain_text("failed")
 
 
 def test_it_shows_a_lock_without_a_reload(browse, service):

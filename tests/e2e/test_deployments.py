@@ -133,7 +133,7 @@ def _laptop(site: Site) -> tuple[Path, dict[str, str]]:
         shutil.copy(ROOT / name, root)
     for name in ("playbooks", "plugins", "roles"):
         (root / name).symlink_to(ROOT / name)
-    text = (ROOT / "registry.yml").read_text().replace("http://127.0.0.1:8500", site.service.url)
+    text = (ROOT / "registry.yml").read_text().replace("# url: https://callboard.example", f"url: {site.service.url}")
     (root / "registry.yml").write_text(text.replace("shop/production", site.stage))
     key = {"ANSIBLE_PRIVATE_KEY_FILE": str(site.service.data_dir / "ssh" / "id_ed25519")}
     return root, {**site.environment, **key, "XDG_CACHE_HOME": str(site.folder / "cache")}

@@ -21,7 +21,7 @@ _RECENT = 12
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StageCard:
-    """One stage at a glance. `running` is the run that holds it."""
+    """One stage at a glance. `running` is the run that holds it, `failed` its last one where that came out badly."""
 
     stage: Stage
     counts: Counter[str]
@@ -29,6 +29,7 @@ class StageCard:
     desired: dict[str, Any] | None
     lock: StageLock | None
     running: Run | None
+    failed: Run | None
     is_frozen: bool
 
 
@@ -81,5 +82,6 @@ def _card(stage: Stage, present: list[Host], judge: liveness.Judge) -> StageCard
         desired,
         locks.find(stage, locks.BY_PERSON),
         running,
+        requests.last_failure(stage),
         judge.is_frozen(stage),
     )
