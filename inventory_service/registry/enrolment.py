@@ -221,7 +221,8 @@ def _admit(
     if present is not None and judge.is_listed(present, stage):
         taken = (
             f"A live host named {present.name!r} with another address or other host keys is in this stage already. "
-            "Give this machine another name, or take the other one out first."
+            f"Give this machine another name, or take the other one out first: callboard host remove "
+            f"{stage_name(stage)}/{present.name}"
         )
         if present.address == fields["address"] and present.host_keys and present.host_keys != fields["host_keys"]:
             raise _KeyChangeError(taken, present)

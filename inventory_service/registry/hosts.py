@@ -153,7 +153,10 @@ def refuse_taken_address(stage: Stage, fields: dict[str, Any], *, judge: livenes
     newcomer = Host(id=present.id if present else "", address=fields["address"], port=fields["port"])
     taken = address_conflict(newcomer, stage, judge=judge)
     if taken is not None:
-        raise ConflictError(f"The machine has {taken}. Take that host out first, or give the machine its own address.")
+        raise ConflictError(
+            f"The machine has {taken}. Take that host out first (callboard host remove), "
+            "or give the machine its own address."
+        )
 
 
 def goodbye(host: Host, *, at: dt.datetime, reason: str = "said goodbye") -> None:
@@ -202,7 +205,7 @@ def change(
         _get_present(host)
         if given:
             Host.update(**given).where(Host.id == host.id).execute()
-        audit.record(actor, "host.update", host.name, at=at, id=host.id, fields=sorted(given))
+            audit.record(actor, "host.update", host.name, at=at, id=host.id, fields=sorted(given))
     return get_host(host.id)
 
 

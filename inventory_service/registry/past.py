@@ -35,10 +35,16 @@ def states_at(stage: Stage, moment: dt.datetime, *, judge: liveness.Judge, kept_
         raise InvalidError.at("at", f"{iso(moment)} lies in the future; now is {iso(judge.at)}.")
     if moment < judge.at - dt.timedelta(days=kept_days):
         raise InvalidError.at("at", f"{iso(moment)} is too long ago: transitions are kept for {kept_days} days.")
+    moment = _end_of(moment)
     last = Transition.select(fn.MAX(Transition.id)).where((Transition.stage == stage) & (Transition.at <= moment))
     rows = Transition.select(Transition, Host).join(Host).where(Transition.id.in_(last.group_by(Transition.host)))
     states = {row.host: _unswept(row.host, row.to_state, stage, moment, judge) for row in rows.order_by(Host.name)}
     return {host: state for host, state in states.items() if state != liveness.GONE}
+
+
+def _end_of(moment: dt.datetime) -> dt.datetime:
+    """Times are shown cut to the millisecond: what happened in it has happened for who asks with what was shown."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000 + 999)
 
 
 def _unswept(host: Host, state: str, stage: Stage, moment: dt.datetime, judge: liveness.Judge) -> str:
@@ -51,6 +57,7 @@ def _unswept(host: Host, state: str, stage: Stage, moment: dt.datetime, judge: l
 
 def conflicts_at(stage: Stage, moment: dt.datetime) -> dict[str, str]:
     """Who was in conflict then, and so in no inventory: the reason by host id."""
+    moment = _end_of(moment)
     began = (Conflict.stage == stage) & (Conflict.since <= moment)
     rows = Conflict.select().where(began & (Conflict.until.is_null() | (Conflict.until > moment)))
     return {row.host_id: row.reason for row in rows}
@@ -58,7 +65,7 @@ def conflicts_at(stage: Stage, moment: dt.datetime) -> dict[str, str]:
 
 def about(stage: Stage, moment: dt.datetime) -> dict[str, Any]:
     """{stage, as_of, frozen, generation} as an inventory of that moment said it."""
-    later = Transition.select().where((Transition.stage == stage) & (Transition.at > moment)).count()
+    later = Transition.select().where((Transition.stage == stage) & (Transition.at > _end_of(moment))).count()
     return {
         "stage": stage_name(stage),
         "as_of": iso(moment),
@@ -70,7 +77,7 @@ def about(stage: Stage, moment: dt.datetime) -> dict[str, Any]:
 def _was_frozen(what: str, moment: dt.datetime) -> bool:
     """Whether the last word on this freeze before that moment was its begin."""
     words = AuditEntry.action.in_((*watch.FREEZES, "stage.expire"))
-    row = AuditEntry.select().where(words & (AuditEntry.target == what) & (AuditEntry.at <= moment))
+    row = AuditEntry.select().where(words & (AuditEntry.target == what) & (AuditEntry.at <= _end_of(moment)))
     last = row.order_by(AuditEntry.at.desc(), AuditEntry.id.desc()).first()
     return last is not None and last.action == watch.FREEZES[0]
 

@@ -4,6 +4,7 @@ import datetime as dt
 
 import pytest
 
+from inventory_service.clock import iso, parse_iso
 from inventory_service.errors import ConflictError, InvalidError
 from inventory_service.models import Stage
 from inventory_service.registry import hosts, past, watch
@@ -37,6 +38,21 @@ def test_it_does_not_wait_for_a_sweep(web_1: Machine, clock: FakeClock) -> None:
 def test_it_does_not_wait_for_a_sweep_that_has_stopped_for_days(web_1: Machine, clock: FakeClock) -> None:
     clock.advance(3 * 86400)
     assert [then(web_1, clock, at).get("web-1") for at in (299, 300, 86399, 86400)] == ["live", "stale", "stale", None]
+
+
+def test_it_knows_a_change_at_the_time_at_which_it_is_shown(web_1: Machine, clock: FakeClock) -> None:
+    web_1.beat(clock.now())
+    Machine(web_1.stage, "twin", boot_id="twin", token=web_1.token).beat(clock.advance(60))
+    with pytest.raises(ConflictError):
+        web_1.beat(clock.advance(61.0005))
+    hosts.goodbye(web_1.row, at=clock.advance(9))
+    shown = [parse_iso(text) for text in ("2026-11-23T14:02:01Z", "2026-11-23T14:02:10Z")]
+    assert iso(web_1.row.gone_at) == "2026-11-23T14:02:10.000Z"
+    clock.advance(60)
+    assert list(past.conflicts_at(web_1.stage, shown[0])) == [web_1.host_id]
+    assert then(web_1, clock, (shown[1] - START).total_seconds()) == {}
+    generation = web_1.row.stage.generation
+    assert [past.about(web_1.row.stage, moment)["generation"] for moment in shown] == [generation - 1, generation]
 
 
 def test_it_knows_nobody_before_the_first_came(web_1: Machine, clock: FakeClock) -> None:
