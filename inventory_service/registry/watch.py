@@ -75,9 +75,11 @@ def _step_stage(stage: Stage, counts: Counts, *, judge: liveness.Judge, bound: d
         "freeze_not_before": state.not_before,
         **({"grace_from": at} if after.gives_grace else {}),
     }
+    # An operator may have ended the freeze meanwhile, and then that counts.
+    unchanged = (Stage.frozen_at == before.frozen_at) & (Stage.freeze_not_before == before.not_before)
     with database.atomic():
-        Stage.update(**fields).where(Stage.id == stage.id).execute()
-        _tell(stage_name(stage), before, state, at=at)
+        if Stage.update(**fields).where((Stage.id == stage.id) & unchanged).execute() == 1:
+            _tell(stage_name(stage), before, state, at=at)
 
 
 def _step_all(total: Counts, *, judge: liveness.Judge, bound: dt.timedelta, pause: dt.timedelta) -> None:

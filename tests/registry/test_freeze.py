@@ -130,6 +130,17 @@ def test_it_believes_an_operator_who_says_that_they_are_gone(fleet: list[Machine
     assert (listed(fleet, clock), judge(clock.now()).is_frozen(Stage.get())) == (2, False)
 
 
+def test_it_lets_an_operator_win_over_a_sweep_at_the_same_time(fleet: list[Machine], clock: FakeClock) -> None:
+    pass_time(fleet, clock, beating=2, minutes=6)
+    seen = Stage.get()
+    assert seen.frozen_at is not None
+    expire_late(seen, actor=ADA, judge=judge(clock.now()))
+    calm = Counts(live=2, late=0, expired=0)
+    watch._step_stage(seen, calm, judge=judge(clock.now()), bound=dt.timedelta(hours=1))
+    row = Stage.get()
+    assert (row.frozen_at, row.freeze_not_before) == (None, clock.now() + dt.timedelta(minutes=10))
+
+
 def test_it_freezes_everything_when_the_service_is_deaf_to_itself(fleet: list[Machine], clock: FakeClock) -> None:
     token = watch.make_canary()
     assert watch.hear_canary(token, at=clock.now())
