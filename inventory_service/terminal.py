@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Any
 
@@ -15,6 +16,8 @@ from inventory_service.text import harmless, shown_value
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
+_NEVER_BROKEN = 12  # characters: a status cut in two on a narrow terminal is hard to read
+_MOMENT = re.compile(r"\A(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?Z\Z")  # for people without T and milliseconds
 STATE_STYLES = {
     "live": "green",
     "late": "yellow",
@@ -53,12 +56,20 @@ def print_table(rows: list[dict[str, Any]], columns: dict[str, str], *, empty: s
     if not rows:
         click.echo(empty)
         return
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    shown = [(heading, [_cell(row.get(key)) for row in rows]) for key, heading in columns.items()]
+    if sum(_width(*column) + 2 for column in shown) - 2 > console.width:
+        shown = [(heading, cells) for heading, cells in shown if any(cells)]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in columns.values():
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(row.get(key)) for key in columns))
-    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+    for heading, cells in shown:
+        table.add_column(heading, overflow="fold", no_wrap=_width(heading, cells) <= _NEVER_BROKEN)
+    for row in zip(*(cells for _, cells in shown), strict=True):
+        table.add_row(*row)
+    console.print(table)
+
+
+def _width(heading: str, cells: list[Text]) -> int:
+    return max(len(heading), *(cell.cell_len for cell in cells))
 
 
 def _cell(value: Any) -> Text:
@@ -67,6 +78,7 @@ def _cell(value: Any) -> Text:
     if isinstance(value, list):
         value = ", ".join(str(item) for item in value)
     text = "" if value is None else harmless(str(value), colours=False)
+    text = _MOMENT.sub(r"\1 \2", text)
     return Text(text, style=STATE_STYLES.get(text, ""))
 
 

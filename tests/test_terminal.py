@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -78,3 +79,19 @@ def test_it_says_when_there_is_nothing(capsys: pytest.CaptureFixture[str]) -> No
 def test_it_prints_fields_one_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     print_fields({"name": f"x{LINK}", "lock": None, "groups": ["a"]})
     assert capsys.readouterr().out == 'name    xclick\nlock    \ngroups  ["a"]\n'
+
+
+def test_it_keeps_words_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    row = {
+        "id": 1,
+        "status": "successful",
+        "by": "token:first-start",
+        "at": "2026-11-24T19:40:09.506Z",
+        "note": "x " * 40,
+    }
+    print_table([{**row, "empty": None}], {name: name.upper() for name in (*row, "empty")}, empty="")
+    lines = capsys.readouterr().out.splitlines()
+    assert ("successful" in lines[1], "EMPTY" in lines[0]) == (True, False)
+    assert all(any(word in line for line in lines) for word in ("2026-11-24", "19:40:09"))

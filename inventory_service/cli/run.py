@@ -162,7 +162,7 @@ def runs(as_json: bool, text: str | None, **query: Any) -> None:
     columns = {
         "id": "RUN",
         "stage": "STAGE",
-        "kind": "KIND OR PLAYBOOK",
+        "kind": "WHAT",
         "status": "STATUS",
         "release": "RELEASE",
         "revision": "REVISION",
@@ -173,8 +173,12 @@ def runs(as_json: bool, text: str | None, **query: Any) -> None:
     if as_json:
         print_json(rows)
         return
-    shown = [{**row, "kind": row["playbook"] if row["kind"] == "playbook" else row["kind"]} for row in rows]
-    print_table(shown, columns, empty="No runs.")
+    print_table([{**row, "kind": _what(row)} for row in rows], columns, empty="No runs.")
+
+
+def _what(run: dict[str, Any]) -> str:
+    what = run["playbook"] if run["kind"] == "playbook" else run["kind"]
+    return what if run["origin"] == "service" else f"{what} ({run['origin']})"
 
 
 @click.command()

@@ -106,12 +106,13 @@ def _about_turns(stage: Stage, *, judge: liveness.Judge) -> Iterator[Finding]:
         yield Finding(
             IMPOSSIBLE,
             "locked",
-            f"Locked by {lock.locked_by}: {lock.reason}",
+            f"Locked by {lock.locked_by}: {lock.reason.removesuffix('.')}.",
             "Ask them, unlock the stage, or override the lock with a reason.",
         )
     waiting = locks.active_runs(stage.id).count()
     if waiting:
-        yield Finding(UNWISE, "busy", f"{waiting} runs are at work or waiting here.", "A new run waits for its turn.")
+        words = "1 run is" if waiting == 1 else f"{waiting} runs are"
+        yield Finding(UNWISE, "busy", f"{words} at work or waiting here.", "A new run waits for its turn.")
     tick = JobTick.get_or_none(JobTick.name == "sweep")
     if tick is None or tick.last_finished_at is None or judge.at - tick.last_finished_at > _WORKER_SILENCE:
         yield Finding(

@@ -76,7 +76,8 @@ def running_here() -> set[int]:
 
 
 def _queued() -> list[Run]:
-    query = Run.select(Run, Stage, Project).join(Stage).join(Project).where(Run.status == statuses.QUEUED)
+    query = Run.select(Run, Stage, Project).join(Stage).join(Project)
+    query = query.where((Run.status == statuses.QUEUED) & Stage.archived_at.is_null())
     return _in_order(query)
 
 

@@ -8,6 +8,7 @@ import pytest
 from inventory_service.adapters import processes
 from inventory_service.deployments import dispatch, execution, locks
 from inventory_service.models import Release, Run, Stage, StageLock
+from inventory_service.registry import stages
 from tests.support import ADA, FakeClock, at_once
 
 pytestmark = pytest.mark.each_database
@@ -35,6 +36,23 @@ def test_it_lets_one_run_of_each_stage_go_in_order(
     assert due() == [other.id]
     Run.update(status="successful").where(Run.id == first.id).execute()
     assert due() == [second.id, other.id]
+
+
+def test_it_cancels_what_waits_for_a_stage_that_is_archived(
+    stage: Stage, make_stage: Callable[..., Stage], queue: Queue, clock: FakeClock
+) -> None:
+    running, waiting, other = queue(stage), queue(stage), queue(make_stage("staging"))
+    claim(running, clock)
+    stages.archive_stage(stage, actor=ADA, at=clock.now())
+    assert [(run.status, run.error) for run in Run.select().order_by(Run.id)] == [
+        ("running", None),
+        ("canceled", "Canceled before it started: its stage was archived."),
+        ("queued", None),
+    ]
+    Run.update(status="queued").where(Run.id == waiting.id).execute()  # as if it had come at the same moment
+    assert due() == [other.id]
+    stages.archive_project(stage.project, actor=ADA, at=clock.now())
+    assert Run.get_by_id(other.id).status == "canceled"
 
 
 def test_it_puts_the_urgent_first(
