@@ -76,7 +76,9 @@ class Ending:
         return dataclasses.replace(self, error=f"{self.error} {note}" if self.error else note)
 
 
-CANCELED = Ending(statuses.CANCELED, "Canceled; the tasks in flight may have completed on their hosts.")
+def canceled(by: str) -> Ending:
+    """The end of a run that somebody did not want any more."""
+    return Ending(statuses.CANCELED, f"Canceled by {by}; the tasks in flight may have completed on their hosts.")
 
 
 def out_of_time(seconds: float) -> Ending:

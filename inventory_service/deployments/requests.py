@@ -277,7 +277,12 @@ def cancel(run: Run, *, actor: audit.Actor, at: dt.datetime) -> Run:
         raise ConflictError(f"Run {run.id} was started on a laptop and is only recorded here; stop it there.")
     wish = {"cancel_requested_at": at, "cancel_requested_by": actor.name}
     with database.atomic():
-        ended = {"status": statuses.CANCELED, "ended_at": at, "error": "Canceled before it started.", **wish}
+        ended = {
+            "status": statuses.CANCELED,
+            "ended_at": at,
+            "error": f"Canceled by {actor.name} before it started.",
+            **wish,
+        }
         ended |= {"sealed_vars": None}
         if Run.update(**ended).where((Run.id == run.id) & (Run.status == statuses.QUEUED)).execute() == 0:
             Run.update(**wish).where((Run.id == run.id) & Run.cancel_requested_at.is_null()).execute()

@@ -71,7 +71,7 @@ class Watch:
         renewed = leases.renew(self._run, at=self._clock.now())
         self.is_fenced = not renewed.is_held
         if renewed.is_canceled and self.ending is None:
-            self.ending = outcome.CANCELED
+            self.ending = outcome.canceled(Run.get_by_id(self._run.id).cancel_requested_by or "somebody")
 
     def _out_of_time(self) -> Ending | None:
         now = self._clock.monotonic()

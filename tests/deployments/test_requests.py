@@ -254,6 +254,7 @@ def test_it_converges_to_the_desired_release(stage: Stage, queue: Queue, release
 def test_it_ends_a_queued_run_at_once(stage: Stage, queue: Queue, clock: FakeClock) -> None:
     run = requests.cancel(queue(stage), actor=ADA, at=clock.now())
     assert (run.status, run.ended_at, run.cancel_requested_by) == ("canceled", clock.now(), "ada")
+    assert run.error == "Canceled by ada before it started."
 
 
 def test_it_asks_a_running_one_to_end_and_remembers_who_asked_first(

@@ -75,6 +75,7 @@ def test_it_hears_of_a_cancel(watch: Watch, run: Run, clock: FakeClock) -> None:
     watch._look()
     assert watch.ending is not None
     assert watch.ending.status == "canceled"
+    assert (watch.ending.error or "").startswith("Canceled by ada; the tasks in flight")
 
 
 def test_it_stops_the_work_of_an_executor_that_was_given_up(watch: Watch, run: Run) -> None:
