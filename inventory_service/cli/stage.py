@@ -83,7 +83,10 @@ def add(name: str, pairs: tuple[str, ...], **options: Any) -> None:
 @_with_options
 def set_(name: str, pairs: tuple[str, ...], **options: Any) -> None:
     """Change a stage. Variables given here replace all of its variables."""
-    Client().send("PATCH", stage_path(name), _fields(pairs, options))
+    fields = _fields(pairs, options)
+    if not fields:
+        raise click.UsageError(f"Nothing to change was given; callboard stage show {name} shows what there is.")
+    Client().send("PATCH", stage_path(name), fields)
     click.echo(f"Changed the stage {name}.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shlex
 from typing import Any
 
@@ -10,7 +11,9 @@ import yaml
 
 from inventory_service.cli.arguments import given, stage_path
 from inventory_service.client import Client
+from inventory_service.clock import SystemClock, iso
 
+_YEAR = dt.timedelta(days=365)
 _FOLDER = "/var/lib/callboard-first-boot"
 _SCRIPT = """\
 #!/bin/sh
@@ -57,22 +60,28 @@ echo "{checksum}  $folder/callboard-agent" | sha256sum --check --status ||
 @click.option("--release-path", help="Folder of the release layout on the machine (/srv/app).")
 @click.option("--health-url", help="Healthy is what makes it answer 2xx.")
 @click.option("--pin-agent", is_flag=True, help="Accept only the agent that the service has now.")
-@click.option("--script", is_flag=True, help="The bare shell script instead of cloud-init's YAML.")
+@click.option("--script", is_flag=True, help="The bare shell script without a token, instead of cloud-init's YAML.")
 def userdata(stage: str, pin_agent: bool, script: bool, join_token: str | None, **options: Any) -> None:
     """Print cloud-init user data: a new machine installs the agent and enrols by itself.
 
     It holds a join token: whoever may read a machine's user data can bring machines into the stage.
     """
     client = Client()
-    token = join_token or _make_token(client, stage, options)
     checksum = client.text("/agent.sha256").split()[0] if pin_agent else None
     text = first_boot(stage, client.url, checksum=checksum, options=options)
-    click.echo(text if script else cloud_config(stage, text, token), nl=False)
+    if script:
+        click.echo(text, nl=False)
+        return
+    token = join_token or _make_token(client, stage, options)
+    click.echo(cloud_config(stage, text, token), nl=False)
 
 
 def _make_token(client: Client, stage: str, options: dict[str, Any]) -> str:
-    body = given(description="user data", **{key: options[key] for key in ("groups", "networks", "expires_at")})
-    return str(client.send("POST", f"{stage_path(stage)}/join-tokens", body)["token"])
+    body = given(description="user data", groups=options["groups"], networks=options["networks"])
+    body["expires_at"] = options["expires_at"] or iso(SystemClock().now() + _YEAR)
+    made = client.send("POST", f"{stage_path(stage)}/join-tokens", body)
+    click.echo(f"Its join token {made['id']} is good until {made['expires_at']}.", err=True)
+    return str(made["token"])
 
 
 def first_boot(stage: str, url: str, *, checksum: str | None, options: dict[str, Any]) -> str:

@@ -81,6 +81,11 @@ def test_it_changes_and_locks_a_stage(call: Call, shop: str) -> None:
     assert call("stage", "unlock", shop).exit_code == 0
 
 
+def test_it_rejects_a_change_of_nothing(call: Call, shop: str) -> None:
+    done = call("stage", "set", shop)
+    assert (done.exit_code, "Nothing to change" in done.stderr) == (64, True)
+
+
 def test_it_shows_where_a_stages_variables_come_from(call: Call, shop: str) -> None:
     assert call("stage", "set", shop, "-e", '{"colour": "blue", "key": {"$secret": "api"}}').exit_code == 0
     shown = [" ".join(line.split()) for line in call("stage", "variables", shop).stdout.splitlines()]

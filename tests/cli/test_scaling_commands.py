@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import re
@@ -123,6 +124,20 @@ def test_a_bare_machine_joins_by_its_user_data(call: Call, tmp_path: Path) -> No
     assert [(host["state"], host["groups"]) for host in hosts] == [("live", ["web"])]
     assert list(root.rglob("callboard-agent*"))
     assert not (boot / "join-token").exists()
+
+
+def test_it_makes_a_join_token_for_a_year_where_it_is_told(call: Call) -> None:
+    def tokens() -> list[dict[str, str]]:
+        return json.loads(call("join-token", "list", STAGE, "--json").stdout)
+
+    before = len(tokens())
+    assert "cbj_" not in call("userdata", STAGE, "--script").stdout
+    assert len(tokens()) == before
+    told = call("userdata", STAGE)
+    made = tokens()[0]
+    assert (made["expires_at"][:10] in told.stderr, len(tokens())) == (True, before + 1)
+    days = dt.datetime.fromisoformat(made["expires_at"]) - dt.datetime.fromisoformat(made["created_at"])
+    assert 364 < days / dt.timedelta(days=1) <= 365
 
 
 def test_it_refuses_an_agent_that_was_not_pinned(call: Call, tmp_path: Path) -> None:
