@@ -62,6 +62,7 @@ def test_long_names_stay_within_the_page(browse, service, width):
     token = service.call("POST", f"/stages/{name}/join-tokens", {"networks": ["0.0.0.0/0", "::/0"]})["token"]
     service.enrol(token, f"{'h' * 60}.{width}", f"2001:db8:aaaa:bbbb:cccc:dddd:eeee:{width}")
     host = service.call("GET", f"/stages/{name}/hosts")["items"][0]["id"]
+    service.call("PATCH", "/projects/secret", {"description": "d " * 90})
     hook = {"provider": "github", "refs": ["branch:main"], "description": "d " * 90}
     service.call("POST", f"/stages/{name}/webhooks", hook)
     page = browse("/", "admin", viewport={"width": width, "height": 844})
@@ -69,6 +70,8 @@ def test_long_names_stay_within_the_page(browse, service, width):
         page.goto(service.url + path)
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, path
         assert page.evaluate(CUT_OFF) == [], path
+    page.goto(service.url)
+    assert page.locator("#project-secret-title").bounding_box()["height"] < 40
 
 
 def test_the_menu_marks_where_a_page_belongs(browse, service, paths):
