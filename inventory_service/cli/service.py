@@ -136,6 +136,8 @@ def doctor() -> None:
 def backup(file: Path) -> None:
     """Write a consistent copy of the data folder's database."""
     source = _sqlite_file(settings_module.load())
+    if not source.is_file():
+        raise CallboardError(f"There is no database at {source}. Name the service's data folder in CALLBOARD_DATA_DIR.")
     if file.exists():
         raise CallboardError(f"{file} exists; name a file that does not.")
     os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))

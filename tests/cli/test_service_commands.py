@@ -87,6 +87,12 @@ def test_it_brings_a_backup_back(call: Call, tmp_path: Path) -> None:
     assert live.stat().st_mode & 0o777 == 0o600
 
 
+def test_it_backs_up_no_database_that_is_not_there(call: Call, tmp_path: Path) -> None:
+    done = call("backup", str(tmp_path / "copy.db"))
+    assert (done.exit_code, "There is no database at" in done.stderr) == (1, True)
+    assert not (tmp_path / "copy.db").exists()
+
+
 def test_it_overwrites_no_backup(call: Call, tmp_path: Path) -> None:
     call("migrate")
     (tmp_path / "copy.db").write_text("mine")
