@@ -81,6 +81,14 @@ def test_the_menu_marks_where_a_page_belongs(browse, service, paths):
         expect(page.locator(".cb-nav .active")).to_have_text(word)
 
 
+def test_paper_is_light(browse):
+    page = browse("/runs", color_scheme="dark")
+    colour = "getComputedStyle(document.querySelector('.cb-table td')).color"
+    on_screen = page.evaluate(colour)
+    page.emulate_media(media="print")
+    assert (on_screen, page.evaluate(colour)) == ("rgb(230, 224, 234)", "rgb(42, 37, 48)")
+
+
 def test_it_says_what_is_not_there(browse):
     page = browse("/no/where?at=all")
     expect(page.get_by_text("There is nothing at /no/where.")).to_be_visible()
