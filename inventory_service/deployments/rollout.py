@@ -8,7 +8,7 @@ from typing import Any
 from inventory_service import audit
 from inventory_service.deployments import history, locks, outcome, statuses
 from inventory_service.deployments.requests import RunRequest, get, request_run
-from inventory_service.errors import CallboardError
+from inventory_service.errors import CallboardError, ConflictError
 from inventory_service.models import Host, Release, Run, RunHost, Stage, StageLock
 from inventory_service.registry.stages import stage_name
 
@@ -98,11 +98,11 @@ def _roll_back(run: Run, stage: Stage, touched: list[Host], *, at: dt.datetime) 
 def _lock(stage: Stage, reason: str, *, at: dt.datetime) -> None:
     """Lock the stage; where somebody holds it already, that lock's reason goes on with this one."""
     reason = reason.removesuffix(".")  # as people write theirs: pages go on after it
-    held = locks.find(stage, locks.BY_PERSON)
-    if held is None:
+    try:
         locks.lock(stage, reason=reason, actor=audit.SERVICE, at=at)
-    else:
-        StageLock.update(reason=f"{held.reason} {reason}").where(StageLock.id == held.id).execute()
+    except ConflictError:
+        held = (StageLock.stage == stage) & (StageLock.holder == locks.BY_PERSON)
+        StageLock.update(reason=StageLock.reason.concat(f" {reason}")).where(held).execute()
         audit.record(audit.SERVICE, "stage.lock", stage_name(stage), at=at, reason=reason)
 
 
