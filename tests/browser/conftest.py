@@ -8,11 +8,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from tests.browser.service import PASSWORD, Service
 from tests.support import OWN_NETWORK
 
+expect.set_options(timeout=20_000)  # the machine may be busy with other tests
 CHROMIUM = os.environ.get("CALLBOARD_TEST_CHROMIUM", "/usr/bin/chromium")
 ARGUMENTS = (
     "--no-sandbox",
@@ -212,7 +213,7 @@ def browse(service, chromium, contexts):
     def open_page(path="/", who="ada", **options):
         options = {"viewport": {"width": 1440, "height": 900}, **options}
         context = contexts(who, **options) if who else chromium.new_context(**options)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(20_000)
         page = context.new_page()
         opened.append(page if who else context)
         page.on("console", lambda message: complaints.append(message.text) if is_complaint(message) else None)

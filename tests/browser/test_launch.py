@@ -117,6 +117,28 @@ def test_an_admin_changes_how_runs_go(browse, service, till):
     expect(viewer.get_by_role("button", name="Save")).to_have_count(0)
 
 
+def test_an_admin_changes_how_machines_are_heard(browse, service):
+    service.stage("shop/kiosk", interval_seconds=60, ttl_seconds=300)
+    page = browse("/stages/shop/kiosk/settings", who="admin")
+    expect(page.get_by_label("Heartbeat every")).to_have_value("60")
+    page.get_by_label("Heartbeat every").fill("200")
+    page.get_by_label("User").fill("deploy")
+    page.get_by_label("New machines wait").check()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("alert")).to_contain_text("at least twice the interval")
+    page.get_by_label("Stale after").fill("99999")
+    with page.expect_navigation():
+        page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("alert")).to_contain_text("the most is 86400 s")
+    page.get_by_label("Stale after").fill("600")
+    with page.expect_navigation():
+        page.get_by_role("button", name="Save").click()
+    kept = service.call("GET", "/stages/shop/kiosk")
+    names = ("interval_seconds", "ttl_seconds", "ansible_user", "approval", "simple_join")
+    assert [kept[name] for name in names] == [200, 600, "deploy", True, False]
+
+
 def test_it_converges_now(browse, service):
     service.stage("shop/newcomers", ansible_user=getpass.getuser(), **PATIENT)
     service.ssh_host("shop/newcomers", "web-1", "127.0.90.22")

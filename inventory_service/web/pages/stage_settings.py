@@ -1,4 +1,4 @@
-"""How runs go on a stage: batches, budgets, timeouts, playbooks. The fields have the API's names."""
+"""How a stage hears of machines and how runs go there: heartbeats, batches, playbooks. Fields as in the API."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from flask import Response, make_response, render_template, request
 
 from inventory_service.accounts.roles import ADMIN
-from inventory_service.errors import CallboardError
+from inventory_service.errors import CallboardError, InvalidError
 from inventory_service.models import Stage
 from inventory_service.registry import stages
 from inventory_service.registry.stages import StageChange
@@ -15,9 +15,22 @@ from inventory_service.web import auth, context, present, problems
 from inventory_service.web.pages.common import back, pages
 from inventory_service.web.pages.form_values import number_in
 
-_TEXTS = ("minimum_healthy", "maximum_unreachable", "default_revision", "deploy_playbook", "rollback_playbook")
-_SECONDS = ("run_timeout_seconds", "idle_timeout_seconds")
-_LONGEST_SECONDS = 2**31 - 1
+_TEXTS = (
+    "ansible_user",
+    "minimum_healthy",
+    "maximum_unreachable",
+    "default_revision",
+    "deploy_playbook",
+    "rollback_playbook",
+)
+# The most of each: as many seconds as the API takes.
+_SECONDS = {
+    "interval_seconds": 3600,
+    "ttl_seconds": 86400,
+    "run_timeout_seconds": 2**31 - 1,
+    "idle_timeout_seconds": 2**31 - 1,
+}
+_FLAGS = ("approval", "simple_join", "auto_rollback", "converge")
 
 
 @pages.get("/stages/<project>/<stage>/settings")
@@ -38,7 +51,7 @@ def change_stage_settings(project: str, stage: str) -> Response:
         at = str(error.errors[0]["loc"][0]) if error.errors else ""  # type: ignore[index]
         page = _show(row, {**_present(row), **request.form.to_dict()}, error=error.detail, error_at=at)
         return make_response(page, problems.status_of(error))
-    return back("pages.stage", row, "The settings were saved. They hold for every run that starts from now on.")
+    return back("pages.stage", row, "The settings were saved. Runs that start from now on go by them.")
 
 
 def _show(row: Stage, typed: dict[str, Any], **more: Any) -> str:
@@ -49,9 +62,9 @@ def _show(row: Stage, typed: dict[str, Any], **more: Any) -> str:
 def _present(row: Stage) -> dict[str, Any]:
     """The fields as a form holds them: an unticked box is not there, and 0 s is empty."""
     shown = present.stage(row)
-    texts = {name: str(shown[name]) for name in (*_TEXTS, "strategy")}
+    texts = {name: str(shown[name] or "") for name in (*_TEXTS, "strategy")}
     times = {name: str(shown[name] or "") for name in _SECONDS}
-    flags = {name: "1" for name in ("auto_rollback", "converge") if shown[name]}
+    flags = {name: "1" for name in _FLAGS if shown[name]}
     return {**texts, **times, **flags, "batches": ", ".join(str(one) for one in row.batches or [])}
 
 
@@ -64,10 +77,15 @@ def _change() -> StageChange:
         **given,
         strategy=form.get("strategy", stages.LINEAR),
         batches=[int(part) if part.isascii() and part.isdecimal() else part for part in parts],
+        has_approval=bool(form.get("approval")),
+        has_simple_join=bool(form.get("simple_join")),
         has_auto_rollback=bool(form.get("auto_rollback")),
         has_convergence=bool(form.get("converge")),
     )
 
 
 def _seconds(text: str, field: str) -> int:
-    return min(number_in(text, field), _LONGEST_SECONDS) if text else 0
+    seconds = number_in(text, field) if text else 0
+    if seconds > _SECONDS[field]:
+        raise InvalidError.at(field, f"{seconds} s is too long: the most is {_SECONDS[field]} s.")
+    return seconds
