@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from inventory_service.errors import CallboardError
 
-_START_SECONDS = 10.0
+_START_SECONDS = 30.0
 _LOOK_SECONDS = 0.01
 _CALL_SECONDS = 20
 
@@ -49,8 +50,8 @@ def _tidy(key: bytes) -> bytes:
 
 
 @contextlib.contextmanager
-def holding(keys: Sequence[bytes], socket: Path) -> Iterator[None]:
-    """Start an agent at `socket` (a short path in a folder of one's own) that holds the keys, for as long as the
+def holding(keys: Sequence[bytes], path: Path) -> Iterator[None]:
+    """Start an agent at `path` (a short path in a folder of one's own) that holds the keys, for as long as the
     context lasts. Raises CallboardError.
     """
     program = shutil.which("ssh-agent")
@@ -59,33 +60,41 @@ def holding(keys: Sequence[bytes], socket: Path) -> Iterator[None]:
     guard = Path(__file__).with_name("playbook_guard.py")
     command = [sys.executable, "-I", str(guard), "--no-new-privileges", str(os.getpid())]
     agent = subprocess.Popen(
-        [*command, program, "-D", "-a", str(socket)],
+        [*command, program, "-D", "-a", str(path)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        _wait_for(socket, agent)
+        _wait_for(path, agent)
         for key in keys:
-            _add(key, socket)
+            _add(key, path)
         yield
     finally:
         agent.terminate()
         agent.wait()
-        socket.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
-def _wait_for(socket: Path, agent: subprocess.Popen[bytes]) -> None:
+def _wait_for(path: Path, agent: subprocess.Popen[bytes]) -> None:
+    """Until it takes connections: on a busy machine its socket can be seen some time before."""
     deadline = time.monotonic() + _START_SECONDS
-    while not socket.exists():
+    while not _answers(path):
         if agent.poll() is not None or time.monotonic() > deadline:
             raise CallboardError("ssh-agent did not start on the service's machine.")
         time.sleep(_LOOK_SECONDS)
 
 
-def _add(key: bytes, socket: Path) -> None:
+def _answers(path: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError, ConnectionRefusedError), socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(str(path))
+        return True
+    return False
+
+
+def _add(key: bytes, path: Path) -> None:
     """Hand one key over through a pipe. SSH_ASKPASS_REQUIRE: nobody is asked for a passphrase."""
-    surroundings = {**os.environ, "SSH_AUTH_SOCK": str(socket), "SSH_ASKPASS_REQUIRE": "never"}
+    surroundings = {**os.environ, "SSH_AUTH_SOCK": str(path), "SSH_ASKPASS_REQUIRE": "never"}
     command = ["ssh-add", "-q", "-"]
     done = subprocess.run(
         command, env=surroundings, input=_tidy(key), capture_output=True, timeout=_CALL_SECONDS, check=False

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,6 +38,28 @@ def test_it_holds_keys_for_a_while(keys: dict[str, bytes], tmp_path: Path) -> No
     with ssh_agent.holding(list(keys.values()), socket):
         assert listed(socket) == list(keys)
     assert not socket.exists()
+
+
+_LATE = """#!{python}
+import os, socket, sys, time
+early = socket.socket(socket.AF_UNIX)
+early.bind(sys.argv[3])
+time.sleep(0.5)
+os.unlink(sys.argv[3])
+os.execv({agent!r}, ["ssh-agent", *sys.argv[1:]])
+"""
+
+
+def test_it_waits_for_an_agent_that_can_be_seen_before_it_listens(
+    keys: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = tmp_path / "bin" / "ssh-agent"
+    late.parent.mkdir()
+    late.write_text(_LATE.format(python=sys.executable, agent=shutil.which("ssh-agent")))
+    late.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{late.parent}:{os.environ['PATH']}")
+    with ssh_agent.holding(list(keys.values()), tmp_path / "agent"):
+        assert listed(tmp_path / "agent") == list(keys)
 
 
 def test_it_names_a_keys_public_half(keys: dict[str, bytes]) -> None:
