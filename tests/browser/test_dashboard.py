@@ -36,3 +36,4 @@ def test_it_follows_the_system_theme_until_told_otherwise(browse):
     expect(root).to_have_attribute("data-bs-theme", "light")
     page.reload()
     expect(root).to_have_attribute("data-bs-theme", "light")
+    page.evaluate("localStorage.clear()")  # the browser's context is shared with other tests
