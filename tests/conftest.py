@@ -6,7 +6,6 @@ runs on both without being asked.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -98,12 +97,6 @@ class _FileByFile(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         return next((name for folder, name in _TOGETHER.items() if file.startswith(folder)), file)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """For `-n auto`: tests wait for their processes as long as these work: a half more than there are cores."""
-    return (len(os.sched_getaffinity(0)) * 3 + 1) // 2
 
 
 @pytest.hookimpl(optionalhook=True)
