@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import functools
 import json
-import operator
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -327,8 +325,7 @@ def list_runs(
     tests += [Run.status == status] if status else []
     tests += [Run.kind == kind] if kind else []
     tests += [Run.created_by == user] if user else []
-    words = (Run.comment, Run.revision, Run.playbook)
-    tests += [functools.reduce(operator.or_, (one.contains(text) for one in words))] if text else []
+    tests += [Run.comment.contains(text) | Run.revision.contains(text) | Run.playbook.contains(text)] if text else []
     tests += [Project.name.in_(projects)] if projects is not None else []
     tests += [Run.id < before] if before is not None else []
     query = query.where(*tests) if tests else query

@@ -93,19 +93,22 @@ def test_it_refuses_extra_vars_that_are_none(browse, till):
     assert CANARY not in page.content()
 
 
+def save(page):
+    with page.expect_navigation():
+        page.get_by_role("button", name="Save").click()
+
+
 def test_an_admin_changes_how_runs_go(browse, service, till):
     page = browse(f"{till}/settings", who="admin")
     page.get_by_label("Batches").fill("1, 25%")
     page.get_by_label("Minimum healthy").fill("75 percent")
     page.get_by_label("Run, in seconds").fill("600")
     page.get_by_label("Roll back by itself").check()
-    with page.expect_navigation():
-        page.get_by_role("button", name="Save").click()
+    save(page)
     expect(page.get_by_role("alert")).to_contain_text("no amount of hosts")
     expect(page.get_by_label("Batches")).to_have_value("1, 25%")
     page.get_by_label("Minimum healthy").fill("75%")
-    with page.expect_navigation():
-        page.get_by_role("button", name="Save").click()
+    save(page)
     expect(page.get_by_text("The settings were saved.")).to_be_visible()
     for words in ("1, 25%, the last one repeated", "rolled back by itself", "75%", "10 min"):
         expect(page.locator("#batches")).to_contain_text(words)
@@ -124,16 +127,13 @@ def test_an_admin_changes_how_machines_are_heard(browse, service):
     page.get_by_label("Heartbeat every").fill("200")
     page.get_by_label("User").fill("deploy")
     page.get_by_label("New machines wait").check()
-    with page.expect_navigation():
-        page.get_by_role("button", name="Save").click()
+    save(page)
     expect(page.get_by_role("alert")).to_contain_text("at least twice the interval")
     page.get_by_label("Stale after").fill("99999")
-    with page.expect_navigation():
-        page.get_by_role("button", name="Save").click()
+    save(page)
     expect(page.get_by_role("alert")).to_contain_text("the most is 86400 s")
     page.get_by_label("Stale after").fill("600")
-    with page.expect_navigation():
-        page.get_by_role("button", name="Save").click()
+    save(page)
     kept = service.call("GET", "/stages/shop/kiosk")
     names = ("interval_seconds", "ttl_seconds", "ansible_user", "approval", "simple_join")
     assert [kept[name] for name in names] == [200, 600, "deploy", True, False]
