@@ -21,7 +21,7 @@ from support import Load, Row
 
 from inventory_service.clock import SystemClock
 from inventory_service.database import database, open_database
-from inventory_service.registry import heartbeats, liveness, sweep, watch
+from inventory_service.registry import expiry_guard, heartbeats, liveness, sweep
 
 GONE_AFTER = 86400.0
 BATCH = 500
@@ -83,9 +83,9 @@ def compressed_time(file: Path, tokens: list[str], minutes: int) -> Row:
         for start in range(0, len(tokens), BATCH):
             beat_all(tokens[start : start + BATCH], at=at, sequence=10**16 + minute)
         costs.append(time.process_time() - began)
-        judge = liveness.judge(at=at, gone_after_seconds=GONE_AFTER)
-        watch.watch(judge=judge, bound_seconds=3600)
-        sweep.sweep(judge=judge)
+        expiry = liveness.expiry(at=at, gone_after_seconds=GONE_AFTER)
+        expiry_guard.watch(expiry=expiry, bound_seconds=3600)
+        sweep.sweep(expiry=expiry)
         opened.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         sizes.append(file.stat().st_size)
     database.close()
@@ -109,10 +109,10 @@ def compressed_time(file: Path, tokens: list[str], minutes: int) -> Row:
 
 def beat_all(tokens: list[str], *, at: dt.datetime, sequence: int) -> None:
     """One transaction of heartbeats, none of which may fail."""
-    judge = liveness.judge(at=at, gone_after_seconds=GONE_AFTER)
+    expiry = liveness.expiry(at=at, gone_after_seconds=GONE_AFTER)
     beat = heartbeats.Heartbeat(boot_id=support.BOOT_ID, seq=sequence, agent_version="0.1.0", release_number=12,
                                 revision=support.REVISION, facts_hash="0" * 64, metrics=support.METRICS)  # fmt: skip
-    for result in heartbeats.renew_many([(token, beat) for token in tokens], judge=judge):
+    for result in heartbeats.renew_many([(token, beat) for token in tokens], expiry=expiry):
         assert not isinstance(result, Exception), result
         assert not result.is_duplicate
 

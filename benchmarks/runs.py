@@ -31,8 +31,8 @@ from inventory_service.clock import SystemClock
 from inventory_service.content import content_dir
 from inventory_service.database import database, migrate, open_database
 from inventory_service.demo.service import RunningService, free_port
-from inventory_service.deployments import requests
-from inventory_service.deployments.requests import RunRequest
+from inventory_service.deployments.launching import requests
+from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.first_start import make_ssh_key
 from inventory_service.models import Host, JobTick
 from inventory_service.registry import inventory, liveness, stages
@@ -66,7 +66,7 @@ from inventory_service import settings as settings_module
 from inventory_service.adapters import processes, runner
 from inventory_service.clock import SystemClock
 from inventory_service.database import open_database
-from inventory_service.deployments import execution
+from inventory_service.deployments.executor import execution
 from inventory_service.jobs.execute import _scrub_environment
 settings, clock = settings_module.load(), SystemClock()
 _scrub_environment()
@@ -120,8 +120,8 @@ class Site:
         self._freeze()
 
     def _freeze(self) -> None:
-        judge = liveness.judge(at=self.clock.now(), gone_after_seconds=self.settings.gone_after_seconds)
-        (self.folder / "inventory.json").write_text(json.dumps(inventory.render(self.stage, judge=judge)))
+        expiry = liveness.expiry(at=self.clock.now(), gone_after_seconds=self.settings.gone_after_seconds)
+        (self.folder / "inventory.json").write_text(json.dumps(inventory.render(self.stage, expiry=expiry)))
         told = {"plugin": "registry", "snapshot": str(self.folder / "inventory.json")}
         (self.folder / "registry.yml").write_text(json.dumps(told))
 

@@ -22,9 +22,9 @@ from inventory_service import first_start
 from inventory_service.adapters import processes
 from inventory_service.clock import SystemClock
 from inventory_service.database import database, migrate, open_database
-from inventory_service.deployments import source_credentials
+from inventory_service.deployments.source import source_credentials
 from inventory_service.first_start import FirstSignIn
-from inventory_service.registry import liveness, watch
+from inventory_service.registry import expiry_guard, liveness
 from inventory_service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def prepare(settings: Settings, *, hears: bool = True) -> FirstSignIn | None:
     sign_in = first_start.make_first_admin(at=at)
     if hears:
         liveness.begin_grace(at=at)
-        watch.forget_canary()
+        expiry_guard.forget_canary()
     database.close()
     return sign_in
 

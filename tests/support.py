@@ -54,8 +54,8 @@ class FakeClock:
         return self._now
 
 
-def judge(at: dt.datetime) -> liveness.Judge:
-    return liveness.judge(at=at, gone_after_seconds=GONE_AFTER_SECONDS)
+def expiry(at: dt.datetime) -> liveness.Expiry:
+    return liveness.expiry(at=at, gone_after_seconds=GONE_AFTER_SECONDS)
 
 
 def key_line(kind: str = "ssh-ed25519", seed: int = 1) -> str:
@@ -83,7 +83,7 @@ class Machine:
     def enrol(self, at: dt.datetime, token: str = "") -> Machine:
         given = token or join_tokens.create(self.stage, actor=ADA, at=at, groups=list(self.groups))[1]
         request = enrolment.Enrolment(name=self.name, boot_id=self.boot_id, host_keys=self.keys)
-        row, self.token = enrolment.enrol(given, request, peer=self.address, judge=judge(at))
+        row, self.token = enrolment.enrol(given, request, peer=self.address, expiry=expiry(at))
         self.host_id = row.id
         return self
 
@@ -94,7 +94,7 @@ class Machine:
     def beat(self, at: dt.datetime, **said: Any) -> heartbeats.Renewal:
         self.sequence += 1000
         beat = heartbeats.Heartbeat(**{"boot_id": self.boot_id, "seq": self.sequence, **said})
-        return heartbeats.renew(self.token, beat, judge=judge(at))
+        return heartbeats.renew(self.token, beat, expiry=expiry(at))
 
     def history(self) -> list[tuple[str | None, str, float]]:
         """(from, to, seconds after START) of each transition, oldest first."""

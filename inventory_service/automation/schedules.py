@@ -13,8 +13,10 @@ from cronsim import CronSim, CronSimError
 
 from inventory_service import audit
 from inventory_service.database import database
-from inventory_service.deployments import asking, requests, statuses
-from inventory_service.deployments.requests import RunRequest
+from inventory_service.deployments.launching import requests
+from inventory_service.deployments.launching.requests import RunRequest
+from inventory_service.deployments.prompting import answering
+from inventory_service.deployments.runs import statuses
 from inventory_service.errors import CallboardError, ConflictError, InvalidError, NotFoundError
 from inventory_service.models import Project, Run, Schedule, Stage
 from inventory_service.registry import names
@@ -55,7 +57,7 @@ def _checked(stage: Stage, plan: Plan, settings: Settings, *, at: dt.datetime) -
     if plan.request.get("kind") == statuses.ROLLBACK:
         raise InvalidError.at("kind", "A schedule never rolls back: schedule a deploy, a converge or a playbook.")
     following = next_after(plan.cron, plan.timezone, at)
-    answers = asking.settle_unattended(stage, _run_request(plan.request), settings)
+    answers = answering.settle_unattended(stage, _run_request(plan.request), settings)
     wanted = {**plan.request, **({"extra_vars": answers} if answers else {})}
     return {"cron": plan.cron, "timezone": plan.timezone, "request": wanted, "next_at": following}
 

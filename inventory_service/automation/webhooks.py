@@ -24,8 +24,10 @@ from inventory_service import audit, credentials
 from inventory_service.automation import pushes
 from inventory_service.automation.pushes import GITHUB, GITLAB, Push
 from inventory_service.database import database
-from inventory_service.deployments import asking, requests, statuses
-from inventory_service.deployments.requests import RunRequest
+from inventory_service.deployments.launching import requests
+from inventory_service.deployments.launching.requests import RunRequest
+from inventory_service.deployments.prompting import answering
+from inventory_service.deployments.runs import statuses
 from inventory_service.errors import CallboardError, InvalidError, NotFoundError, UnauthorizedError
 from inventory_service.models import Project, Run, Stage, Webhook, WebhookDelivery
 from inventory_service.registry.stages import stage_name
@@ -65,7 +67,7 @@ def create(
     """
     _check(provider, refs)
     request = RunRequest(kind=statuses.DEPLOY, extra_vars=extra_vars or {})
-    answers = asking.settle_unattended(stage, request, settings)
+    answers = answering.settle_unattended(stage, request, settings)
     own, secret = credentials.new_id(), "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
     with database.atomic():
         row = Webhook.create(

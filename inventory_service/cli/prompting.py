@@ -9,7 +9,7 @@ import click
 
 from inventory_service.cli.arguments import stage_path
 from inventory_service.client import Client, ClientError
-from inventory_service.deployments.prompts import TEXTAREA, AnswerError, Prompt
+from inventory_service.deployments.prompting.prompts import TEXTAREA, AnswerError, Prompt
 from inventory_service.text import harmless, shown_value
 
 prompt_option = click.option(

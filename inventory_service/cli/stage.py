@@ -10,7 +10,7 @@ import click
 
 from inventory_service.cli.arguments import batches, given, stage_path, variables
 from inventory_service.client import Client
-from inventory_service.deployments.prompts import Prompt
+from inventory_service.deployments.prompting.prompts import Prompt
 from inventory_service.terminal import json_option, print_fields, print_json, print_table, print_variables
 from inventory_service.text import shown_value
 

@@ -24,7 +24,7 @@ from inventory_service.demo.hosts import best_server, members, missing_sshd_hint
 from inventory_service.demo.machine import APP_PORT, Machine, free_network
 from inventory_service.demo.processes import end
 from inventory_service.demo.service import RunningService, end_service
-from inventory_service.deployments.execution import MARKER
+from inventory_service.deployments.executor.execution import MARKER
 from inventory_service.terminal import print_table
 
 STAGE = "shop/production"

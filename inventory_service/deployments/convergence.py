@@ -14,9 +14,10 @@ from peewee import fn
 
 from inventory_service import audit
 from inventory_service.database import database
-from inventory_service.deployments import history, locks, outcome, statuses
-from inventory_service.deployments.requests import RunRequest, is_known, request_run
-from inventory_service.deployments.targets import Targets
+from inventory_service.deployments import locks
+from inventory_service.deployments.executor.targets import Targets
+from inventory_service.deployments.launching.requests import RunRequest, is_known, request_run
+from inventory_service.deployments.runs import history, outcome, statuses
 from inventory_service.errors import CallboardError, ConflictError
 from inventory_service.models import Host, Run, RunHost, Stage, Transition
 from inventory_service.registry import alarms, hosts, liveness, stages
@@ -34,25 +35,25 @@ class NothingToDoError(CallboardError):
     """A converge run's turn came, and there was nothing for it to do any more, or nothing that it may do now."""
 
 
-def converge_all(*, judge: liveness.Judge, window_seconds: float = 0) -> list[int]:
+def converge_all(*, expiry: liveness.Expiry, window_seconds: float = 0) -> list[int]:
     """Queue a converge run for each stage that needs one; returns the runs' numbers.
 
     Where hosts have just become live, more of them are waited for: until nobody came for `window_seconds`, and no host
     longer than six times that.
     """
     window = dt.timedelta(seconds=window_seconds)
-    found = [_converge(stage, judge=judge, window=window) for stage in stages.list_stages()]
+    found = [_converge(stage, expiry=expiry, window=window) for stage in stages.list_stages()]
     return [run.id for run in found if run is not None]
 
 
-def _converge(stage: Stage, *, judge: liveness.Judge, window: dt.timedelta) -> Run | None:
-    if not stage.has_convergence or stage.desired_release_number is None or is_held(stage) or judge.is_frozen(stage):
+def _converge(stage: Stage, *, expiry: liveness.Expiry, window: dt.timedelta) -> Run | None:
+    if not stage.has_convergence or stage.desired_release_number is None or is_held(stage) or expiry.is_frozen(stage):
         return None
-    due = hosts_due(stage, judge=judge)
-    if not due or not _is_gathered(stage, due, at=judge.at, window=window):
+    due = hosts_due(stage, expiry=expiry)
+    if not due or not _is_gathered(stage, due, at=expiry.at, window=window):
         return None
     request = RunRequest(kind=statuses.CONVERGE, comment=f"{len(due)} host{'s' if len(due) != 1 else ''} behind")
-    return request_run(stage, request, actor=audit.SERVICE, at=judge.at)[0]
+    return request_run(stage, request, actor=audit.SERVICE, at=expiry.at)[0]
 
 
 def is_held(stage: Stage) -> bool:
@@ -70,23 +71,23 @@ def _is_gathered(stage: Stage, due: list[Host], *, at: dt.datetime, window: dt.t
     return len(recent) < len(moments) or max(recent) <= at - window
 
 
-def hosts_behind(stage: Stage, *, judge: liveness.Judge) -> list[Host]:
+def hosts_behind(stage: Stage, *, expiry: liveness.Expiry) -> list[Host]:
     """Live hosts that do not run what they should, leaving out the quarantined and the draining ones."""
     desired = hosts.desired_release(stage)
     return [
         host
         for host in hosts.list_unlike(stage, desired)
-        if judge.is_listed(host, stage)
+        if expiry.is_listed(host, stage)
         and not hosts.is_converged(host, desired)
         and not host.is_quarantined
         and not host.is_draining
     ]
 
 
-def hosts_due(stage: Stage, *, judge: liveness.Judge) -> list[Host]:
+def hosts_due(stage: Stage, *, expiry: liveness.Expiry) -> list[Host]:
     """Those of them whose pause is over, at most as many as one run takes."""
-    behind = hosts_behind(stage, judge=judge)
-    return [host for host in behind if host.converge_after is None or host.converge_after <= judge.at][:_MOST_HOSTS]
+    behind = hosts_behind(stage, expiry=expiry)
+    return [host for host in behind if host.converge_after is None or host.converge_after <= expiry.at][:_MOST_HOSTS]
 
 
 # now, because somebody asks
@@ -98,7 +99,7 @@ def converge_now(
     *,
     is_releasing: bool,
     actor: audit.Actor,
-    judge: liveness.Judge,
+    expiry: liveness.Expiry,
 ) -> tuple[Run, bool]:
     """Queue a converge run for a person: everybody who is behind when it starts, or whom its limit names.
 
@@ -107,15 +108,15 @@ def converge_now(
     with database.atomic():
         is_new = not is_known(request.idempotency_key)
         if is_releasing and is_new:
-            release_quarantined(stage, actor=actor, at=judge.at)
+            release_quarantined(stage, actor=actor, at=expiry.at)
         is_open = request.limit is None and stage.desired_release_number is not None and is_new
-        if is_open and not hosts_behind(stage, judge=judge):
-            raise ConflictError(f"Nobody to converge: {_about_nobody(stage, judge=judge)}")
-        return request_run(stage, request, actor=actor, at=judge.at)
+        if is_open and not hosts_behind(stage, expiry=expiry):
+            raise ConflictError(f"Nobody to converge: {_about_nobody(stage, expiry=expiry)}")
+        return request_run(stage, request, actor=actor, at=expiry.at)
 
 
-def _about_nobody(stage: Stage, *, judge: liveness.Judge) -> str:
-    waiting = [host.name for host in hosts.live_hosts(stage, judge=judge) if host.is_quarantined]
+def _about_nobody(stage: Stage, *, expiry: liveness.Expiry) -> str:
+    waiting = [host.name for host in hosts.live_hosts(stage, expiry=expiry) if host.is_quarantined]
     if waiting:
         return f"who is behind in {stage_name(stage)} is in quarantine ({', '.join(waiting[:5])}). Release it first."
     return f"every live host of {stage_name(stage)} runs what it should."
@@ -137,18 +138,18 @@ def chooses_late(run: Run) -> bool:
     return run.kind == statuses.CONVERGE and run.limit is None and run.repeat_of is None
 
 
-def targets(run: Run, *, judge: liveness.Judge) -> Targets:
+def targets(run: Run, *, expiry: liveness.Expiry) -> Targets:
     """The inventory of this moment and the hosts that are behind now. Raises NothingToDoError."""
     stage, is_automatic = run.stage, run.created_by == audit.SERVICE.name
-    if is_automatic and judge.is_frozen(stage):
+    if is_automatic and expiry.is_frozen(stage):
         raise NothingToDoError("Not run: the stage is frozen, so it is unclear who is live.")
     find = hosts_due if is_automatic else hosts_behind
-    chosen = tuple(host for host in find(stage, judge=judge) if host.name not in run.exclude)
+    chosen = tuple(host for host in find(stage, expiry=expiry) if host.name not in run.exclude)
     if not chosen:
         raise NothingToDoError("Not run: nobody is behind any more.")
     if is_automatic:
-        count_attempts(chosen, at=judge.at)
-    return Targets(rendering.render(stage, judge=judge), chosen)
+        count_attempts(chosen, at=expiry.at)
+    return Targets(rendering.render(stage, expiry=expiry), chosen)
 
 
 def count_attempts(chosen: tuple[Host, ...], *, at: dt.datetime) -> None:

@@ -8,7 +8,7 @@ import peewee as pw
 
 from inventory_service import audit
 from inventory_service.database import database
-from inventory_service.deployments import statuses
+from inventory_service.deployments.runs import statuses
 from inventory_service.errors import ConflictError, InvalidError
 from inventory_service.models import Run, Stage, StageLock
 from inventory_service.registry.stages import stage_name

@@ -6,8 +6,9 @@ import datetime as dt
 from typing import Any
 
 from inventory_service import audit
-from inventory_service.deployments import history, locks, outcome, statuses
-from inventory_service.deployments.requests import RunRequest, get, request_run
+from inventory_service.deployments import locks
+from inventory_service.deployments.launching.requests import RunRequest, get, request_run
+from inventory_service.deployments.runs import history, outcome, statuses
 from inventory_service.errors import CallboardError, ConflictError
 from inventory_service.models import Host, Release, Run, RunHost, Stage, StageLock
 from inventory_service.registry.stages import stage_name

@@ -11,7 +11,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from inventory_service.deployments import releases, run_secrets
+from inventory_service.deployments import releases
+from inventory_service.deployments.runs import run_secrets
 from inventory_service.models import Release, Run, Stage
 from inventory_service.registry import hosts
 from inventory_service.registry import inventory as rendering

@@ -11,7 +11,7 @@ import logging
 import urllib.error
 import urllib.request
 
-from inventory_service.registry import watch
+from inventory_service.registry import expiry_guard
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Canary:
     def sing(self, at: dt.datetime) -> None:
         """Send one heartbeat. That it fails is no error here: the watch draws its conclusion from the silence."""
         if not self._token or self._send(at) == _UNAUTHORIZED:  # another worker has made a newer canary
-            self._token = watch.make_canary()
+            self._token = expiry_guard.make_canary()
             self._send(at)
 
     def _send(self, at: dt.datetime) -> int | None:

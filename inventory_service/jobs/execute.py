@@ -15,7 +15,9 @@ from inventory_service.adapters import processes
 from inventory_service.adapters.queue import RunQueue
 from inventory_service.clock import SystemClock
 from inventory_service.database import open_database
-from inventory_service.deployments import convergence, execution, requests
+from inventory_service.deployments import convergence
+from inventory_service.deployments.executor import execution
+from inventory_service.deployments.launching import requests
 from inventory_service.vault import masking
 from inventory_service.vault.masking import MaskingFormatter
 

@@ -15,13 +15,15 @@ from inventory_service.adapters.queue import RunQueue
 from inventory_service.automation import notifications, schedules, webhooks
 from inventory_service.clock import Clock
 from inventory_service.database import database
-from inventory_service.deployments import convergence, recorded, recovery, retention
+from inventory_service.deployments import convergence
+from inventory_service.deployments.executor import recovery
+from inventory_service.deployments.runs import external, retention
 from inventory_service.jobs.canary import Canary
 from inventory_service.models import JobTick
 from inventory_service.registry import liveness
+from inventory_service.registry.expiry_guard import watch
 from inventory_service.registry.retention import prune
 from inventory_service.registry.sweep import sweep
-from inventory_service.registry.watch import watch
 from inventory_service.scaling import hooks, lifecycle, loop, windows
 from inventory_service.settings import Settings
 
@@ -48,12 +50,12 @@ class Job:
 def jobs(settings: Settings, run_queue: RunQueue, *, front_door: str = "") -> tuple[Job, ...]:
     """The table of periodic jobs."""
 
-    def judge(at: dt.datetime) -> liveness.Judge:
-        return liveness.judge(at=at, gone_after_seconds=settings.gone_after_seconds)
+    def expiry(at: dt.datetime) -> liveness.Expiry:
+        return liveness.expiry(at=at, gone_after_seconds=settings.gone_after_seconds)
 
     def watch_and_sweep(at: dt.datetime) -> None:
-        watch(judge=judge(at), bound_seconds=settings.freeze_limit_seconds)
-        sweep(judge=judge(at))
+        watch(expiry=expiry(at), bound_seconds=settings.freeze_limit_seconds)
+        sweep(expiry=expiry(at))
 
     def forget(at: dt.datetime) -> None:
         prune(at=at, transition_days=settings.transition_days, gone_days=settings.gone_days)
@@ -72,19 +74,21 @@ def jobs(settings: Settings, run_queue: RunQueue, *, front_door: str = "") -> tu
             run_queue.send(run_id)
 
     def converge(at: dt.datetime) -> None:
-        send(convergence.converge_all(judge=judge(at), window_seconds=settings.converge_window_seconds))
+        send(convergence.converge_all(expiry=expiry(at), window_seconds=settings.converge_window_seconds))
 
     return (
         Job("sweep", settings.sweep_seconds, watch_and_sweep),
         Job("canary", settings.canary_seconds, Canary(front_door or settings.own_url).sing),
         Job("converge", settings.converge_seconds, converge),
-        Job("metrics", 60.0, lambda at: windows.sample(judge=judge(at))),
-        Job("scale", settings.scale_seconds, lambda at: send(loop.scale_all(cloud_of, judge=judge(at))), is_slow=True),
-        Job("hooks", settings.hook_seconds, lambda at: send(hooks.tend_all(cloud_of, judge=judge(at))), is_slow=True),
+        Job("metrics", 60.0, lambda at: windows.sample(expiry=expiry(at))),
+        Job(
+            "scale", settings.scale_seconds, lambda at: send(loop.scale_all(cloud_of, expiry=expiry(at))), is_slow=True
+        ),
+        Job("hooks", settings.hook_seconds, lambda at: send(hooks.tend_all(cloud_of, expiry=expiry(at))), is_slow=True),
         Job("schedule", 5.0, lambda at: send(schedules.run_due(at=at))),
         Job("notify", 2.0, lambda at: notifications.tell(settings=settings, at=at), is_slow=True),
         Job("prune", 60.0, forget),
-        Job("laptops", 30.0, lambda at: recorded.lose_silent(at=at)),
+        Job("laptops", 30.0, lambda at: external.lose_silent(at=at)),
         Job("prune runs", 60.0, lambda at: retention.prune_runs(settings, at=at)),
         # Logs lie on the machine that executed their run, so each machine has a tick of its own.
         Job(f"prune folders on {platform.node()}", 300.0, lambda _: retention.clear_folders(settings)),

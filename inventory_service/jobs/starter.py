@@ -10,7 +10,7 @@ import peewee as pw
 
 from inventory_service.clock import Clock
 from inventory_service.database import database
-from inventory_service.deployments import dispatch
+from inventory_service.deployments.launching import run_queue
 from inventory_service.jobs.executors import Executors
 from inventory_service.settings import Settings
 
@@ -39,7 +39,7 @@ class Starter:
 
     def start(self) -> None:
         """Begin."""
-        left = dispatch.running_here()
+        left = run_queue.running_here()
         if left:
             log.info("runs that go on from before: %s", ", ".join(map(str, sorted(left))))
         self._executors.warm()
@@ -75,8 +75,8 @@ class Starter:
 
     def look(self) -> None:
         """Start what is due and has room."""
-        busy = dispatch.running_here() | set(self._children)
-        for run in dispatch.due_runs():
+        busy = run_queue.running_here() | set(self._children)
+        for run in run_queue.due_runs():
             if self._stop.is_set() or len(busy) >= self._settings.run_workers:
                 return
             if run.id not in busy and self._clock.monotonic() >= self._pauses.get(run.id, 0):

@@ -14,7 +14,7 @@ from inventory_service.database import database
 from inventory_service.errors import CallboardError, ConflictError, ForbiddenError, RefusedError
 from inventory_service.models import Host, JoinToken, Stage, StageScaling
 from inventory_service.registry import (
-    boots,
+    boot_order,
     conflicts,
     hosts,
     instance_identity,
@@ -79,7 +79,7 @@ def enrol(
     request: Enrolment,
     *,
     peer: str,
-    judge: liveness.Judge,
+    expiry: liveness.Expiry,
     rules: IdentityRules | None = None,
     token_key: str = "",
     is_audited: bool = True,
@@ -95,10 +95,10 @@ def enrol(
     """
     mint = _Mint(token_key, request.nonce)
     try:
-        return _enrol(token, request, peer=peer, judge=judge, rules=rules, mint=mint)
+        return _enrol(token, request, peer=peer, expiry=expiry, rules=rules, mint=mint)
     except CallboardError as error:
         if is_audited:
-            _record_refusal(error, token, request, peer=peer, at=judge.at)
+            _record_refusal(error, token, request, peer=peer, at=expiry.at)
         raise
 
 
@@ -150,14 +150,14 @@ class _Mint:
 
 
 def _enrol(
-    token: str, request: Enrolment, *, peer: str, judge: liveness.Judge, rules: IdentityRules | None, mint: _Mint
+    token: str, request: Enrolment, *, peer: str, expiry: liveness.Expiry, rules: IdentityRules | None, mint: _Mint
 ) -> tuple[Host, str]:
-    join_token = join_tokens.find(token, at=judge.at, may_be_used_up=request.nonce is not None)
+    join_token = join_tokens.find(token, at=expiry.at, may_be_used_up=request.nonce is not None)
     join_tokens.check_peer(join_token, peer)
     fields = _enrolled_fields(request, _claimed_address(request, join_token, peer))
-    expected = _expected(join_token.stage, at=judge.at)
+    expected = _expected(join_token.stage, at=expiry.at)
     if rules is not None:
-        identity = rules.check(request.identity, at=judge.at, known_running=expected)
+        identity = rules.check(request.identity, at=expiry.at, known_running=expected)
         fields |= {"instance": _key(identity), "tag_groups": expected.get(identity.instance_id)}
     try:
         with database.atomic():
@@ -166,8 +166,8 @@ def _enrol(
                 return present, own
             join_tokens.spend(join_token)
             if present is not None and _is_same_machine(present, fields):
-                return _readmit(present, fields, mint=mint, judge=judge)
-            return _admit(join_token, present, fields, mint=mint, judge=judge)
+                return _readmit(present, fields, mint=mint, expiry=expiry)
+            return _admit(join_token, present, fields, mint=mint, expiry=expiry)
     except pw.IntegrityError as error:
         if "instance" in str(error):
             raise RefusedError("the instance has enrolled already, or somebody replays its document") from error
@@ -214,11 +214,11 @@ def _enrolled_fields(request: Enrolment, address: str) -> dict[str, Any]:
 
 
 def _admit(
-    join_token: JoinToken, present: Host | None, fields: dict[str, Any], *, mint: _Mint, judge: liveness.Judge
+    join_token: JoinToken, present: Host | None, fields: dict[str, Any], *, mint: _Mint, expiry: liveness.Expiry
 ) -> tuple[Host, str]:
     """Let a machine in that was not here yet; `present` is another one of its name."""
     stage = join_token.stage
-    if present is not None and judge.is_listed(present, stage):
+    if present is not None and expiry.is_listed(present, stage):
         taken = (
             f"A live host named {present.name!r} with another address or other host keys is in this stage already. "
             f"Give this machine another name, or take the other one out first: callboard host remove "
@@ -227,11 +227,11 @@ def _admit(
         if present.address == fields["address"] and present.host_keys and present.host_keys != fields["host_keys"]:
             raise _KeyChangeError(taken, present)
         raise ConflictError(taken)
-    hosts.refuse_taken_address(stage, fields, judge=judge)
+    hosts.refuse_taken_address(stage, fields, expiry=expiry)
     if present is not None:
-        hosts.end(present, "replaced by a new machine of that name", at=judge.at)
+        hosts.end(present, "replaced by a new machine of that name", at=expiry.at)
     refuse_group_name(stage, fields["name"])
-    return _create(stage, fields, join_token=join_token, mint=mint, at=judge.at)
+    return _create(stage, fields, join_token=join_token, mint=mint, at=expiry.at)
 
 
 def _create(
@@ -264,21 +264,21 @@ def _is_same_machine(present: Host, fields: dict[str, Any]) -> bool:
     return bool(fields["host_keys"]) and all(getattr(present, mark) == fields[mark] for mark in marks)
 
 
-def _readmit(present: Host, fields: dict[str, Any], *, mint: _Mint, judge: liveness.Judge) -> tuple[Host, str]:
+def _readmit(present: Host, fields: dict[str, Any], *, mint: _Mint, expiry: liveness.Expiry) -> tuple[Host, str]:
     """The new token gets in beside those before it, which end when it is used.
 
     So a request that was on its way for long, whose answer nobody reads, takes nobody's token.
     """
     minted = mint(present.id)
     kept = hosts.kept_secrets(present)
-    fresh = {"secret_sha256": minted.secret_sha256, "previous_secret_sha256": kept, "secret_made_at": judge.at}
+    fresh = {"secret_sha256": minted.secret_sha256, "previous_secret_sha256": kept, "secret_made_at": expiry.at}
     fresh |= {"conflict": None, "host_key_mismatch": None}
     if present.boot_id not in (None, fields["boot_id"]):
-        earlier = boots.remember(present.earlier_boots, present.boot_id, present.sequence, at=judge.at)
+        earlier = boot_order.remember(present.earlier_boots, present.boot_id, present.sequence, at=expiry.at)
         fresh |= {"sequence": None, "earlier_boots": earlier}
-    conflicts.note(present, None, had=present.conflict, at=judge.at)
+    conflicts.note(present, None, had=present.conflict, at=expiry.at)
     fields.pop("tag_groups", None)  # the next look at EC2 has them
     Host.update(**fresh, **fields).where(Host.id == present.id).execute()
     if present.recorded_state != liveness.PENDING:
-        hosts.renew(present, judge=judge, reason="enrolled again")
+        hosts.renew(present, expiry=expiry, reason="enrolled again")
     return hosts.get_host(present.id), minted.token

@@ -20,7 +20,7 @@ from inventory_service.clock import iso
 from inventory_service.database import database, execute_many, fetch, from_microseconds, to_microseconds
 from inventory_service.errors import CallboardError, ConflictError, GoneError, UnauthorizedError
 from inventory_service.models import Host
-from inventory_service.registry import alarms, boots, conflicts, hosts, liveness, reported, transitions, undead
+from inventory_service.registry import alarms, boot_order, conflicts, hosts, liveness, reported, transitions, undead
 
 _CLONED = "two machines beat with this host's token (a cloned image?); enrol each of them anew"
 _RENEW = """
@@ -85,9 +85,9 @@ def check(beat: Heartbeat) -> Heartbeat:
     return beat
 
 
-def renew(token: str, beat: Heartbeat, *, judge: liveness.Judge, rotate_after: dt.timedelta | None = None) -> Renewal:
+def renew(token: str, beat: Heartbeat, *, expiry: liveness.Expiry, rotate_after: dt.timedelta | None = None) -> Renewal:
     """One heartbeat. Raises InvalidError, UnauthorizedError, GoneError or ConflictError."""
-    result = renew_many([(token, check(beat))], judge=judge, rotate_after=rotate_after)[0]
+    result = renew_many([(token, check(beat))], expiry=expiry, rotate_after=rotate_after)[0]
     if isinstance(result, Exception):
         raise result
     return result
@@ -96,19 +96,19 @@ def renew(token: str, beat: Heartbeat, *, judge: liveness.Judge, rotate_after: d
 def renew_many(
     beats: Sequence[tuple[str, Heartbeat]],
     *,
-    judge: liveness.Judge | Callable[[], liveness.Judge],
+    expiry: liveness.Expiry | Callable[[], liveness.Expiry],
     rotate_after: dt.timedelta | None = None,
 ) -> list[Renewal | CallboardError]:
     """Renew the leases of checked heartbeats, (host token, heartbeat) each, in one transaction.
 
-    `judge` may be a function: it is called when the transaction has begun, for which a busy database makes one wait.
+    `expiry` may be a function: it is called when the transaction has begun, for which a busy database makes one wait.
     `rotate_after`: age at which a host is told to get a new token; None for never.
     Returns in order either what to answer or the error to raise.
     """
     tokens = [credentials.split(token) for token, _ in beats]
     ids = {parts[1] for parts in tokens if parts is not None and parts[0] == hosts.PREFIX}
     with database.atomic():
-        batch = _Batch(ids, judge() if callable(judge) else judge, rotate_after)
+        batch = _Batch(ids, expiry() if callable(expiry) else expiry, rotate_after)
         results = [batch.take(parts, beat) for parts, (_, beat) in zip(tokens, beats, strict=True)]
         batch.write()
     return results
@@ -168,10 +168,10 @@ WHERE stage.id IN
 class _Batch:
     """The rows of one transaction: read once, changed in memory by each heartbeat, written once."""
 
-    def __init__(self, ids: set[str], judge: liveness.Judge, rotate_after: dt.timedelta | None) -> None:
-        self._judge = judge
+    def __init__(self, ids: set[str], expiry: liveness.Expiry, rotate_after: dt.timedelta | None) -> None:
+        self._expiry = expiry
         self._rotate_after = rotate_after
-        self._now, self._server_time = to_microseconds(judge.at), iso(judge.at)
+        self._now, self._server_time = to_microseconds(expiry.at), iso(expiry.at)
         self._hosts = _read_leases(ids)
         self._stages = _read_terms({lease.stage_id for lease in self._hosts.values()})
         self._renewed: dict[str, Heartbeat] = {}
@@ -184,13 +184,13 @@ class _Batch:
             return UnauthorizedError(hosts.REFUSED)
         stage = self._stages[host.stage_id]
         if stage.archived_at is not None or host.gone_at is not None:
-            undead.note(host, at=self._judge.at)
+            undead.note(host, at=self._expiry.at)
             return GoneError(f"The host {host.name!r} has left ({host.gone_reason or 'stage archived'}). Enrol again.")
         if host.previous_secret_sha256 is not None and credentials.matches(parts[2], host.secret_sha256):
             self._end_previous_secret(host)
-        is_earlier = boots.is_earlier(host.earlier_boots, beat.boot_id)
+        is_earlier = boot_order.is_earlier(host.earlier_boots, beat.boot_id)
         is_old = beat.boot_id == host.boot_id and host.sequence is not None and beat.seq <= host.sequence
-        if is_earlier and boots.is_clone(host.earlier_boots, beat.boot_id, beat.seq, at=self._judge.at):
+        if is_earlier and boot_order.is_clone(host.earlier_boots, beat.boot_id, beat.seq, at=self._expiry.at):
             self._mark_clone(host)
         elif not is_earlier and not is_old:
             self._renew(host, stage, beat)
@@ -203,8 +203,8 @@ class _Batch:
         if host.conflict is None:
             host.conflict = _CLONED
             Host.update(conflict=_CLONED).where(Host.id == host.id).execute()
-            conflicts.note(host, _CLONED, had=None, at=self._judge.at)
-            alarms.tell(alarms.CONFLICT, host.stage_id, host.name, _CLONED, at=self._judge.at)
+            conflicts.note(host, _CLONED, had=None, at=self._expiry.at)
+            alarms.tell(alarms.CONFLICT, host.stage_id, host.name, _CLONED, at=self._expiry.at)
 
     def _end_previous_secret(self, host: _Lease) -> None:
         """The new token is in use: the one before it ends, and the order of its heartbeats with it. Of two machines
@@ -212,33 +212,35 @@ class _Batch:
         """
         host.previous_secret_sha256 = host.earlier_boots = host.sequence = None
         had, host.conflict = host.conflict, None if host.conflict == _CLONED else host.conflict
-        conflicts.note(host, host.conflict, had=had, at=self._judge.at)
+        conflicts.note(host, host.conflict, had=had, at=self._expiry.at)
         fields = {"previous_secret_sha256": None, "earlier_boots": None, "conflict": host.conflict}
         Host.update(**fields, sequence=None).where(Host.id == host.id).execute()
 
     def _renew(self, host: _Lease, stage: _Terms, beat: Heartbeat) -> None:
         if host.recorded_state != liveness.PENDING:
-            is_back = transitions.record_renewal(host, stage, judge=self._judge, reason="heartbeat")
+            is_back = transitions.record_renewal(host, stage, expiry=self._expiry, reason="heartbeat")
             host.recorded_state = liveness.LIVE
             if is_back or (host.conflict or "").startswith(hosts.SAME_ADDRESS):
                 had = host.conflict
-                host.conflict = hosts.address_conflict(host, stage, judge=self._judge, known=self._hosts)
-                conflicts.note(host, host.conflict, had=had, at=self._judge.at)
+                host.conflict = hosts.address_conflict(host, stage, expiry=self._expiry, known=self._hosts)
+                conflicts.note(host, host.conflict, had=had, at=self._expiry.at)
                 if host.conflict is not None and had is None:
-                    alarms.tell(alarms.CONFLICT, host.stage_id, host.name, host.conflict, at=self._judge.at)
+                    alarms.tell(alarms.CONFLICT, host.stage_id, host.name, host.conflict, at=self._expiry.at)
         if host.boot_id is not None and beat.boot_id != host.boot_id:
-            host.earlier_boots = boots.remember(host.earlier_boots, host.boot_id, host.sequence, at=self._judge.at)
-        host.last_seen_at, host.boot_id, host.sequence = self._judge.at, beat.boot_id, beat.seq
+            host.earlier_boots = boot_order.remember(
+                host.earlier_boots, host.boot_id, host.sequence, at=self._expiry.at
+            )
+        host.last_seen_at, host.boot_id, host.sequence = self._expiry.at, beat.boot_id, beat.seq
         if beat.facts is not None:
             host.facts_hash = hosts.facts_hash(beat.facts)
             self._facts[host.id] = (to_json(beat.facts).decode(), host.facts_hash, host.id)
         self._renewed[host.id] = beat
 
     def _answer(self, host: _Lease, stage: _Terms, beat: Heartbeat, *, is_duplicate: bool) -> Renewal:
-        age = None if host.secret_made_at is None else self._judge.at - host.secret_made_at
+        age = None if host.secret_made_at is None else self._expiry.at - host.secret_made_at
         return Renewal(
             server_time=self._server_time,
-            state=self._judge.state(host, stage),
+            state=self._expiry.state(host, stage),
             is_duplicate=is_duplicate,
             generation=stage.generation,
             ttl_seconds=stage.ttl_seconds,

@@ -103,7 +103,7 @@ def desired_release(stage: Stage) -> dict[str, Any] | None:
     return {"number": row.number, "revision": row.revision}
 
 
-def renew(host: Host, *, judge: liveness.Judge, reason: str) -> None:
+def renew(host: Host, *, expiry: liveness.Expiry, reason: str) -> None:
     """Set `last_seen_at` and write the transitions that follow. The heartbeat wins over a sweep at the same time.
 
     Runs inside the caller's transaction and reads the row again there: a sweep may have moved it meanwhile.
@@ -111,16 +111,20 @@ def renew(host: Host, *, judge: liveness.Judge, reason: str) -> None:
     """
     host = get_host(host.id)
     _refuse_gone(host)
-    transitions.record_renewal(host, host.stage, judge=judge, reason=reason)
-    conflict = address_conflict(host, host.stage, judge=judge)
-    conflicts.note(host, conflict, had=host.conflict, at=judge.at)
-    Host.update(last_seen_at=judge.at, recorded_state=liveness.LIVE, expired_at=None, conflict=conflict).where(
+    transitions.record_renewal(host, host.stage, expiry=expiry, reason=reason)
+    conflict = address_conflict(host, host.stage, expiry=expiry)
+    conflicts.note(host, conflict, had=host.conflict, at=expiry.at)
+    Host.update(last_seen_at=expiry.at, recorded_state=liveness.LIVE, expired_at=None, conflict=conflict).where(
         Host.id == host.id
     ).execute()
 
 
 def address_conflict(
-    host: Addressed, stage: liveness.Terms, *, judge: liveness.Judge, known: Mapping[str, liveness.Lease] | None = None
+    host: Addressed,
+    stage: liveness.Terms,
+    *,
+    expiry: liveness.Expiry,
+    known: Mapping[str, liveness.Lease] | None = None,
 ) -> str | None:
     """Who else is live at this host's address and port, in words; None when nobody is.
 
@@ -131,10 +135,10 @@ def address_conflict(
     others: list[liveness.Lease] = list(_others_at(host, stage))
     if known is not None:
         others = [known.get(other.id, other) for other in others]
-    held = next((other for other in others if judge.is_listed(other, stage)), None)
+    held = next((other for other in others if expiry.is_listed(other, stage)), None)
     if held is None:
         for other in others:
-            record_due(other, stage, judge=judge)
+            record_due(other, stage, expiry=expiry)
     return None if held is None else _same_address(host, held)
 
 
@@ -147,11 +151,11 @@ def _same_address(host: Addressed, other: liveness.Lease) -> str:
     return f"{SAME_ADDRESS} {other.name!r}: {host.address} port {host.port}"
 
 
-def refuse_taken_address(stage: Stage, fields: dict[str, Any], *, judge: liveness.Judge) -> None:
+def refuse_taken_address(stage: Stage, fields: dict[str, Any], *, expiry: liveness.Expiry) -> None:
     """Raise ConflictError when a live host of another name has the newcomer's address and port."""
     present = find_present(stage, fields["name"])
     newcomer = Host(id=present.id if present else "", address=fields["address"], port=fields["port"])
-    taken = address_conflict(newcomer, stage, judge=judge)
+    taken = address_conflict(newcomer, stage, expiry=expiry)
     if taken is not None:
         raise ConflictError(
             f"The machine has {taken}. Take that host out first (callboard host remove), "
@@ -289,9 +293,9 @@ def list_unlike(stage: Stage, desired: dict[str, Any] | None) -> list[Host]:
     return list(query)
 
 
-def live_hosts(stage: Stage, *, judge: liveness.Judge) -> list[Host]:
+def live_hosts(stage: Stage, *, expiry: liveness.Expiry) -> list[Host]:
     """The hosts that an inventory lists now, by name."""
-    return [host for host in list_hosts(stage) if judge.is_listed(host, stage)]
+    return [host for host in list_hosts(stage) if expiry.is_listed(host, stage)]
 
 
 def is_converged(host: Host | ListedHost | MeasuredHost, desired: dict[str, Any] | None) -> bool:

@@ -23,7 +23,7 @@ from inventory_service.registry.stages import GIT, shown_source, stage_name
 def render(
     stage: Stage,
     *,
-    judge: liveness.Judge,
+    expiry: liveness.Expiry,
     states: tuple[str, ...] = liveness.LISTED,
     groups: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
@@ -33,11 +33,11 @@ def render(
     """
     present = [host for host in read_present(stage, groups=groups) if host.conflict is None]
     chosen = [
-        (host, state, state == liveness.LATE and judge.is_suspect(host, stage))
+        (host, state, state == liveness.LATE and expiry.is_suspect(host, stage))
         for host in present
-        if (state := judge.state(host, stage)) in states
+        if (state := expiry.state(host, stage)) in states
     ]
-    return _render(stage, chosen, _about(stage, judge))
+    return _render(stage, chosen, _about(stage, expiry))
 
 
 def render_past(
@@ -73,11 +73,11 @@ def _render(
     }
 
 
-def _about(stage: Stage, judge: liveness.Judge) -> dict[str, Any]:
+def _about(stage: Stage, expiry: liveness.Expiry) -> dict[str, Any]:
     return {
         "stage": stage_name(stage),
-        "as_of": iso(judge.at),
-        "frozen": judge.is_frozen(stage),
+        "as_of": iso(expiry.at),
+        "frozen": expiry.is_frozen(stage),
         "generation": stage.generation,
     }
 

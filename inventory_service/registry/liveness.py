@@ -57,11 +57,11 @@ class Terms(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Judge:
+class Expiry:
     """Everything besides host and stage themselves that a host's state depends on, taken at one moment.
 
     `grace_from`: since when the service can hear. `thaw_from`: when a freeze for all ended well. `freeze_limit`: how
-    long freezes keep a host beyond its lease, at most. `deaf_since`: since when heartbeats could not be written.
+    long freezes keep a host beyond its lease, at most. `failing_since`: since when heartbeats could not be written.
     """
 
     at: dt.datetime
@@ -70,7 +70,7 @@ class Judge:
     frozen_at: dt.datetime | None = None
     thaw_from: dt.datetime | None = None
     freeze_limit: dt.timedelta = dt.timedelta(seconds=_FREEZE_LIMIT_SECONDS)
-    deaf_since: dt.datetime | None = None
+    failing_since: dt.datetime | None = None
 
     def silent_since(self, host: Lease, stage: Terms) -> dt.datetime:
         """The moment from which this host's silence counts."""
@@ -103,7 +103,7 @@ class Judge:
 
     def _freezes(self, stage: Terms) -> list[dt.datetime]:
         """When those that are on began; that nothing can be written is one."""
-        return [began for began in (self.frozen_at, stage.frozen_at, self.deaf_since) if began is not None]
+        return [began for began in (self.frozen_at, stage.frozen_at, self.failing_since) if began is not None]
 
     def gone_at(self, host: Lease, stage: Terms) -> dt.datetime:
         """When a host is given up for good: after so much silence as it was judged by when it became stale (a pending
@@ -149,22 +149,22 @@ def late_after(stage: Terms) -> dt.timedelta:
     return dt.timedelta(seconds=stage.interval_seconds * _LATE_AFTER_INTERVALS)
 
 
-def judge(*, at: dt.datetime, gone_after_seconds: float, deaf_since: dt.datetime | None = None) -> Judge:
-    """Make a Judge for this moment. `deaf_since`: since when this process can't write heartbeats, if so."""
+def expiry(*, at: dt.datetime, gone_after_seconds: float, failing_since: dt.datetime | None = None) -> Expiry:
+    """Make the rules for this moment. `failing_since`: since when this process can't write heartbeats, if so."""
     rows = fetch("SELECT key, value FROM service_state WHERE key IN (?, ?, ?, ?)", _KEYS)
     known = {
         key: ServiceState.value.python_value(value)  # type: ignore[no-untyped-call]
         for key, value in rows
     }
     frozen_at = (known.get(FREEZE_KEY) or {}).get("frozen_at")
-    return Judge(
+    return Expiry(
         at=at,
         grace_from=_moment(known.get(_GRACE_KEY, _LONG_AGO)),
         gone_after=dt.timedelta(seconds=gone_after_seconds),
         frozen_at=None if frozen_at is None else _moment(frozen_at),
         thaw_from=_moment(known[_THAW_KEY]) if _THAW_KEY in known else None,
         freeze_limit=dt.timedelta(seconds=known.get(_LIMIT_KEY, _FREEZE_LIMIT_SECONDS)),
-        deaf_since=deaf_since,
+        failing_since=failing_since,
     )
 
 
@@ -208,9 +208,9 @@ def begin_thaw(*, at: dt.datetime) -> None:
     remember(_THAW_KEY, at.timestamp())
 
 
-def tell_freeze_limit(seconds: float, *, judge: Judge) -> None:
+def tell_freeze_limit(seconds: float, *, expiry: Expiry) -> None:
     """Let all readers know the freeze's bound, where they don't yet."""
-    if judge.freeze_limit.total_seconds() != seconds:
+    if expiry.freeze_limit.total_seconds() != seconds:
         remember(_LIMIT_KEY, seconds)
 
 

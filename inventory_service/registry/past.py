@@ -11,7 +11,7 @@ from peewee import fn
 from inventory_service.clock import iso
 from inventory_service.errors import InvalidError
 from inventory_service.models import AuditEntry, Conflict, Host, Stage, Transition
-from inventory_service.registry import liveness, watch
+from inventory_service.registry import expiry_guard, liveness
 from inventory_service.registry.stages import stage_name
 
 CONFLICT = "conflict"
@@ -26,19 +26,19 @@ class Span:
     until: dt.datetime | None
 
 
-def states_at(stage: Stage, moment: dt.datetime, *, judge: liveness.Judge, kept_days: int) -> dict[Host, str]:
+def states_at(stage: Stage, moment: dt.datetime, *, expiry: liveness.Expiry, kept_days: int) -> dict[Host, str]:
     """Each host that the stage had at that moment, with its state then; hosts gone by then are left out.
 
     Raises InvalidError for the future, and for a time of which the history is no longer kept.
     """
-    if moment > judge.at:
-        raise InvalidError.at("at", f"{iso(moment)} lies in the future; now is {iso(judge.at)}.")
-    if moment < judge.at - dt.timedelta(days=kept_days):
+    if moment > expiry.at:
+        raise InvalidError.at("at", f"{iso(moment)} lies in the future; now is {iso(expiry.at)}.")
+    if moment < expiry.at - dt.timedelta(days=kept_days):
         raise InvalidError.at("at", f"{iso(moment)} is too long ago: transitions are kept for {kept_days} days.")
     moment = _end_of(moment)
     last = Transition.select(fn.MAX(Transition.id)).where((Transition.stage == stage) & (Transition.at <= moment))
     rows = Transition.select(Transition, Host).join(Host).where(Transition.id.in_(last.group_by(Transition.host)))
-    states = {row.host: _unswept(row.host, row.to_state, stage, moment, judge) for row in rows.order_by(Host.name)}
+    states = {row.host: _unswept(row.host, row.to_state, stage, moment, expiry) for row in rows.order_by(Host.name)}
     return {host: state for host, state in states.items() if state != liveness.GONE}
 
 
@@ -47,12 +47,12 @@ def _end_of(moment: dt.datetime) -> dt.datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000 + 999)
 
 
-def _unswept(host: Host, state: str, stage: Stage, moment: dt.datetime, judge: liveness.Judge) -> str:
+def _unswept(host: Host, state: str, stage: Stage, moment: dt.datetime, expiry: liveness.Expiry) -> str:
     """A lease that has run out meanwhile counts, though no sweep has recorded it yet."""
     is_open = state == liveness.LIVE and host.recorded_state == liveness.LIVE and host.gone_at is None
-    if not is_open or judge.state(host, stage) in liveness.LISTED or moment < judge.expires_at(host, stage):
+    if not is_open or expiry.state(host, stage) in liveness.LISTED or moment < expiry.expires_at(host, stage):
         return state
-    return liveness.GONE if moment >= judge.gone_at(host, stage) else liveness.STALE
+    return liveness.GONE if moment >= expiry.gone_at(host, stage) else liveness.STALE
 
 
 def conflicts_at(stage: Stage, moment: dt.datetime) -> dict[str, str]:
@@ -69,17 +69,17 @@ def about(stage: Stage, moment: dt.datetime) -> dict[str, Any]:
     return {
         "stage": stage_name(stage),
         "as_of": iso(moment),
-        "frozen": any(_was_frozen(what, moment) for what in (stage_name(stage), watch.ALL_STAGES)),
+        "frozen": any(_was_frozen(what, moment) for what in (stage_name(stage), expiry_guard.ALL_STAGES)),
         "generation": stage.generation - later,
     }
 
 
 def _was_frozen(what: str, moment: dt.datetime) -> bool:
     """Whether the last word on this freeze before that moment was its begin."""
-    words = AuditEntry.action.in_((*watch.FREEZES, "stage.expire"))
+    words = AuditEntry.action.in_((*expiry_guard.FREEZES, "stage.expire"))
     row = AuditEntry.select().where(words & (AuditEntry.target == what) & (AuditEntry.at <= _end_of(moment)))
     last = row.order_by(AuditEntry.at.desc(), AuditEntry.id.desc()).first()
-    return last is not None and last.action == watch.FREEZES[0]
+    return last is not None and last.action == expiry_guard.FREEZES[0]
 
 
 def timeline(stage: Stage, *, since: dt.datetime, until: dt.datetime) -> dict[Host, list[Span]]:

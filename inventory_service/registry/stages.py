@@ -15,7 +15,7 @@ from inventory_service.database import database
 from inventory_service.errors import ConflictError, InvalidError, NotFoundError
 from inventory_service.models import Project, Run, Stage
 from inventory_service.registry import names
-from inventory_service.registry.amounts import check_amount
+from inventory_service.registry.number_or_percent import check_amount
 
 GIT, FOLDER = "git", "folder"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")

@@ -16,27 +16,27 @@ from inventory_service.registry.stages import list_stages, stage_name
 _SILENT = "silent"
 
 
-def sweep(*, judge: liveness.Judge) -> int:
+def sweep(*, expiry: liveness.Expiry) -> int:
     """Record the transitions that are due; returns how many. Two sweeps at once record each of them once."""
-    return sum(sweep_stage(stage, judge=judge) for stage in list_stages())
+    return sum(sweep_stage(stage, expiry=expiry) for stage in list_stages())
 
 
-def sweep_stage(stage: Stage, *, judge: liveness.Judge) -> int:
+def sweep_stage(stage: Stage, *, expiry: liveness.Expiry) -> int:
     """The same for one stage."""
-    silent_before = judge.at - dt.timedelta(seconds=stage.ttl_seconds)
-    if judge.grace_from > silent_before:
+    silent_before = expiry.at - dt.timedelta(seconds=stage.ttl_seconds)
+    if expiry.grace_from > silent_before:
         return 0
     present = (Host.stage == stage) & Host.gone_at.is_null()
     suspects = Host.select().where(present & (Host.last_seen_at <= silent_before))
-    return sum(record_due(host, stage, judge=judge) for host in suspects)
+    return sum(record_due(host, stage, expiry=expiry) for host in suspects)
 
 
-def record_due(host: liveness.Lease, stage: liveness.Terms, *, judge: liveness.Judge) -> int:
+def record_due(host: liveness.Lease, stage: liveness.Terms, *, expiry: liveness.Expiry) -> int:
     """Record that this host's lease has run out, if so; `host` then says it too. Returns how many transitions."""
-    state = judge.state(host, stage)
+    state = expiry.state(host, stage)
     if state == host.recorded_state or state not in (liveness.STALE, liveness.GONE):
         return 0
-    moment = judge.gone_at(host, stage) if state == liveness.GONE else judge.expires_at(host, stage)
+    moment = expiry.gone_at(host, stage) if state == liveness.GONE else expiry.expires_at(host, stage)
     count = expire(host, state, at=moment, reason=_SILENT)
     host.recorded_state = state if count else host.recorded_state
     return count
@@ -56,17 +56,17 @@ def expire(host: liveness.Lease, state: str, *, at: dt.datetime, reason: str) ->
     return 1
 
 
-def expire_late(stage: Stage, *, actor: audit.Actor, judge: liveness.Judge) -> int:
+def expire_late(stage: Stage, *, actor: audit.Actor, expiry: liveness.Expiry) -> int:
     """Believe the silence: every late host of the stage becomes stale and its freeze ends; returns how many.
 
     For the operator who knows that the machines are really gone.
     """
     present = Host.select().where((Host.stage == stage) & Host.gone_at.is_null())
-    late = [host for host in present if judge.state(host, stage) == liveness.LATE]
-    pause = judge.at + dt.timedelta(seconds=2 * stage.ttl_seconds)
+    late = [host for host in present if expiry.state(host, stage) == liveness.LATE]
+    pause = expiry.at + dt.timedelta(seconds=2 * stage.ttl_seconds)
     ends = {"frozen_at": None, "freeze_reason": None, "freeze_calm": 0, "freeze_not_before": pause}
     with database.atomic():
-        count = sum(expire(host, liveness.STALE, at=judge.at, reason=f"expired by {actor.name}") for host in late)
+        count = sum(expire(host, liveness.STALE, at=expiry.at, reason=f"expired by {actor.name}") for host in late)
         Stage.update(**ends).where(Stage.id == stage.id).execute()
-        audit.record(actor, "stage.expire", stage_name(stage), at=judge.at, hosts=count)
+        audit.record(actor, "stage.expire", stage_name(stage), at=expiry.at, hosts=count)
     return count

@@ -14,14 +14,14 @@ def record(host: liveness.Lease, to_state: str, reason: str, *, at: dt.datetime,
     Stage.update(generation=Stage.generation + 1).where(Stage.id == host.stage_id).execute()
 
 
-def record_renewal(host: liveness.Lease, stage: liveness.Terms, *, judge: liveness.Judge, reason: str) -> bool:
+def record_renewal(host: liveness.Lease, stage: liveness.Terms, *, expiry: liveness.Expiry, reason: str) -> bool:
     """Write what follows for a host that is heard again, before its row is changed; True when it was not live.
 
     A lease that ran out before any sweep saw it leaves its transition too, at the moment when it ran out.
     """
-    if judge.state(host, stage) in liveness.LISTED:
+    if expiry.state(host, stage) in liveness.LISTED:
         return False
     if host.recorded_state == liveness.LIVE:
-        record(host, liveness.STALE, "silent", at=judge.expires_at(host, stage), from_state=liveness.LIVE)
-    record(host, liveness.LIVE, reason, at=judge.at, from_state=liveness.STALE)
+        record(host, liveness.STALE, "silent", at=expiry.expires_at(host, stage), from_state=liveness.LIVE)
+    record(host, liveness.LIVE, reason, at=expiry.at, from_state=liveness.STALE)
     return True

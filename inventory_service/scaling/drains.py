@@ -6,8 +6,9 @@ import datetime as dt
 from collections.abc import Sequence
 
 from inventory_service import audit
-from inventory_service.deployments import requests, statuses
-from inventory_service.deployments.requests import RunRequest
+from inventory_service.deployments.launching import requests
+from inventory_service.deployments.launching.requests import RunRequest
+from inventory_service.deployments.runs import statuses
 from inventory_service.models import Host, Run, Stage
 
 ACTOR = audit.Actor("scaling")

@@ -7,11 +7,12 @@ import datetime as dt
 from typing import Any
 
 from inventory_service.adapters.ec2 import PENDING, RUNNING, STAGE_TAG, Cloud, Instance
-from inventory_service.deployments import locks, statuses
+from inventory_service.deployments import locks
+from inventory_service.deployments.runs import statuses
 from inventory_service.models import Host, Run, RunHost, ScalingDecision, Stage, StageScaling
 from inventory_service.registry import hosts, liveness
 from inventory_service.registry.stages import stage_name
-from inventory_service.scaling.choice import Candidate
+from inventory_service.scaling.machine_selection import Candidate
 from inventory_service.scaling.plan import OUT, Situation
 from inventory_service.scaling.settings import GROUP, Actuator
 
@@ -85,22 +86,22 @@ def _match(instances: list[Instance], present: list[Host]) -> list[Pair]:
     return pairs + [Pair(None, host) for host in present if host.id not in matched]
 
 
-def situation(stage: Stage, fleet: Fleet, row: StageScaling, *, judge: liveness.Judge) -> Situation:
+def situation(stage: Stage, fleet: Fleet, row: StageScaling, *, expiry: liveness.Expiry) -> Situation:
     """What the plan needs to know of this moment. Serving are only hosts that are live and on the desired release."""
     desired = hosts.desired_release(stage)
     serving = [
         pair
         for pair in fleet.pairs
-        if pair.host and _serves(pair.host, desired, stage, judge) and _is_in_service(pair, fleet)
+        if pair.host and _serves(pair.host, desired, stage, expiry) and _is_in_service(pair, fleet)
     ]
     active = list(Run.select().where((Run.stage == stage) & Run.status.in_(statuses.ACTIVE)))
     held = locks.find(stage, locks.BY_RUN)
     disturbing = [run.id for run in active if run.kind != statuses.CONVERGE]
     return Situation(
-        at=judge.at,
+        at=expiry.at,
         capacity=fleet.desired,
         serving=min(len(serving), fleet.desired),
-        is_frozen=judge.is_frozen(stage),
+        is_frozen=expiry.is_frozen(stage),
         run=held.run_id if held else next(iter(disturbing), None),
         is_rolling_back=is_rolling_back(stage),
         last_out_at=row.last_out_at,
@@ -119,11 +120,11 @@ def is_rolling_back(stage: Stage) -> bool:
     return Run.select().where(active).exists()
 
 
-def _serves(host: Host, desired: dict[str, Any] | None, stage: Stage, judge: liveness.Judge) -> bool:
-    return judge.is_listed(host, stage) and not host.is_draining and hosts.is_converged(host, desired)
+def _serves(host: Host, desired: dict[str, Any] | None, stage: Stage, expiry: liveness.Expiry) -> bool:
+    return expiry.is_listed(host, stage) and not host.is_draining and hosts.is_converged(host, desired)
 
 
-def candidates(stage: Stage, fleet: Fleet, *, judge: liveness.Judge) -> list[Candidate]:
+def candidates(stage: Stage, fleet: Fleet, *, expiry: liveness.Expiry) -> list[Candidate]:
     """The machines among which some may be chosen to go: those that EC2 runs and the registry knows."""
     desired, busy = hosts.desired_release(stage), in_a_run(stage)
     return [
@@ -133,7 +134,7 @@ def candidates(stage: Stage, fleet: Fleet, *, judge: liveness.Judge) -> list[Can
             template_version=pair.instance.template_version,
             release=pair.host.release_number or 0,
             load=pair.host.metrics.get(_LOAD),
-            is_live=judge.is_listed(pair.host, stage) and pair.instance.state == RUNNING,
+            is_live=expiry.is_listed(pair.host, stage) and pair.instance.state == RUNNING,
             is_converged=hosts.is_converged(pair.host, desired),
             is_in_run=pair.host.id in busy,
             is_draining=pair.host.is_draining,

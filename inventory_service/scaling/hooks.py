@@ -20,23 +20,23 @@ log = logging.getLogger(__name__)
 Hooked = tuple[Stage, StageScaling, Scaling, Actuator]
 
 
-def tend_all(cloud_of: CloudOf, *, judge: liveness.Judge) -> list[int]:
+def tend_all(cloud_of: CloudOf, *, expiry: liveness.Expiry) -> list[int]:
     """Answer the hooks of each stage that has some; returns the numbers of drain runs to send. A stage whose turn
     fails says why, and the others go on.
     """
     found = _hooked()
-    lifecycle.forget_unanswered([one[0].id for one in found], at=judge.at)
+    lifecycle.forget_unanswered([one[0].id for one in found], at=expiry.at)
     problems: dict[int, str] = {}
     for region, queue in sorted({(one[3].region, one[3].queue_url) for one in found if one[3].queue_url}):
         listeners = [one for one in found if (one[3].region, one[3].queue_url) == (region, queue)]
         try:
-            _listen(cloud_of(region), queue, listeners, at=judge.at)
+            _listen(cloud_of(region), queue, listeners, at=expiry.at)
         except CallboardError as error:
             problems |= {one[0].id: error.detail for one in listeners}
     runs: list[int] = []
     for stage, row, scaling, actuator in found:
         try:
-            runs += _tend(stage, scaling, actuator, cloud_of(actuator.region), judge=judge)
+            runs += _tend(stage, scaling, actuator, cloud_of(actuator.region), expiry=expiry)
         except CallboardError as error:
             problems[stage.id] = error.detail
         except Exception as error:
@@ -78,13 +78,13 @@ def _listen(cloud: Cloud, queue: str, listeners: list[Hooked], *, at: dt.datetim
         cloud.delete(queue, message)
 
 
-def _tend(stage: Stage, scaling: Scaling, actuator: Actuator, cloud: Cloud, *, judge: liveness.Judge) -> list[int]:
+def _tend(stage: Stage, scaling: Scaling, actuator: Actuator, cloud: Cloud, *, expiry: liveness.Expiry) -> list[int]:
     """Without a queue the group is asked each time; with one, only while something waits: the loop looks, too."""
     if actuator.queue_url and not lifecycle.waiting(stage):
         return []
-    fleet = fleets.observe(stage, actuator, cloud, at=judge.at)
-    lifecycle.notice_fleet(stage, actuator, fleet, at=judge.at)
-    return lifecycle.Tending(stage, scaling, cloud, fleet, judge=judge).tend()
+    fleet = fleets.observe(stage, actuator, cloud, at=expiry.at)
+    lifecycle.notice_fleet(stage, actuator, fleet, at=expiry.at)
+    return lifecycle.Tending(stage, scaling, cloud, fleet, expiry=expiry).tend()
 
 
 def _tell(stage: Stage, row: StageScaling, words: str | None) -> None:

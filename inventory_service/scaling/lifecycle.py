@@ -23,7 +23,8 @@ import peewee as pw
 from inventory_service import audit
 from inventory_service.adapters.ec2 import ABANDON, CONTINUE, Cloud
 from inventory_service.database import database
-from inventory_service.deployments import requests, statuses
+from inventory_service.deployments.launching import requests
+from inventory_service.deployments.runs import statuses
 from inventory_service.models import Host, LifecycleAction, Run, ScalingDecision, Stage
 from inventory_service.registry import hosts, liveness
 from inventory_service.registry.stages import stage_name
@@ -154,9 +155,9 @@ class _Verdict:
 class Tending:
     """One look at the actions of a stage that wait."""
 
-    def __init__(self, stage: Stage, scaling: Scaling, cloud: Cloud, fleet: Fleet, *, judge: liveness.Judge) -> None:
+    def __init__(self, stage: Stage, scaling: Scaling, cloud: Cloud, fleet: Fleet, *, expiry: liveness.Expiry) -> None:
         assert scaling.actuator is not None
-        self._stage, self._scaling, self._cloud, self._judge = stage, scaling, cloud, judge
+        self._stage, self._scaling, self._cloud, self._expiry = stage, scaling, cloud, expiry
         self._actuator = scaling.actuator
         self._pairs = {pair.instance.id: pair for pair in fleet.pairs if pair.instance is not None}
         self._desired = hosts.desired_release(stage)
@@ -179,7 +180,7 @@ class Tending:
         pair = self._pairs.get(action.instance)
         lifecycle = pair.instance.lifecycle if pair and pair.instance else ""
         if pair is None or not lifecycle.startswith(_ON_ITS_WAY[action.transition]) or lifecycle.endswith(":Proceed"):
-            if self._judge.at - action.at > _LAG:
+            if self._expiry.at - action.at > _LAG:
                 self._close(action, OVER, f"The group does not wait any more: it says {lifecycle or 'nothing of it'}.")
             return
         if lifecycle not in _WAITS:
@@ -189,7 +190,7 @@ class Tending:
             self._answer(action, pair, verdict)
             return
         self._note(action, reason=verdict.reason)
-        if verdict.is_work and self._judge.at - action.at < _LONGEST[action.transition]:
+        if verdict.is_work and self._expiry.at - action.at < _LONGEST[action.transition]:
             self._hold(action)
 
     def _launching(self, pair: Pair) -> _Verdict:
@@ -198,8 +199,8 @@ class Tending:
             return _Verdict("", "It has not enrolled yet.")
         if host.is_quarantined:
             return _Verdict(ABANDON, host.quarantine_reason or "Its host is quarantined.")
-        if not self._judge.is_listed(host, self._stage):
-            word = host.conflict or f"it is {self._judge.state(host, self._stage)}"
+        if not self._expiry.is_listed(host, self._stage):
+            word = host.conflict or f"it is {self._expiry.state(host, self._stage)}"
             return _Verdict("", f"{host.name} is not listed: {word}.", is_work=host.recorded_state == liveness.PENDING)
         if not hosts.is_converged(host, self._desired):
             number = self._desired["number"] if self._desired else None
@@ -215,7 +216,7 @@ class Tending:
         return _WAITS.get(pair.instance.lifecycle) == TERMINATING and self._is_reachable(pair)
 
     def _is_reachable(self, pair: Pair) -> bool:
-        return pair.host is not None and self._judge.is_listed(pair.host, self._stage)
+        return pair.host is not None and self._expiry.is_listed(pair.host, self._stage)
 
     def _drain(self, due: list[LifecycleAction]) -> Run | None:
         """Their hosts leave `serving` and new runs, and one drain run is queued for all, in one transaction."""
@@ -224,12 +225,12 @@ class Tending:
             return None
         with database.atomic():
             mine = Host.id.in_([host.id for host in present])
-            Host.update(is_draining=True, leaving_at=self._judge.at).where(mine & Host.leaving_at.is_null()).execute()
+            Host.update(is_draining=True, leaving_at=self._expiry.at).where(mine & Host.leaving_at.is_null()).execute()
             if self._scaling.drain_playbook is None:
                 return None
             words = f"drain before {self._actuator.group} ends {', '.join(action.instance for action in due)}"
             playbook = self._scaling.drain_playbook
-            run = drains.request(self._stage, playbook, present, words[:500], at=self._judge.at, allow_frozen=True)
+            run = drains.request(self._stage, playbook, present, words[:500], at=self._expiry.at, allow_frozen=True)
             for action in due:
                 self._note(action, run_id=run.id)
         return run
@@ -253,9 +254,9 @@ class Tending:
         run = requests.get(action.run_id)
         if run.status not in statuses.ACTIVE:
             return _Verdict(CONTINUE, f"The drain run {run.id} was {run.status}.")
-        if self._judge.at - action.at < _LONGEST[TERMINATING]:
+        if self._expiry.at - action.at < _LONGEST[TERMINATING]:
             return _Verdict("", f"The drain run {run.id} is {run.status}.", is_work=True)
-        requests.cancel(run, actor=drains.ACTOR, at=self._judge.at)
+        requests.cancel(run, actor=drains.ACTOR, at=self._expiry.at)
         return _Verdict(CONTINUE, f"The drain run {run.id} took too long.")
 
     # towards AWS
@@ -271,17 +272,17 @@ class Tending:
         with database.atomic():
             self._close(action, status, verdict.reason)
             if action.transition == TERMINATING and pair.host is not None:
-                hosts.end(pair.host, f"{self._actuator.group} ends {action.instance}", at=self._judge.at)
+                hosts.end(pair.host, f"{self._actuator.group} ends {action.instance}", at=self._expiry.at)
 
     def _hold(self, action: LifecycleAction) -> None:
         """Ask the group to wait longer, thrice within the hook's own time."""
         if self._timeouts is None:
             self._timeouts = self._cloud.hook_timeouts(self._actuator.group)
         seconds = self._timeouts.get(action.hook, 0) / 3
-        if (self._judge.at - (action.heartbeat_at or action.at)).total_seconds() < seconds:
+        if (self._expiry.at - (action.heartbeat_at or action.at)).total_seconds() < seconds:
             return
         if self._cloud.hold(self._actuator.group, action.hook, action.instance, token=action.token):
-            self._note(action, heartbeat_at=self._judge.at)
+            self._note(action, heartbeat_at=self._expiry.at)
         else:
             self._close(action, OVER, "The group does not wait any more.")
 
@@ -293,11 +294,11 @@ class Tending:
     def _close(self, action: LifecycleAction, status: str, reason: str) -> None:
         still = (LifecycleAction.id == action.id) & LifecycleAction.ended_at.is_null()
         with database.atomic():
-            fields = {"status": status, "reason": reason[:500], "ended_at": self._judge.at}
+            fields = {"status": status, "reason": reason[:500], "ended_at": self._expiry.at}
             if LifecycleAction.update(**fields).where(still).execute() and status != OVER:
                 what, target = "abandon" if status == ABANDONED else "continue", stage_name(self._stage)
                 told = f"{action.instance} ({action.transition}): {reason}"[:500]
-                audit.record(audit.SERVICE, f"scaling.{what}", target, at=self._judge.at, reason=told)
+                audit.record(audit.SERVICE, f"scaling.{what}", target, at=self._expiry.at, reason=told)
 
 
 def forget_unanswered(answered: Iterable[int], *, at: dt.datetime) -> None:

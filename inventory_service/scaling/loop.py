@@ -18,15 +18,16 @@ from typing import Any
 from inventory_service import audit
 from inventory_service.adapters.ec2 import DECISION_TAG, NO_CAPACITY, STAGE_TAG, Cloud
 from inventory_service.database import database
-from inventory_service.deployments import requests, statuses
+from inventory_service.deployments.launching import requests
+from inventory_service.deployments.runs import statuses
 from inventory_service.errors import CallboardError, CloudError
 from inventory_service.models import Host, Run, ScalingDecision, Stage, StageScaling
 from inventory_service.registry import hosts, liveness, stages
 from inventory_service.registry.stages import stage_name
 from inventory_service.scaling import drains, lifecycle, reconcile
 from inventory_service.scaling import fleet as fleets
-from inventory_service.scaling.choice import choose
 from inventory_service.scaling.fleet import Fleet
+from inventory_service.scaling.machine_selection import choose
 from inventory_service.scaling.plan import HOLD, IN, OUT, Decision, Reading, plan
 from inventory_service.scaling.policies import Scheduled, Signal
 from inventory_service.scaling.readings import read_all
@@ -52,14 +53,14 @@ class _Look:
     actuator: Actuator
     cloud: Cloud
     fleet: Fleet
-    judge: liveness.Judge
+    expiry: liveness.Expiry
 
     def going(self, decision: ScalingDecision) -> list[fleets.Pair]:
         """The machines that the decision takes away, as far as EC2 still knows them."""
         return [pair for pair in self.fleet.pairs if pair.instance and pair.instance.id in decision.instances]
 
 
-def scale_all(cloud_of: CloudOf, *, judge: liveness.Judge) -> list[int]:
+def scale_all(cloud_of: CloudOf, *, expiry: liveness.Expiry) -> list[int]:
     """Look at each stage that scales; returns the numbers of drain runs to send. A stage whose turn fails says why on
     its page, and the others go on.
     """
@@ -69,14 +70,14 @@ def scale_all(cloud_of: CloudOf, *, judge: liveness.Judge) -> list[int]:
         if row is None or not row.is_enabled:
             continue
         try:
-            _forget_future(row, at=judge.at)
-            runs += _turn(stage, row, parse(row), cloud_of, judge=judge)
+            _forget_future(row, at=expiry.at)
+            runs += _turn(stage, row, parse(row), cloud_of, expiry=expiry)
             _note(row, problem=None, problem_at=None)
         except CallboardError as error:
-            _tell(stage, row, error.detail, at=judge.at)
+            _tell(stage, row, error.detail, at=expiry.at)
         except Exception as error:
             log.exception("scaling of %s failed in a way that nobody foresaw", stage_name(stage))
-            _tell(stage, row, f"Unexpected: {type(error).__name__}: {error}. See the service's log.", at=judge.at)
+            _tell(stage, row, f"Unexpected: {type(error).__name__}: {error}. See the service's log.", at=expiry.at)
     return runs
 
 
@@ -102,18 +103,20 @@ def _tell(stage: Stage, row: StageScaling, words: str, *, at: dt.datetime) -> No
             audit.record(audit.SERVICE, "scaling.fail", stage_name(stage), at=at, reason=words[:500])
 
 
-def _turn(stage: Stage, row: StageScaling, scaling: Scaling, cloud_of: CloudOf, *, judge: liveness.Judge) -> list[int]:
+def _turn(
+    stage: Stage, row: StageScaling, scaling: Scaling, cloud_of: CloudOf, *, expiry: liveness.Expiry
+) -> list[int]:
     if scaling.actuator is None:
         return []
     cloud = cloud_of(scaling.actuator.region)
-    fleet = fleets.observe(stage, scaling.actuator, cloud, at=judge.at)
-    look = _Look(stage, scaling, scaling.actuator, cloud, fleet, judge)
-    lifecycle.notice_fleet(stage, scaling.actuator, fleet, at=judge.at)
+    fleet = fleets.observe(stage, scaling.actuator, cloud, at=expiry.at)
+    look = _Look(stage, scaling, scaling.actuator, cloud, fleet, expiry)
+    lifecycle.notice_fleet(stage, scaling.actuator, fleet, at=expiry.at)
     _compare(stage, row, look)
     waiting = open_decision(stage) or decide(stage, row, scaling, look)
     if waiting.status not in OPEN:
         return []
-    if judge.at - waiting.at > _patience(waiting):
+    if expiry.at - waiting.at > _patience(waiting):
         words = "It was not carried out in time; what it saw is no longer so."
         _end(look, waiting, FAILED, error=words)
         return []
@@ -122,12 +125,12 @@ def _turn(stage: Stage, row: StageScaling, scaling: Scaling, cloud_of: CloudOf, 
 
 def _compare(stage: Stage, row: StageScaling, look: _Look) -> None:
     """Keep where EC2 and the registry differ, and whose enrolment is expected."""
-    found = reconcile.reconcile(stage, look.actuator, look.fleet, look.cloud, judge=look.judge, before=row.findings)
+    found = reconcile.reconcile(stage, look.actuator, look.fleet, look.cloud, expiry=look.expiry, before=row.findings)
     _note(
         row,
         findings=[dataclasses.asdict(finding) for finding in found],
         expected=reconcile.expected(stage, look.actuator, look.fleet),
-        looked_at=look.judge.at,
+        looked_at=look.expiry.at,
     )
 
 
@@ -148,20 +151,20 @@ def open_decision(stage: Stage) -> ScalingDecision | None:
 
 def decide(stage: Stage, row: StageScaling, scaling: Scaling, look: _Look) -> ScalingDecision:
     """Plan, and write the decision down with all that it saw; who is to go is chosen and written with it."""
-    fleet, judge = look.fleet, look.judge
-    now = fleets.situation(stage, fleet, row, judge=judge)
+    fleet, expiry = look.fleet, look.expiry
+    now = fleets.situation(stage, fleet, row, expiry=expiry)
     signals = {policy.signal for policy in scaling.policies if not isinstance(policy, Scheduled)}
-    readings = read_all(stage, signals, look.cloud, at=judge.at)
+    readings = read_all(stage, signals, look.cloud, at=expiry.at)
     decision = plan(scaling.policies, scaling.limits, readings, now)
     victims: list[str] = []
     if decision.action == IN:
         wanted = decision.from_capacity - decision.to_capacity
-        victims = [one.id for one in choose(fleets.candidates(stage, fleet, judge=judge), wanted)]
+        victims = [one.id for one in choose(fleets.candidates(stage, fleet, expiry=expiry), wanted)]
         decision = _without_victims(decision) if not victims else decision
     status = HELD if decision.action == HOLD else DRY if scaling.is_dry_run else PLANNED
     return ScalingDecision.create(
         stage=stage,
-        at=judge.at,
+        at=expiry.at,
         action=decision.action,
         from_capacity=decision.from_capacity,
         to_capacity=decision.from_capacity - len(victims) if victims else decision.to_capacity,
@@ -171,7 +174,7 @@ def decide(stage: Stage, row: StageScaling, scaling: Scaling, look: _Look) -> Sc
         status=status,
         token=secrets.token_hex(16),
         instances=victims,
-        ended_at=None if status == PLANNED else judge.at,
+        ended_at=None if status == PLANNED else expiry.at,
     )
 
 
@@ -215,7 +218,7 @@ def _move(decision: ScalingDecision, status: str, **fields: Any) -> None:
 
 
 def _end(look: _Look, decision: ScalingDecision, status: str, **fields: Any) -> None:
-    stage, at = look.stage, look.judge.at
+    stage, at = look.stage, look.expiry.at
     with database.atomic():
         _move(decision, status, ended_at=at, **fields)
         moment = "last_out_at" if decision.action == OUT else "last_in_at"
@@ -285,16 +288,16 @@ def _shrink(look: _Look, decision: ScalingDecision) -> list[int]:
     present = [pair.host for pair in going if pair.host is not None]
     is_busy = bool(fleets.in_a_run(look.stage) & {host.id for host in present})
     if decision.status == PLANNED:
-        return [] if is_busy or look.judge.is_frozen(look.stage) else _drain(look, decision, present)
+        return [] if is_busy or look.expiry.is_frozen(look.stage) else _drain(look, decision, present)
     problem = _problem_of_drain(decision, going)
     if problem is not None:
         _end(look, decision, FAILED, error=f"{problem}; no machine was ended, and its hosts serve again.")
         return []
-    if is_busy or look.judge.is_frozen(look.stage) or _is_draining(decision):
+    if is_busy or look.expiry.is_frozen(look.stage) or _is_draining(decision):
         return []
     _end_machines(look.actuator, going, look.cloud)
     for host in present:
-        hosts.goodbye(host, at=look.judge.at, reason=f"scaled in (decision {decision.id})")
+        hosts.goodbye(host, at=look.expiry.at, reason=f"scaled in (decision {decision.id})")
     _end(look, decision, DONE)
     return []
 
@@ -321,7 +324,7 @@ def _problem_of_drain(decision: ScalingDecision, going: list[fleets.Pair]) -> st
 
 def _drain(look: _Look, decision: ScalingDecision, present: list[Host]) -> list[int]:
     """Mark the hosts and ask for the run in one transaction with the decision's next status."""
-    at = look.judge.at
+    at = look.expiry.at
     with database.atomic():
         mine = Host.id.in_([host.id for host in present])
         Host.update(is_draining=True, leaving_at=at).where(mine).execute()
@@ -349,7 +352,7 @@ def _let_go(look: _Look, decision: ScalingDecision) -> None:
     Host.update(is_draining=False, leaving_at=None).where(Host.id.in_(mine) & Host.leaving_at.is_null(False)).execute()
     run = _run_of(decision)
     if run is not None and run.status in statuses.ACTIVE:
-        requests.cancel(run, actor=drains.ACTOR, at=look.judge.at)
+        requests.cancel(run, actor=drains.ACTOR, at=look.expiry.at)
 
 
 def prune(*, at: dt.datetime, days: int) -> int:

@@ -101,7 +101,7 @@ def plan(
     if bounded != wanted:
         reasons.append(f"Bounded to {bounded}: there are to be {minimum} to {maximum}.")
     wish = Decision(HOLD, situation.capacity, bounded, tuple(reasons), proposals)
-    return _judge(wish, (minimum, maximum), situation, limits)
+    return _expiry(wish, (minimum, maximum), situation, limits)
 
 
 def bounds(policies: Sequence[Policy], limits: Limits, *, at: dt.datetime) -> tuple[int, int]:
@@ -186,7 +186,7 @@ def _adjusted(capacity: int, kind: str, adjustment: int) -> int:
     return capacity + (whole if change > 0 else -whole)
 
 
-def _judge(wish: Decision, between: tuple[int, int], situation: Situation, limits: Limits) -> Decision:
+def _expiry(wish: Decision, between: tuple[int, int], situation: Situation, limits: Limits) -> Decision:
     """The wish as it may be carried out, or HOLD with the rule that forbids it."""
     minimum, maximum = between
     wanted, capacity = wish.to_capacity, situation.capacity

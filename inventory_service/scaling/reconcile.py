@@ -42,7 +42,7 @@ def reconcile(
     fleet: Fleet,
     cloud: Cloud,
     *,
-    judge: liveness.Judge,
+    expiry: liveness.Expiry,
     before: Sequence[Mapping[str, Any]] = (),
 ) -> list[Finding]:
     """Hosts whose machines EC2 has ended or stopped become gone here at once; what else differs is returned.
@@ -56,15 +56,15 @@ def reconcile(
     found: list[Finding] = []
     for instance, host in pairs:
         if host is not None and instance.id in sure:
-            found += _bury(instance, host, at=judge.at)
+            found += _bury(instance, host, at=expiry.at)
         elif instance.state in (RUNNING, PENDING):
-            found += _compare(stage, instance, host, judge=judge)
+            found += _compare(stage, instance, host, expiry=expiry)
             found += _place(stage, actuator.tags, fleet, instance, host)
-    found += _lately_gone(stage, at=judge.at)
-    found += _undead(stage, at=judge.at)
+    found += _lately_gone(stage, at=expiry.at)
+    found += _undead(stage, at=expiry.at)
     known = {(row["kind"], row["instance"]): row.get("since") for row in before}
     return [
-        one if one.since else dataclasses.replace(one, since=known.get((one.kind, one.instance)) or iso(judge.at))
+        one if one.since else dataclasses.replace(one, since=known.get((one.kind, one.instance)) or iso(expiry.at))
         for one in found
     ]
 
@@ -105,17 +105,17 @@ def _word_of(row: Host) -> str:
     return str(row.gone_reason).removeprefix(EC2_SAYS).split()[0]
 
 
-def _compare(stage: Stage, instance: Instance, host: Host | None, *, judge: liveness.Judge) -> list[Finding]:
+def _compare(stage: Stage, instance: Instance, host: Host | None, *, expiry: liveness.Expiry) -> list[Finding]:
     if instance.state != RUNNING:
         return []
     if host is None:
-        if judge.at - instance.launched_at < _BOOT:
+        if expiry.at - instance.launched_at < _BOOT:
             return []
         told = f"{instance.id} runs at EC2, and never enrolled here."
         return [Finding(UNKNOWN, instance.id, None, told, iso(instance.launched_at))]
     if (host.conflict or "").startswith(EC2_SAYS):
         Host.update(conflict=None).where(Host.id == host.id).execute()
-    if judge.state(host, stage) == liveness.STALE:
+    if expiry.state(host, stage) == liveness.STALE:
         told = f"{host.name} runs at EC2 as {instance.id}, and its agent is silent."
         return [Finding(AGENT_DEAD, instance.id, host.name, told, iso(host.last_seen_at))]
     return []

@@ -57,21 +57,21 @@ class Point:
     reporting: int
 
 
-def sample(*, judge: liveness.Judge) -> int:
+def sample(*, expiry: liveness.Expiry) -> int:
     """Make the frames of the minute that has just ended from what hosts reported last, and the longer frames that
     ended with it; returns how many. Twice for one minute is no error: the first stays, unless it lies in the future, as
     after the clock was set back: that is no measurement of what will be then.
     """
     for seconds in KEPT:
-        ahead = MetricFrame.at > judge.at - dt.timedelta(seconds=seconds)
+        ahead = MetricFrame.at > expiry.at - dt.timedelta(seconds=seconds)
         MetricFrame.delete().where((MetricFrame.seconds == seconds) & ahead).execute()
-    at = floor(judge.at, MINUTE) - dt.timedelta(seconds=MINUTE)
+    at = floor(expiry.at, MINUTE) - dt.timedelta(seconds=MINUTE)
     made = 0
     for stage in stages.list_stages():
-        made += _sample_stage(stage, at, judge=judge)
+        made += _sample_stage(stage, at, expiry=expiry)
         for seconds in (FIVE_MINUTES, HOUR):
-            if floor(judge.at, seconds) == floor(judge.at, MINUTE):
-                made += _roll_up(stage, seconds, floor(judge.at, seconds) - dt.timedelta(seconds=seconds))
+            if floor(expiry.at, seconds) == floor(expiry.at, MINUTE):
+                made += _roll_up(stage, seconds, floor(expiry.at, seconds) - dt.timedelta(seconds=seconds))
     return made
 
 
@@ -80,17 +80,17 @@ def floor(at: dt.datetime, seconds: int) -> dt.datetime:
     return dt.datetime.fromtimestamp(at.timestamp() // seconds * seconds, dt.UTC)
 
 
-def _sample_stage(stage: Stage, at: dt.datetime, *, judge: liveness.Judge) -> int:
+def _sample_stage(stage: Stage, at: dt.datetime, *, expiry: liveness.Expiry) -> int:
     """Only what was reported within the last interval and a half: an older value is no measurement of this minute."""
-    states = [(host, judge.state(host, stage)) for host in listing.read_metrics(stage) if host.conflict is None]
+    states = [(host, expiry.state(host, stage)) for host in listing.read_metrics(stage) if host.conflict is None]
     present = [host for host, state in states if state in liveness.LISTED]
-    made = _sample_capacity(stage, at, present, judge=judge)
+    made = _sample_capacity(stage, at, present, expiry=expiry)
     values: defaultdict[str, dict[str, float]] = defaultdict(dict)
     for host in (host for host, state in states if state == liveness.LIVE):
         for name, value in host.metrics.items():
             values[name][host.id] = float(value)
     for name in [name for name in values if name.endswith(_COUNTER)]:
-        values[name.removesuffix(_COUNTER) + _RATE] = _rates(stage, name, values.pop(name), judge.at)
+        values[name.removesuffix(_COUNTER) + _RATE] = _rates(stage, name, values.pop(name), expiry.at)
     return made + sum(
         _write(stage, name, MINUTE, at, of_hosts, expected=len(present))
         for name, of_hosts in sorted(values.items())[:_MOST_METRICS]
@@ -98,7 +98,7 @@ def _sample_stage(stage: Stage, at: dt.datetime, *, judge: liveness.Judge) -> in
     )
 
 
-def _sample_capacity(stage: Stage, at: dt.datetime, present: Sequence[MeasuredHost], *, judge: liveness.Judge) -> int:
+def _sample_capacity(stage: Stage, at: dt.datetime, present: Sequence[MeasuredHost], *, expiry: liveness.Expiry) -> int:
     """How many machines there were: live, of these on the desired release, and as many as scaling wanted."""
     if not present and not MetricFrame.select().where(MetricFrame.stage == stage).exists():
         return 0  # nobody was ever here
@@ -106,7 +106,7 @@ def _sample_capacity(stage: Stage, at: dt.datetime, present: Sequence[MeasuredHo
     counts = {
         LIVE: len(present),
         ON_RELEASE: sum(hosts.is_converged(host, desired) and not host.is_draining for host in present),
-        DESIRED: wanted(stage, at=judge.at),
+        DESIRED: wanted(stage, at=expiry.at),
     }
     return sum(note(stage, name, count, at=at) for name, count in counts.items() if count is not None)
 

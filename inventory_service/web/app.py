@@ -23,7 +23,7 @@ from inventory_service.content import agent_path
 from inventory_service.database import database, open_database, release_connection
 from inventory_service.registry import instance_identity
 from inventory_service.registry.enrolment import IdentityRules
-from inventory_service.registry.hearing import Hearing
+from inventory_service.registry.heartbeat_intake import HeartbeatIntake
 from inventory_service.settings import Settings
 from inventory_service.web import api, metrics, pages, problems, reference
 from inventory_service.web.api.common import Problem
@@ -85,12 +85,12 @@ def create_app(settings: Settings, clock: Clock | None = None) -> OpenAPI:
 
 def _services(settings: Settings, clock: Clock) -> Services:
     rotate_after = dt.timedelta(days=settings.host_token_days)
-    hearing = Hearing(clock, gone_after_seconds=settings.gone_after_seconds, rotate_after=rotate_after)
-    heartbeats = GroupCommit(hearing.renew, name="heartbeats")
+    intake = HeartbeatIntake(clock, gone_after_seconds=settings.gone_after_seconds, rotate_after=rotate_after)
+    heartbeats = GroupCommit(intake.renew, name="heartbeats")
     rules = _identity_rules(settings, at=clock.now())
     streams = Streams(settings.most_log_streams)
     refusals, told = Refusals(most=_REFUSALS_A_MINUTE, seconds=60), Refusals(most=1, seconds=3600)
-    return Services(settings, clock, RunQueue(settings), hearing, heartbeats, rules, streams, refusals, told)
+    return Services(settings, clock, RunQueue(settings), intake, heartbeats, rules, streams, refusals, told)
 
 
 def _identity_rules(settings: Settings, *, at: dt.datetime) -> IdentityRules | None:

@@ -14,7 +14,7 @@ from inventory_service.clock import Clock
 from inventory_service.models import Host, Stage
 from inventory_service.registry import liveness, past
 from inventory_service.registry.enrolment import IdentityRules
-from inventory_service.registry.hearing import Hearing
+from inventory_service.registry.heartbeat_intake import HeartbeatIntake
 from inventory_service.registry.heartbeats import Heartbeat, Renewal
 from inventory_service.settings import Settings
 from inventory_service.web.log_stream import Streams
@@ -28,7 +28,7 @@ class Services:
     settings: Settings
     clock: Clock
     run_queue: RunQueue
-    hearing: Hearing
+    intake: HeartbeatIntake
     heartbeats: GroupCommit[tuple[str, Heartbeat], Renewal]
     identity_rules: IdentityRules | None
     streams: Streams
@@ -50,16 +50,16 @@ def now() -> dt.datetime:
     return found
 
 
-def judge(at: dt.datetime | None = None) -> liveness.Judge:
+def expiry(at: dt.datetime | None = None) -> liveness.Expiry:
     """Who is live, judged at this moment."""
     known = services()
-    gone_after_seconds, deaf_since = known.settings.gone_after_seconds, known.hearing.deaf_since()
-    return liveness.judge(at=at or now(), gone_after_seconds=gone_after_seconds, deaf_since=deaf_since)
+    gone_after_seconds, failing_since = known.settings.gone_after_seconds, known.intake.failing_since()
+    return liveness.expiry(at=at or now(), gone_after_seconds=gone_after_seconds, failing_since=failing_since)
 
 
 def states_at(stage: Stage, moment: dt.datetime) -> dict[Host, str]:
     """Who was in the stage at a moment of the past, each with the state then."""
-    return past.states_at(stage, moment, judge=judge(), kept_days=services().settings.transition_days)
+    return past.states_at(stage, moment, expiry=expiry(), kept_days=services().settings.transition_days)
 
 
 def peer() -> str:

@@ -15,8 +15,8 @@ from typing import IO, Any
 from xml.sax.saxutils import XMLGenerator
 from xml.sax.xmlreader import AttributesImpl
 
-from inventory_service.deployments import history, snapshot, statuses
-from inventory_service.deployments.logs import RunLog
+from inventory_service.deployments.runs import history, snapshot, statuses
+from inventory_service.deployments.runs.logs import RunLog
 from inventory_service.errors import ConflictError, NotFoundError
 from inventory_service.models import Run, RunEvent
 from inventory_service.registry.stages import stage_name

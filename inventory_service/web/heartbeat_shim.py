@@ -55,7 +55,7 @@ class HeartbeatShim:
 
 
 def _is_plain(environ: dict[str, Any]) -> bool:
-    """Whether the request looks as the agent sends it; anything else is Flask's to judge."""
+    """Whether the request looks as the agent sends it; anything else is Flask's to expiry."""
     length = environ.get("CONTENT_LENGTH", "")
     return (
         environ.get("REQUEST_METHOD") == "POST"

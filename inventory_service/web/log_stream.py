@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from inventory_service.database import database
-from inventory_service.deployments.logs import RunLog
+from inventory_service.deployments.runs.logs import RunLog
 from inventory_service.errors import BusyError
 from inventory_service.web.shedding import Held
 

@@ -13,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from inventory_service.accounts.roles import Principal
 from inventory_service.clock import iso
-from inventory_service.deployments import statuses
+from inventory_service.deployments.runs import statuses
 from inventory_service.models import JobTick, Project, Run, Stage
 from inventory_service.registry import hosts, liveness, stages
 from inventory_service.web import auth, context, scaling_metrics
@@ -47,13 +47,13 @@ def metrics() -> Response:
     """Needs a token like the API, and counts what it reaches; gauges are computed when they are asked for."""
     auth.require_viewer()
     registry = CollectorRegistry()
-    registry.register(_Collector(context.judge(), auth.caller()))
+    registry.register(_Collector(context.expiry(), auth.caller()))
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
 class _Collector:
-    def __init__(self, judge: liveness.Judge, caller: Principal) -> None:
-        self._judge = judge
+    def __init__(self, expiry: liveness.Expiry, caller: Principal) -> None:
+        self._expiry = expiry
         self._caller = caller
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -65,13 +65,13 @@ class _Collector:
         reached = list(filter(self._reaches, stages.list_stages()))
         for stage in reached:
             rows, name = hosts.list_hosts(stage), stages.stage_name(stage)
-            counts = Counter(self._judge.state(row, stage) for row in rows)
+            counts = Counter(self._expiry.state(row, stage) for row in rows)
             for state in liveness.STATES[:-1]:
                 by_state.add_metric([name, state], counts[state])
-            frozen.add_metric([name], self._judge.is_frozen(stage))
+            frozen.add_metric([name], self._expiry.is_frozen(stage))
             apart.add_metric([name], sum(row.conflict is not None for row in rows))
             desired = hosts.desired_release(stage)
-            live = [row for row in rows if self._judge.is_listed(row, stage)]
+            live = [row for row in rows if self._expiry.is_listed(row, stage)]
             drift.add_metric([name], sum(not hosts.is_converged(row, desired) for row in live))
         yield by_state
         yield frozen
@@ -82,7 +82,7 @@ class _Collector:
         for status in statuses.STATUSES:
             runs.add_metric([status], by_status.get(status, 0))
         yield runs
-        yield from scaling_metrics.collect(reached, at=self._judge.at)
+        yield from scaling_metrics.collect(reached, at=self._expiry.at)
 
     def _reaches(self, stage: Stage) -> bool:
         return self._caller.reaches(stage.project.name)

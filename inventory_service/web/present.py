@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from inventory_service.clock import iso
-from inventory_service.deployments import dispatch, locks, statuses
-from inventory_service.deployments.asking import Question
+from inventory_service.deployments import locks
+from inventory_service.deployments.launching import run_queue
+from inventory_service.deployments.prompting.answering import Question
+from inventory_service.deployments.runs import statuses
 from inventory_service.models import (
     ApiToken,
     Host,
@@ -22,7 +24,7 @@ from inventory_service.models import (
     Transition,
     User,
 )
-from inventory_service.registry import hosts, liveness, watch
+from inventory_service.registry import expiry_guard, hosts, liveness
 from inventory_service.registry.stages import shown_source, stage_name
 from inventory_service.web import context
 
@@ -78,11 +80,11 @@ def freeze_of(row: Stage) -> dict[str, Any] | None:
     """Why and since when expiry stands still for a stage: its own freeze, else the one for all."""
     if row.frozen_at is not None:
         return {"since": iso(row.frozen_at), "reason": row.freeze_reason, "scope": "stage"}
-    state = watch.read_global()
+    state = expiry_guard.read_global()
     if state.frozen_at is not None:
         return {"since": iso(state.frozen_at), "reason": state.reason, "scope": "all"}
-    deaf_since = context.services().hearing.deaf_since()
-    return None if deaf_since is None else {"since": iso(deaf_since), "reason": _DEAF, "scope": "all"}
+    failing_since = context.services().intake.failing_since()
+    return None if failing_since is None else {"since": iso(failing_since), "reason": _DEAF, "scope": "all"}
 
 
 def lock(row: StageLock | None) -> dict[str, Any] | None:
@@ -94,16 +96,16 @@ def _run_of(row: StageLock | None) -> int | None:
     return row.run_id if row else None
 
 
-def host(row: Host, of: Stage, judge: liveness.Judge, desired: dict[str, Any] | None) -> dict[str, Any]:
-    """A host with its state at the judge's moment."""
+def host(row: Host, of: Stage, expiry: liveness.Expiry, desired: dict[str, Any] | None) -> dict[str, Any]:
+    """A host with its state at the moment of `expiry`."""
     return {
         "id": row.id,
         "name": row.name,
         "address": row.address,
         "port": row.port,
         "stage": stage_name(of),
-        "state": judge.state(row, of),
-        "suspect": judge.is_suspect(row, of),
+        "state": expiry.state(row, of),
+        "suspect": expiry.is_suspect(row, of),
         "conflict": row.conflict,
         "host_key_mismatch": row.host_key_mismatch or None,
         "groups": row.groups,
@@ -123,7 +125,7 @@ def host(row: Host, of: Stage, judge: liveness.Judge, desired: dict[str, Any] | 
         "health_reason": row.health_reason,
         "enrolled_at": iso(row.enrolled_at),
         "last_seen_at": iso(row.last_seen_at),
-        "stale_at": iso(judge.stale_at(row, of)),
+        "stale_at": iso(expiry.stale_at(row, of)),
         "gone_at": iso(row.gone_at),
         "gone_reason": row.gone_reason,
         "boot_id": row.boot_id,
@@ -246,7 +248,7 @@ def queue(row: Run) -> dict[str, Any] | None:
     """A queued run's place among those of its stage, and what it waits for."""
     if row.status != statuses.QUEUED:
         return None
-    waiting = dispatch.waiting(row)
+    waiting = run_queue.waiting(row)
     return {"position": waiting.position, "waits_for": waiting.words}
 
 

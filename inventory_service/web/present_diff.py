@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from inventory_service.deployments.run_diff import Commits, HostPair, Pair, RunDiff
-from inventory_service.deployments.task_diff import HostResults, TaskDiff
+from inventory_service.deployments.comparing.run_diff import Commits, HostPair, Pair, RunDiff
+from inventory_service.deployments.comparing.task_diff import HostResults, TaskDiff
 from inventory_service.web import present
 
 

@@ -15,8 +15,9 @@ import pytest
 from inventory_service import audit
 from inventory_service.adapters import notify
 from inventory_service.automation import notifications
-from inventory_service.deployments import locks, requests
-from inventory_service.deployments.requests import RunRequest
+from inventory_service.deployments import locks
+from inventory_service.deployments.launching import requests
+from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.errors import InvalidError
 from inventory_service.models import Notice, Notification, Run, Stage
 from inventory_service.settings import Settings

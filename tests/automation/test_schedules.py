@@ -8,7 +8,7 @@ import pytest
 
 from inventory_service.automation import schedules
 from inventory_service.automation.schedules import Plan
-from inventory_service.deployments import statuses
+from inventory_service.deployments.runs import statuses
 from inventory_service.errors import CallboardError, ConflictError, InvalidError
 from inventory_service.models import AuditEntry, Run, Schedule, Stage
 from inventory_service.settings import Settings

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from inventory_service.deployments import requests, statuses
+from inventory_service.deployments.launching import requests
+from inventory_service.deployments.runs import statuses
 from inventory_service.models import Run, Stage, Webhook, WebhookDelivery
 from inventory_service.registry import stages
 from inventory_service.settings import Settings

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from inventory_service.deployments import execution, releases, requests
-from inventory_service.deployments.requests import RunRequest
+from inventory_service.deployments import releases
+from inventory_service.deployments.executor import execution
+from inventory_service.deployments.launching import requests
+from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.models import Release, Run, Stage
 from inventory_service.registry import stages
 from inventory_service.settings import Settings

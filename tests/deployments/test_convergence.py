@@ -6,21 +6,23 @@ from typing import Any
 
 import pytest
 
-from inventory_service.deployments import convergence, execution, locks, releases, requests, rollout
-from inventory_service.deployments.requests import RunRequest
+from inventory_service.deployments import convergence, locks, releases, rollout
+from inventory_service.deployments.executor import execution
+from inventory_service.deployments.launching import requests
+from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.errors import ConflictError
 from inventory_service.models import AuditEntry, Host, Release, Run, RunEvent, RunHost, Stage
 from inventory_service.registry import hosts, stages
-from tests.support import ADA, START, FakeClock, Machine, judge
+from tests.support import ADA, START, FakeClock, Machine, expiry
 
 
 def converge(clock: FakeClock, window_seconds: float = 0) -> list[int]:
-    return convergence.converge_all(judge=judge(clock.now()), window_seconds=window_seconds)
+    return convergence.converge_all(expiry=expiry(clock.now()), window_seconds=window_seconds)
 
 
 def chosen(run_id: int, clock: FakeClock) -> list[str]:
     """Whom the run works on when it starts now."""
-    return [host.name for host in convergence.targets(requests.get(run_id), judge=judge(clock.now())).chosen]
+    return [host.name for host in convergence.targets(requests.get(run_id), expiry=expiry(clock.now())).chosen]
 
 
 def end(run_id: int, clock: FakeClock, status: str = "failed", **words: str) -> list[str]:
@@ -219,7 +221,9 @@ def test_it_brings_newcomers_what_was_rolled_back_to(
 def crowd(stage: Stage, clock: FakeClock, *, count: int, per_second: int) -> list[int]:
     """So many hosts boot, with a look each second until nobody is behind; the sizes of the runs that came of it."""
     sizes, booted = [], 0
-    while booted < count or convergence.hosts_behind(stages.get_stage("shop", "production"), judge=judge(clock.now())):
+    while booted < count or convergence.hosts_behind(
+        stages.get_stage("shop", "production"), expiry=expiry(clock.now())
+    ):
         for number in range(booted, min(count, booted + per_second)):
             address = f"10.1.{number // 200}.{number % 200 + 1}"
             Machine(stage, name=f"h{number}", address=address, keys=()).enrol(clock.now())
@@ -312,8 +316,8 @@ def test_it_brings_the_release_that_is_desired_when_it_starts(
 def ask(clock: FakeClock, *, is_releasing: bool = False, **fields: Any) -> Run:
     stage = stages.get_stage("shop", "production")
     request = RunRequest(kind="converge", **fields, idempotency_hash=fields.get("idempotency_key"))
-    now = judge(clock.now())
-    return convergence.converge_now(stage, request, is_releasing=is_releasing, actor=ADA, judge=now)[0]
+    now = expiry(clock.now())
+    return convergence.converge_now(stage, request, is_releasing=is_releasing, actor=ADA, expiry=now)[0]
 
 
 def test_it_converges_now_without_minding_the_pause(released: Release, web_1: Machine, clock: FakeClock) -> None:

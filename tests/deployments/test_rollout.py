@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from inventory_service.deployments import convergence, dispatch, execution, locks, releases, requests, rollout
-from inventory_service.deployments.outcome import Ending, HostCount
+from inventory_service.deployments import convergence, locks, releases, rollout
+from inventory_service.deployments.executor import execution
+from inventory_service.deployments.launching import requests, run_queue
+from inventory_service.deployments.runs.outcome import Ending, HostCount
 from inventory_service.models import AuditEntry, Host, Release, Run, RunEvent, RunHost, Stage
 from inventory_service.registry import hosts, stages
 from inventory_service.registry.stages import StageChange
-from tests.support import ADA, FakeClock, Machine, judge
+from tests.support import ADA, FakeClock, Machine, expiry
 
 Queue = Callable[..., Run]
 UNHEALTHY = "web-1: it is not healthy: / answered 500. Waited 4 s."
@@ -116,7 +118,7 @@ def test_it_rolls_back_before_runs_that_waited_longer_and_past_its_lock(
     waiting = queue(stage)
     end(STOPPED, run=claimed)
     (back,) = automatic()
-    assert [run.id for run in dispatch.due_runs()] == [back.id]
+    assert [run.id for run in run_queue.due_runs()] == [back.id]
     assert execution.claim(waiting.id, at=clock.now()) is None
     assert execution.claim(back.id, at=clock.now()) is not None
 
@@ -202,7 +204,7 @@ def test_it_holds_hosts_of_a_stopped_rollout_for_somebody_to_look(
     assert run.error == f"1 of 3 hosts failed: web-1. {UNHEALTHY}"
     assert (automatic(), lock_of(stage)) == ([], None)
     assert [machine.row.held_release_number for machine in machines] == [2, 2, None]
-    assert convergence.converge_all(judge=judge(clock.now())) == []
+    assert convergence.converge_all(expiry=expiry(clock.now())) == []
 
 
 def test_it_holds_hosts_that_say_they_run_what_ran_out_of_time(

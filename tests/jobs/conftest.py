@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from inventory_service.clock import SystemClock
-from inventory_service.deployments import requests
-from inventory_service.deployments.requests import RunRequest
+from inventory_service.deployments.launching import requests
+from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.models import Run, Stage
 from inventory_service.registry import stages
 from inventory_service.settings import Settings

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from inventory_service.clock import SystemClock
-from inventory_service.deployments import requests
+from inventory_service.deployments.launching import requests
 from inventory_service.models import Host, Run, RunHost, Stage
 from inventory_service.settings import Settings
 from tests.support import Machine, wait_for

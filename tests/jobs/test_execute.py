@@ -11,8 +11,9 @@ import pytest
 
 from inventory_service.adapters.queue import RunQueue
 from inventory_service.clock import SystemClock
-from inventory_service.deployments import locks, requests
-from inventory_service.deployments.requests import RunRequest
+from inventory_service.deployments import locks
+from inventory_service.deployments.launching import requests
+from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.models import AuditEntry, Project, Run, RunEvent, RunHost, Stage
 from inventory_service.registry import hosts, stages
 from inventory_service.settings import Settings

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from inventory_service.adapters import processes
-from inventory_service.deployments import requests
-from inventory_service.deployments.requests import RunRequest
+from inventory_service.deployments.launching import requests
+from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.jobs.executors import Executors
 from inventory_service.models import Run, Stage
 from inventory_service.settings import Settings

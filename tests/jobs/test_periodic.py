@@ -12,7 +12,7 @@ from inventory_service.deployments import releases
 from inventory_service.jobs.periodic import Job, Ticker, claim, jobs
 from inventory_service.models import JobTick, Run, Stage
 from inventory_service.settings import Settings
-from tests.support import START, FakeClock, Machine, at_once, judge, wait_for
+from tests.support import START, FakeClock, Machine, at_once, expiry, wait_for
 
 pytestmark = pytest.mark.each_database
 
@@ -21,7 +21,7 @@ SWEEP = Job("sweep", 5, lambda _: None)
 
 
 def grace_from() -> dt.datetime:
-    return judge(START).grace_from
+    return expiry(START).grace_from
 
 
 def test_it_claims_a_tick_once(clock: FakeClock) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from inventory_service.clock import SystemClock
-from inventory_service.deployments import dispatch, requests
-from inventory_service.deployments.requests import RunRequest
+from inventory_service.deployments.launching import requests, run_queue
+from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.models import Run, Stage
 from inventory_service.settings import Settings
 from tests.support import ADA, Machine, wait_for
@@ -77,11 +77,11 @@ def test_it_does_several_stages_at_once_and_no_more_than_it_may(
     runs = [ask(name) for name in ("a", "b", "c")]
     first = worker(2)
     wait_for(lambda: statuses(*runs) == ["running", "running", "queued"], 60)
-    assert dispatch.waiting(requests.get(runs[2].id)).words == "a free worker"
+    assert run_queue.waiting(requests.get(runs[2].id)).words == "a free worker"
     # The worker stops at once, and its runs go on.
     first.send_signal(signal.SIGINT)
     assert first.wait(timeout=20) is not None
-    assert len(dispatch.running_here()) == 2
+    assert len(run_queue.running_here()) == 2
     # Another one counts them as its own, and takes the third when one of them has ended.
     worker(2)
     with pytest.raises(AssertionError):

@@ -18,7 +18,8 @@ from inventory_service import settings as settings_module
 from inventory_service.adapters import processes
 from inventory_service.clock import SystemClock
 from inventory_service.database import open_database
-from inventory_service.deployments import recovery, requests
+from inventory_service.deployments.executor import recovery
+from inventory_service.deployments.launching import requests
 from inventory_service.models import Project, Run, RunEvent, RunHost, Stage
 from inventory_service.settings import Settings
 from tests.support import ADA, Machine, wait_for

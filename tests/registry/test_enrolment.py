@@ -13,7 +13,7 @@ from inventory_service.models import AuditEntry, Host, JoinToken, Stage
 from inventory_service.registry import enrolment, join_tokens
 from inventory_service.registry.enrolment import Enrolment, IdentityRules
 from tests.registry.test_instance_identity import ACCOUNT, INSTANCE, REGION, sign, text, trusted
-from tests.support import ADA, FakeClock, Machine, judge, key_line
+from tests.support import ADA, FakeClock, Machine, expiry, key_line
 
 RULES = IdentityRules(REGION, (ACCOUNT,), trusted())
 
@@ -27,7 +27,7 @@ def token(stage: Stage, clock: FakeClock) -> str:
 def enrol(token: str, clock: FakeClock) -> Callable[..., Host]:
     def call(given: str = token, *, peer: str = "10.0.0.1", rules: IdentityRules | None = RULES, **said: Any) -> Host:
         request = Enrolment(**{"name": "web-1", "host_keys": (key_line(),), "identity": (text(), sign(text())), **said})
-        return enrolment.enrol(given, request, peer=peer, judge=judge(clock.now()), rules=rules)[0]
+        return enrolment.enrol(given, request, peer=peer, expiry=expiry(clock.now()), rules=rules)[0]
 
     return call
 

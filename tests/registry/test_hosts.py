@@ -15,9 +15,9 @@ from inventory_service.errors import (
     UnauthorizedError,
 )
 from inventory_service.models import TABLES, AuditEntry, Host, JoinToken, Stage
-from inventory_service.registry import enrolment, heartbeats, hosts, join_tokens, one_line
+from inventory_service.registry import agentless, enrolment, heartbeats, hosts, join_tokens
 from inventory_service.registry.stages import StageChange, archive_stage, update_stage
-from tests.support import ADA, START, FakeClock, Machine, at_once, judge, key_line
+from tests.support import ADA, START, FakeClock, Machine, at_once, expiry, key_line
 
 pytestmark = pytest.mark.each_database
 
@@ -26,7 +26,7 @@ OTHER_KEY = (key_line(seed=2),)
 
 def put(stage: Stage, address: str, clock: FakeClock, **more: Any) -> tuple[Host, bool]:
     given = {"groups": [], "port": None, **more}
-    return one_line.put(stage, address, actor=ADA, judge=judge(clock.now()), **given)
+    return agentless.put(stage, address, actor=ADA, expiry=expiry(clock.now()), **given)
 
 
 def another(machine: Machine, **marks: Any) -> Machine:
@@ -81,7 +81,7 @@ def ask(machine: Machine, clock: FakeClock, token: str, **said: Any) -> tuple[st
     """An enrolment with a nonce; returns the host's id and token."""
     said = {"host_keys": machine.keys, "nonce": "n" * 32, **said}
     request = enrolment.Enrolment(machine.name, boot_id=machine.boot_id, **said)
-    host, own = enrolment.enrol(token, request, peer=machine.address, judge=judge(clock.now()), token_key="k")
+    host, own = enrolment.enrol(token, request, peer=machine.address, expiry=expiry(clock.now()), token_key="k")
     return host.id, own
 
 
@@ -142,7 +142,7 @@ def test_it_rejects_the_address_of_a_live_host(web_1: Machine, clock: FakeClock)
 
 def test_it_takes_the_address_of_a_stale_host(web_1: Machine, stage: Stage, clock: FakeClock) -> None:
     another(web_1, name="web-9", keys=OTHER_KEY).enrol(clock.advance(301))
-    assert [row.name for row in hosts.live_hosts(stage, judge=judge(clock.now()))] == ["web-9"]
+    assert [row.name for row in hosts.live_hosts(stage, expiry=expiry(clock.now()))] == ["web-9"]
 
 
 def test_it_replaces_a_stale_host_and_keeps_its_history(web_1: Machine, clock: FakeClock) -> None:
@@ -173,19 +173,19 @@ def test_it_rejects_an_address_outside_the_join_tokens_networks(stage: Stage, cl
     _, token = join_tokens.create(stage, actor=ADA, at=clock.now(), networks=["10.0.0.0/8"])
     claims = enrolment.Enrolment(name="web-1", address="172.16.0.1")
     with pytest.raises(ForbiddenError, match=r"claims the address 172\.16\.0\.1"):
-        enrolment.enrol(token, claims, peer="10.0.0.1", judge=judge(clock.now()))
+        enrolment.enrol(token, claims, peer="10.0.0.1", expiry=expiry(clock.now()))
 
 
 def test_it_takes_an_address_inside_the_join_tokens_networks(stage: Stage, clock: FakeClock) -> None:
     _, token = join_tokens.create(stage, actor=ADA, at=clock.now(), networks=["10.0.0.0/8"])
     claims = enrolment.Enrolment(name="web-1", address="10.2.0.1")
-    assert enrolment.enrol(token, claims, peer="10.0.0.1", judge=judge(clock.now()))[0].address == "10.2.0.1"
+    assert enrolment.enrol(token, claims, peer="10.0.0.1", expiry=expiry(clock.now()))[0].address == "10.2.0.1"
 
 
 def test_it_rejects_a_claimed_address_where_the_token_names_no_network(stage: Stage, clock: FakeClock) -> None:
     _, token = join_tokens.create(stage, actor=ADA, at=clock.now())
     with pytest.raises(ForbiddenError):
-        enrolment.enrol(token, enrolment.Enrolment("web-1", "10.2.0.1"), peer="10.0.0.1", judge=judge(clock.now()))
+        enrolment.enrol(token, enrolment.Enrolment("web-1", "10.2.0.1"), peer="10.0.0.1", expiry=expiry(clock.now()))
 
 
 def test_it_rejects_a_host_named_like_a_group_of_its_stage(stage: Stage, clock: FakeClock) -> None:
@@ -277,7 +277,7 @@ def test_it_takes_two_boots_that_both_go_on_for_a_clone(web_1: Machine, clock: F
     assert [entry.target for entry in AuditEntry.select().where(AuditEntry.action == "host.conflict")] == [
         "shop/production/web-1"
     ]
-    assert hosts.live_hosts(web_1.stage, judge=judge(clock.now())) == []
+    assert hosts.live_hosts(web_1.stage, expiry=expiry(clock.now())) == []
 
 
 def test_it_takes_two_boots_for_a_clone_that_both_beat_in_one_transaction(web_1: Machine, clock: FakeClock) -> None:
@@ -285,7 +285,7 @@ def test_it_takes_two_boots_for_a_clone_that_both_beat_in_one_transaction(web_1:
     web_1.beat(clock.advance(60), boot_id="b008")
     beats = [heartbeats.Heartbeat(boot_id, 10_000) for boot_id in ("b008", "b007")]
     clock.advance(70)
-    heartbeats.renew_many([(web_1.token, beat) for beat in beats], judge=judge(clock.now()))
+    heartbeats.renew_many([(web_1.token, beat) for beat in beats], expiry=expiry(clock.now()))
     assert "two machines" in (web_1.row.conflict or "")
 
 
@@ -335,7 +335,7 @@ def test_it_asks_for_a_new_token_when_the_old_one_is_due(web_1: Machine, web_2: 
         machine.sequence += 1
         beat = heartbeats.Heartbeat("b007", machine.sequence)
         after = dt.timedelta(days=30)
-        return heartbeats.renew(token, beat, judge=judge(clock.now()), rotate_after=after).wants_rotation
+        return heartbeats.renew(token, beat, expiry=expiry(clock.now()), rotate_after=after).wants_rotation
 
     clock.advance(26.9 * 86400)
     assert [is_asked(machine, machine.token) for machine in (web_1, web_2)] == [False, False]
@@ -513,7 +513,7 @@ def test_it_rejects_to_add_what_ansible_would_take_for_something_else(
 def test_it_takes_an_address_out_and_says_nothing_the_second_time(stage: Stage, clock: FakeClock) -> None:
     row, _ = put(stage, "10.0.0.5", clock)
     for _ in range(2):
-        one_line.remove(stage, "10.0.0.5", actor=ADA, at=clock.now())
+        agentless.remove(stage, "10.0.0.5", actor=ADA, at=clock.now())
     assert hosts.get_host(row.id).gone_reason == "removed by ada"
     assert hosts.list_hosts(stage) == []
 
@@ -550,7 +550,7 @@ def test_it_lists_hosts_with_changed_timings_at_once(web_1: Machine, stage: Stag
     clock.advance(100)
     faster = StageChange(interval_seconds=10, ttl_seconds=30)
     changed = update_stage(stage, change=faster, actor=ADA, at=clock.now())
-    assert hosts.live_hosts(changed, judge=judge(clock.now())) == []
+    assert hosts.live_hosts(changed, expiry=expiry(clock.now())) == []
 
 
 # health
@@ -589,8 +589,8 @@ def drain(machine: Machine, clock: FakeClock) -> Host:
 
 
 def test_it_takes_out_a_host_by_its_name_or_its_address(web_1: Machine, web_2: Machine, clock: FakeClock) -> None:
-    one_line.remove(web_1.stage, "WEB-1", actor=ADA, at=clock.now())
-    one_line.remove(web_1.stage, web_2.row.address, actor=ADA, at=clock.now())
+    agentless.remove(web_1.stage, "WEB-1", actor=ADA, at=clock.now())
+    agentless.remove(web_1.stage, web_2.row.address, actor=ADA, at=clock.now())
     assert [machine.row.gone_reason for machine in (web_1, web_2)] == ["removed by ada"] * 2
 
 
@@ -598,7 +598,7 @@ def test_it_takes_out_nobody_when_several_have_the_address(stage: Stage, clock: 
     for port, name in ((22, "web-1"), (23, "web-2")):
         token = join_tokens.create(stage, actor=ADA, at=clock.now())[1]
         request = enrolment.Enrolment(name=name, ssh_port=port)
-        enrolment.enrol(token, request, peer="10.0.0.1", judge=judge(clock.now()))
+        enrolment.enrol(token, request, peer="10.0.0.1", expiry=expiry(clock.now()))
     with pytest.raises(ConflictError, match="web-1, web-2"):
-        one_line.remove(stage, "10.0.0.1", actor=ADA, at=clock.now())
+        agentless.remove(stage, "10.0.0.1", actor=ADA, at=clock.now())
     assert len(hosts.list_hosts(stage)) == 2

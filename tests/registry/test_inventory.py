@@ -6,13 +6,13 @@ import pytest
 
 from inventory_service.models import Host, Project, Release, Stage
 from inventory_service.registry import hosts, inventory, stages
-from tests.support import ADA, START, FakeClock, Machine, judge, key_line
+from tests.support import ADA, START, FakeClock, Machine, expiry, key_line
 
 RELEASES = {1: "a" * 40, 2: "b" * 40}
 
 
 def render(stage: Stage, clock: FakeClock, **more: Any) -> dict[str, Any]:
-    return inventory.render(stages.get_stage("shop", stage.name), judge=judge(clock.now()), **more)
+    return inventory.render(stages.get_stage("shop", stage.name), expiry=expiry(clock.now()), **more)
 
 
 def members(listing: dict[str, Any]) -> dict[str, list[str]]:

@@ -22,8 +22,8 @@ def host(**fields: object) -> Host:
 def state(seconds: float, *, grace: float | None = None, **fields: object) -> str:
     """The state so many seconds after the last heartbeat; `grace`: when silence began to count."""
     grace_from = LONG_AGO if grace is None else START + dt.timedelta(seconds=grace)
-    judge = liveness.Judge(at=START + dt.timedelta(seconds=seconds), grace_from=grace_from, gone_after=DAY)
-    return judge.state(host(**fields), stage)
+    expiry = liveness.Expiry(at=START + dt.timedelta(seconds=seconds), grace_from=grace_from, gone_after=DAY)
+    return expiry.state(host(**fields), stage)
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def test_it_does_not_count_silence_before_the_grace(grace: float, seconds: float
     assert state(seconds, grace=grace) == expected
 
 
-def judged(seconds: float, **fields: Any) -> liveness.Judge:
-    """A judge so many seconds after the last heartbeat; moments are given in seconds, too."""
+def judged(seconds: float, **fields: Any) -> liveness.Expiry:
+    """A expiry so many seconds after the last heartbeat; moments are given in seconds, too."""
     moments = {name: START + dt.timedelta(seconds=value) for name, value in fields.items()}
     limit = dt.timedelta(seconds=3600)
     known = {"grace_from": LONG_AGO, "gone_after": DAY, "freeze_limit": limit, **moments}
-    return liveness.Judge(at=START + dt.timedelta(seconds=seconds), **known)
+    return liveness.Expiry(at=START + dt.timedelta(seconds=seconds), **known)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_it_gives_a_fresh_lease_after_a_freeze_but_not_beyond_its_bound(
     assert judged(seconds, thaw_from=thaw).state(host(), stage) == expected
 
 
-@pytest.mark.parametrize("reason", ["frozen_at", "deaf_since"])
+@pytest.mark.parametrize("reason", ["frozen_at", "failing_since"])
 @pytest.mark.parametrize(
     ("began", "seconds", "expected"),
     [(301, 400, "stale"), (200, 400, "late"), (200, 3799, "late"), (200, 3800, "stale"), (0, 3600, "stale")],
@@ -87,10 +87,10 @@ def test_it_gives_a_fresh_lease_after_a_freeze_but_not_beyond_its_bound(
 def test_it_keeps_hosts_through_a_freeze_without_a_sweep_that_ends_it(
     reason: str, began: float, seconds: float, expected: str
 ) -> None:
-    judge = judged(seconds, **{reason: began})
-    assert judge.state(host(), stage) == expected
-    assert judge.is_suspect(host(), stage) is (expected == "late")
-    assert judge.is_frozen(stage) is (seconds < began + 3600)
+    expiry = judged(seconds, **{reason: began})
+    assert expiry.state(host(), stage) == expected
+    assert expiry.is_suspect(host(), stage) is (expected == "late")
+    assert expiry.is_frozen(stage) is (seconds < began + 3600)
 
 
 @pytest.mark.parametrize(("grace", "expected"), [(0, "gone"), (86_000, "gone"), (86_200, "stale")])
@@ -119,15 +119,15 @@ def test_it_waits_for_a_pending_host() -> None:
 
 @pytest.mark.parametrize(("seconds", "is_listed"), [(0, True), (299, True), (300, False), (86400, False)])
 def test_it_lists_live_and_late_hosts_only(seconds: float, is_listed: bool) -> None:
-    judge = liveness.Judge(at=START + dt.timedelta(seconds=seconds), grace_from=LONG_AGO, gone_after=DAY)
-    assert judge.is_listed(host(), stage) is is_listed
+    expiry = liveness.Expiry(at=START + dt.timedelta(seconds=seconds), grace_from=LONG_AGO, gone_after=DAY)
+    assert expiry.is_listed(host(), stage) is is_listed
 
 
 def test_it_never_had_a_grace_at_first(database: peewee.Database) -> None:
-    assert liveness.judge(at=START, gone_after_seconds=1).grace_from < START - dt.timedelta(days=365)
+    assert liveness.expiry(at=START, gone_after_seconds=1).grace_from < START - dt.timedelta(days=365)
 
 
 def test_it_remembers_the_last_grace(database: peewee.Database) -> None:
     liveness.begin_grace(at=START)
     liveness.begin_grace(at=START + dt.timedelta(microseconds=125))
-    assert liveness.judge(at=START, gone_after_seconds=1).grace_from == START + dt.timedelta(microseconds=125)
+    assert liveness.expiry(at=START, gone_after_seconds=1).grace_from == START + dt.timedelta(microseconds=125)

@@ -7,22 +7,22 @@ import pytest
 from inventory_service.clock import iso, parse_iso
 from inventory_service.errors import ConflictError, InvalidError
 from inventory_service.models import Stage
-from inventory_service.registry import hosts, past, watch
+from inventory_service.registry import expiry_guard, hosts, past
 from inventory_service.registry.sweep import sweep
-from tests.support import START, FakeClock, Machine, judge, key_line
+from tests.support import START, FakeClock, Machine, expiry, key_line
 
 SECOND = dt.timedelta(seconds=1)
 
 
 def then(machine: Machine, clock: FakeClock, seconds: float) -> dict[str, str]:
     moment = START + dt.timedelta(seconds=seconds)
-    found = past.states_at(machine.row.stage, moment, judge=judge(clock.now()), kept_days=93)
+    found = past.states_at(machine.row.stage, moment, expiry=expiry(clock.now()), kept_days=93)
     return {host.name: state for host, state in found.items()}
 
 
 def test_it_knows_who_was_there_to_the_second(web_1: Machine, clock: FakeClock) -> None:
     clock.advance(303)
-    sweep(judge=judge(clock.now()))
+    sweep(expiry=expiry(clock.now()))
     web_1.beat(clock.advance(97))
     hosts.goodbye(web_1.row, at=clock.advance(100))
     seconds = (0, 299.9, 300, 399.9, 400, 499.9)
@@ -96,12 +96,12 @@ def test_it_knows_the_conflict_of_a_shared_address(web_1: Machine, stage: Stage,
 
 
 def test_it_knows_the_freeze_and_the_generation_of_then(web_1: Machine, stage: Stage, clock: FakeClock) -> None:
-    watch.hear_canary(watch.make_canary(), at=clock.now())
+    expiry_guard.hear_canary(expiry_guard.make_canary(), at=clock.now())
     clock.advance(31)
-    watch.watch(judge=judge(clock.now()), bound_seconds=60)
+    expiry_guard.watch(expiry=expiry(clock.now()), bound_seconds=60)
     frozen_at = clock.now()
     clock.advance(60)
-    watch.watch(judge=judge(clock.now()), bound_seconds=60)
+    expiry_guard.watch(expiry=expiry(clock.now()), bound_seconds=60)
     hosts.goodbye(web_1.row, at=clock.now())
     row = web_1.row.stage
     told = [past.about(row, at) for at in (frozen_at - SECOND, frozen_at, clock.now() - SECOND, clock.now())]

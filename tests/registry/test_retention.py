@@ -5,12 +5,12 @@ import datetime as dt
 import peewee as pw
 import pytest
 
-from inventory_service.deployments import history
+from inventory_service.deployments.runs import history
 from inventory_service.errors import ConflictError
 from inventory_service.models import AuditEntry, Conflict, Host, Stage, Transition
 from inventory_service.registry import hosts, past
 from inventory_service.registry.retention import prune
-from tests.support import FakeClock, Machine, judge
+from tests.support import FakeClock, Machine, expiry
 
 DAY = 86400
 
@@ -49,7 +49,7 @@ def test_it_knows_who_was_there_as_long_as_it_keeps_transitions(web_1: Machine, 
     clock.advance(80 * DAY)
     forget(clock)
     moment = clock.now() - dt.timedelta(days=80, seconds=1)
-    then = past.states_at(web_1.row.stage, moment, judge=judge(clock.now()), kept_days=93)
+    then = past.states_at(web_1.row.stage, moment, expiry=expiry(clock.now()), kept_days=93)
     assert {host.name: state for host, state in then.items()} == {"web-1": "live"}
 
 

@@ -5,7 +5,7 @@ import pytest
 from inventory_service.models import Stage, Transition
 from inventory_service.registry import hosts, liveness
 from inventory_service.registry.sweep import expire, sweep
-from tests.support import FakeClock, Machine, at_once, judge
+from tests.support import FakeClock, Machine, at_once, expiry
 
 pytestmark = pytest.mark.each_database
 
@@ -13,7 +13,7 @@ DAY = 86400
 
 
 def sweep_now(clock: FakeClock) -> int:
-    return sweep(judge=judge(clock.now()))
+    return sweep(expiry=expiry(clock.now()))
 
 
 def test_it_leaves_live_hosts_alone(web_1: Machine, clock: FakeClock) -> None:
@@ -115,5 +115,5 @@ def test_it_raises_the_stages_generation_with_each_transition(web_1: Machine, st
 
 def test_it_agrees_with_readers_when_no_sweep_runs(web_1: Machine, stage: Stage, clock: FakeClock) -> None:
     clock.advance(303)
-    assert hosts.live_hosts(stage, judge=judge(clock.now())) == []
+    assert hosts.live_hosts(stage, expiry=expiry(clock.now())) == []
     assert Transition.select().count() == 1

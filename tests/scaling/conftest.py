@@ -18,7 +18,7 @@ from inventory_service.adapters.ec2 import Cloud
 from inventory_service.models import Host, Stage
 from inventory_service.scaling import loop, settings, windows
 from tests.fixtures.aws import Aws as Played
-from tests.support import ADA, FakeClock, Machine, judge
+from tests.support import ADA, FakeClock, Machine, expiry
 
 REGION = "eu-central-1"
 TARGET = {"type": "target", "name": "cpu", "metric": "load1_per_cpu", "target": 0.6, "window_seconds": 60}
@@ -148,11 +148,11 @@ class World:
         self.clock.advance(30)
         self.beat_all(load)
         self.clock.advance(30)
-        windows.sample(judge=judge(self.clock.now()))
+        windows.sample(expiry=expiry(self.clock.now()))
         return self.look()
 
     def look(self) -> list[int]:
-        return loop.scale_all(self.cloud_of, judge=judge(self.clock.now()))
+        return loop.scale_all(self.cloud_of, expiry=expiry(self.clock.now()))
 
 
 @pytest.fixture

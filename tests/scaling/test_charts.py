@@ -7,7 +7,7 @@ import pytest
 from inventory_service.models import Stage
 from inventory_service.scaling import windows
 from tests.scaling.test_windows import minute
-from tests.support import Caller, FakeClock, Machine, judge
+from tests.support import Caller, FakeClock, Machine, expiry
 
 BASE = "/api/v1/stages/shop/production"
 LOAD = f"{BASE}/metrics/load1_per_cpu/chart"
@@ -71,7 +71,7 @@ def test_machines_are_counted_over_time(viewer: Caller, machines: list[Machine])
 
 def test_the_ends_of_a_chart_are_the_last_whole_step(viewer: Caller, machines: list[Machine], clock: FakeClock) -> None:
     machines[0].beat(clock.advance(30), metrics={"load1_per_cpu": 9.0})
-    windows.sample(judge=judge(clock.now()))
+    windows.sample(expiry=expiry(clock.now()))
     assert viewer.get(f"{LOAD}?range=1h").get_json()["columns"]["max"][-1] == 6
 
 

@@ -14,7 +14,7 @@ from inventory_service.models import MetricFrame, ScalingDecision, StageScaling
 from inventory_service.scaling import hooks, settings, windows
 from tests.fixtures.aws import LAUNCHING, Aws, PlayedGroup
 from tests.scaling.conftest import LIMITS, REGION, TARGET, World
-from tests.support import judge
+from tests.support import expiry
 
 
 @pytest.fixture
@@ -265,4 +265,4 @@ def test_a_hook_whose_answer_is_refused_for_now_is_answered_once(
 def tend(world: World) -> None:
     at = world.clock.advance(70)
     world.beat_all(0.6)
-    hooks.tend_all(world.cloud_of, judge=judge(at))
+    hooks.tend_all(world.cloud_of, expiry=expiry(at))

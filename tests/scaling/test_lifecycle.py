@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from inventory_service.adapters.ec2 import Cloud
-from inventory_service.deployments import requests, statuses
-from inventory_service.deployments.requests import RunRequest
+from inventory_service.deployments.launching import requests
+from inventory_service.deployments.launching.requests import RunRequest
+from inventory_service.deployments.runs import statuses
 from inventory_service.models import (
     AuditEntry,
     Host,
@@ -25,7 +26,7 @@ from inventory_service.models import (
 from inventory_service.scaling import hooks, lifecycle, settings
 from tests.fixtures.aws import LAUNCHING, TERMINATING, Aws, Member, PlayedGroup
 from tests.scaling.conftest import REGION, World, crash_once
-from tests.support import ADA, START, Caller, Machine, judge
+from tests.support import ADA, START, Caller, Machine, expiry
 
 HOOKS = {LAUNCHING: "greet", TERMINATING: "farewell"}
 REVISION = "b" * 40
@@ -69,7 +70,7 @@ class Hooked:
 
     def tend(self, seconds: float = 15) -> list[int]:
         at = self.clock.advance(seconds)
-        return hooks.tend_all(self.world.cloud_of, judge=judge(at))
+        return hooks.tend_all(self.world.cloud_of, expiry=expiry(at))
 
     def send(self, body: str) -> None:
         self.played.sqs.send_message(QueueUrl=self.group.queue, MessageBody=body)

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from inventory_service.adapters.ec2 import Cloud
-from inventory_service.deployments import requests, statuses
-from inventory_service.deployments.requests import RunRequest
+from inventory_service.deployments.launching import requests
+from inventory_service.deployments.launching.requests import RunRequest
+from inventory_service.deployments.runs import statuses
 from inventory_service.errors import CloudError
 from inventory_service.models import AuditEntry, Host, Release, Run, RunHost, ScalingDecision, Stage, StageScaling
 from inventory_service.scaling import loop, settings

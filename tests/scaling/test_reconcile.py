@@ -18,7 +18,7 @@ from inventory_service.scaling import settings
 from inventory_service.web.pages import machines
 from tests.registry.test_instance_identity import ACCOUNT, certificate, key, sign, text
 from tests.scaling.conftest import REGION, World
-from tests.support import ADA, judge
+from tests.support import ADA, expiry
 
 
 def tag(world: World, instance: str, **tags: str) -> None:
@@ -152,7 +152,7 @@ def enrol(world: World, instance: str, launched: dt.datetime) -> Host:
     said = text(instanceId=instance, pendingTime=launched.strftime("%Y-%m-%dT%H:%M:%SZ"))
     token = join_tokens.create(world.stage, actor=ADA, at=at, groups=["app"])[1]
     request = Enrolment(name="web-9", identity=(said, sign(said)))
-    return enrolment.enrol(token, request, peer="10.9.9.9", judge=judge(at), rules=RULES)[0]
+    return enrolment.enrol(token, request, peer="10.9.9.9", expiry=expiry(at), rules=RULES)[0]
 
 
 def test_an_identity_finds_the_expected_instance_and_gets_its_groups(world: World) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from inventory_service.models import Stage
 from inventory_service.scaling import settings, windows
-from tests.support import Caller, FakeClock, Machine, judge
+from tests.support import Caller, FakeClock, Machine, expiry
 
 PATH = "/api/v1/stages/shop/production/scaling"
 TARGET = {"type": "target", "name": "cpu", "metric": "load1_per_cpu", "target": 0.6}
@@ -85,7 +85,7 @@ def test_only_admins_set_it(operator: Caller, stage: Stage) -> None:
 
 def test_it_shows_metrics(viewer: Caller, stage: Stage, web_1: Machine, clock: FakeClock) -> None:
     web_1.beat(clock.advance(30), metrics={"load1_per_cpu": 0.5})
-    windows.sample(judge=judge(clock.advance(30)))
+    windows.sample(expiry=expiry(clock.advance(30)))
     base = "/api/v1/stages/shop/production/metrics"
     assert viewer.get(base).get_json()["items"] == ["load1_per_cpu"]
     shown = viewer.get(f"{base}/load1_per_cpu?statistic=max").get_json()

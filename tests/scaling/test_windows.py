@@ -8,7 +8,7 @@ from inventory_service.models import MetricFrame, ScalingDecision, Stage
 from inventory_service.registry import hosts
 from inventory_service.scaling import windows
 from inventory_service.scaling.policies import Signal
-from tests.support import ADA, START, FakeClock, Machine, judge
+from tests.support import ADA, START, FakeClock, Machine, expiry
 
 LOAD = Signal("load1_per_cpu", "avg", 300)
 MINUTE = dt.timedelta(minutes=1)
@@ -24,7 +24,7 @@ def minute(clock: FakeClock, machines: list[Machine], *values: float, metric: st
     clock.advance(30)
     for machine, value in zip(machines, values, strict=True):
         machine.beat(clock.now(), metrics={} if value is None else {metric: value})
-    windows.sample(judge=judge(clock.advance(30)))
+    windows.sample(expiry=expiry(clock.advance(30)))
 
 
 def test_it_reads_the_mean_of_the_window(stage: Stage, machines: list[Machine], clock: FakeClock) -> None:
@@ -46,7 +46,7 @@ def test_it_knows_each_statistic(
 
 def test_it_samples_a_minute_once(stage: Stage, machines: list[Machine], clock: FakeClock) -> None:
     minute(clock, machines, 1.0, 3.0)
-    windows.sample(judge=judge(clock.advance(5)))
+    windows.sample(expiry=expiry(clock.advance(5)))
     assert [frame.at for frame in MetricFrame.select().where(MetricFrame.metric == "load1_per_cpu")] == [START]
 
 
@@ -71,7 +71,7 @@ def test_it_takes_no_late_host_for_a_measurement(stage: Stage, machines: list[Ma
     minute(clock, machines, 1.0, 9.0)
     clock.advance(30)
     machines[0].beat(clock.now(), metrics={"load1_per_cpu": 1.0})
-    windows.sample(judge=judge(clock.advance(31)))
+    windows.sample(expiry=expiry(clock.advance(31)))
     assert windows.read(stage, Signal("load1_per_cpu", "max", 60), at=clock.now()).reporting == 1
 
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from inventory_service.deployments import events
+from inventory_service.deployments.executor import event_writer
 from inventory_service.models import Run, RunEvent, RunHost
 from tests.support import START, Caller
 
@@ -19,7 +19,7 @@ HOSTILE = "no \x1b[31mroute\x1b[0m \x00\x08\ufffe<b>&]]>"
 def ended(run: Run) -> Run:
     """A run that failed on one of its two hosts."""
     Run.update(status="failed", error="1 of 2 hosts failed: web-2.", started_at=START, ended_at=START).execute()
-    events.copy_log(run.id, 0, b"TASK [Say]\nok: [web-1]\n")
+    event_writer.copy_log(run.id, 0, b"TASK [Say]\nok: [web-1]\n")
     for name, status in (("web-1", "ok"), ("web-2", "failed"), ("web-3", "untouched")):
         RunHost.create(run=run, name=name, address="10.0.0.1", status=status)
     told = [("web-1", "ok", None), ("web-2", "failed", HOSTILE), ("web-1", "skipped", None), ("web-1", None, None)]

@@ -12,7 +12,7 @@ from inventory_service.scaling import settings, windows
 from inventory_service.settings import Settings
 from inventory_service.web import scaling_metrics
 from inventory_service.web.app import create_app
-from tests.support import ADA, Caller, FakeClock, Machine, judge
+from tests.support import ADA, Caller, FakeClock, Machine, expiry
 
 
 def samples(caller: Caller) -> dict[tuple[str, ...], float]:
@@ -75,7 +75,7 @@ def test_it_counts_runs_by_status(viewer: Caller, run: Run) -> None:
 def test_it_shows_what_hosts_report(viewer: Caller, web_1: Machine, web_2: Machine, clock: FakeClock) -> None:
     for number, machine in enumerate((web_1, web_2), start=1):
         machine.beat(clock.advance(10), metrics={"load1_per_cpu": number, "requests_total": 7})
-    windows.sample(judge=judge(clock.advance(30)))
+    windows.sample(expiry=expiry(clock.advance(30)))
     told = samples(viewer)
     stage = ("load1_per_cpu", "shop/production")  # labels by name
     by_statistic = {key[3]: value for key, value in told.items() if key[:3] == ("callboard_stage_metric", *stage)}
@@ -91,7 +91,7 @@ def test_it_bounds_the_series_and_says_so(
 ) -> None:
     monkeypatch.setattr(scaling_metrics, "MOST_METRICS", 2)
     web_1.beat(clock.advance(10), metrics={f"gauge_{number}": number for number in range(5)})
-    windows.sample(judge=judge(clock.advance(30)))
+    windows.sample(expiry=expiry(clock.advance(30)))
     told = samples(viewer)
     assert {key[1] for key in told if key[0] == "callboard_stage_metric"} == {"gauge_0", "gauge_1"}
     assert told["callboard_stage_metrics_left_out",] == 3

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from inventory_service.database import database as opened
-from inventory_service.deployments import events
-from inventory_service.deployments.logs import RunLog
+from inventory_service.deployments.executor import event_writer
+from inventory_service.deployments.runs.logs import RunLog
 from inventory_service.errors import BusyError
 from inventory_service.models import Run
 from inventory_service.web import log_stream
@@ -71,7 +71,7 @@ def test_it_follows_the_copy_of_another_machines_log(run: Run, file: Path) -> No
     def is_ended() -> str | None:
         if not words:
             return "successful"
-        events.copy_log(run.id, 8 - 4 * len(words), words.pop(0))
+        event_writer.copy_log(run.id, 8 - 4 * len(words), words.pop(0))
         return None
 
     pieces = log_stream.follow(RunLog(run.id, file), 0, is_ended=is_ended)
@@ -79,7 +79,7 @@ def test_it_follows_the_copy_of_another_machines_log(run: Run, file: Path) -> No
 
 
 def test_it_holds_no_connection_while_a_client_reads(run: Run, file: Path) -> None:
-    events.copy_log(run.id, 0, b"one\n")
+    event_writer.copy_log(run.id, 0, b"one\n")
     for _ in log_stream.follow(RunLog(run.id, file), 0, is_ended=lambda: Run.get_by_id(run.id) and "successful"):
         assert opened.is_closed()
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from inventory_service.deployments import dispatch, logs, recorded, requests
+from inventory_service.deployments.launching import requests, run_queue
+from inventory_service.deployments.runs import external, logs
 from inventory_service.models import Host, Run, RunEvent, RunHost, Secret, Stage
 from inventory_service.registry import stages
 from inventory_service.settings import Settings
@@ -117,7 +118,7 @@ def test_it_holds_no_stage(send: Send, stage: Stage, operator: Caller) -> None:
     send()
     asked = operator.post("/api/v1/runs", {"stage": "shop/production", "kind": "deploy", "if_locked": "refuse"})
     assert asked.status_code == 202
-    assert dispatch.is_due(requests.get(asked.json["id"]))
+    assert run_queue.is_due(requests.get(asked.json["id"]))
 
 
 def test_it_can_neither_stop_nor_repeat_it(send: Send, operator: Caller) -> None:
@@ -133,7 +134,7 @@ def test_it_can_neither_stop_nor_repeat_it(send: Send, operator: Caller) -> None
 def test_it_loses_a_silent_laptop_and_takes_it_back(send: Send, clock: FakeClock) -> None:
     send(hosts=["web-1"])
     clock.advance(601)
-    assert recorded.lose_silent(at=clock.now()) == [1]
+    assert external.lose_silent(at=clock.now()) == [1]
     assert (Run.get().status, Run.get().ended_at) == ("lost", START)
     assert send(log="back\n").json["status"] == "running"
     assert Run.get().error is None
@@ -143,7 +144,7 @@ def test_it_loses_a_silent_laptop_and_takes_it_back(send: Send, clock: FakeClock
 def test_it_leaves_a_laptop_that_talks_alone(send: Send, clock: FakeClock) -> None:
     send()
     clock.advance(599)
-    assert recorded.lose_silent(at=clock.now()) == []
+    assert external.lose_silent(at=clock.now()) == []
 
 
 def test_it_believes_no_time_of_the_future(send: Send) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from inventory_service.models import Conflict, Host, Stage, Transition
-from inventory_service.registry import inventory, liveness, past, watch
+from inventory_service.registry import expiry_guard, inventory, liveness, past
 from inventory_service.registry.simulation.machines import LONGEST_BACKOFF
 from inventory_service.registry.simulation.service import Service
 from inventory_service.registry.simulation.truth import ALL, Lease, Truth
@@ -57,7 +57,7 @@ class Invariants:
         self.transitions: Counter[str] = Counter()
         self.listed: dict[int, set[str]] = {}
         self.holders: dict[tuple[int, str], str] = {}
-        self.deaf_since: float | None = None
+        self.failing_since: float | None = None
         self.excused_freeze_until = -math.inf
         self.freezes_begun = 0
         self._service, self._truth, self._step = service, truth, step
@@ -71,7 +71,7 @@ class Invariants:
     def check(self, t: float) -> Iterator[Problem]:
         """The promises that are broken now."""
         self._ticks += 1
-        stages, judge = list_stages(), self._service.judge()
+        stages, expiry = list_stages(), self._service.expiry()
         self._notice_stall()
         yield from self._check_freezes(stages, t)
         yield from self._check_history(t)
@@ -79,7 +79,7 @@ class Invariants:
         rows = list(Host.select(*_COLUMNS).where(Host.gone_at.is_null()).namedtuples())
         for stage in stages:
             own = [row for row in rows if row.stage == stage.id]
-            yield from self._check_stage(stage, own, judge, t)
+            yield from self._check_stage(stage, own, expiry, t)
         self._service.has_swept = False
 
     def open_for_expiry(self, stage_id: int, until: float) -> None:
@@ -90,7 +90,10 @@ class Invariants:
     def frozen_since(self, stage_id: int) -> float | None:
         """When the freeze of this stage, or of all, began; None when there is none. Deafness is one for all."""
         began = [self._freezes[key].began for key in (ALL, stage_id) if key in self._freezes]
-        return min([*began, *([] if self._truth.deaf_since is None else [self._truth.deaf_since])], default=None)
+        return min(
+            [*began, *([] if self._truth.failing_since is None else [self._truth.failing_since])],
+            default=None,
+        )
 
     def _notice_stall(self) -> None:
         """Between two claims of the sweep lay more than its interval and the patience: silence counts anew."""
@@ -103,7 +106,7 @@ class Invariants:
 
     def _check_freezes(self, stages: list[Stage], t: float) -> Iterator[Problem]:
         frozen = {stage.id: stage.frozen_at is not None for stage in stages}
-        frozen[ALL] = watch.read_global().frozen_at is not None
+        frozen[ALL] = expiry_guard.read_global().frozen_at is not None
         longest = max(stage.ttl_seconds for stage in stages)
         ttls = {ALL: longest, **{stage.id: stage.ttl_seconds for stage in stages}}
         for key, is_frozen in frozen.items():
@@ -134,7 +137,7 @@ class Invariants:
         """A freeze has a reason: more than the floor are silent, or the service is deaf."""
         leases = [one for one in self._truth.leases.values() if key in (ALL, one.machine.stage.id)]
         silent = sum(self._is_silent(lease, t) for lease in leases)
-        is_deaf = self.deaf_since is not None or t < self.excused_freeze_until
+        is_deaf = self.failing_since is not None or t < self.excused_freeze_until
         if silent <= _FLOOR and not is_deaf:
             yield Problem("a freeze has a cause", f"it began when {silent} hosts were silent")
 
@@ -230,8 +233,8 @@ class Invariants:
 
     # --- inventory ---
 
-    def _check_stage(self, stage: Stage, rows: list[Any], judge: liveness.Judge, t: float) -> Iterator[Problem]:
-        listed = [row for row in rows if judge.is_listed(row, stage)]
+    def _check_stage(self, stage: Stage, rows: list[Any], expiry: liveness.Expiry, t: float) -> Iterator[Problem]:
+        listed = [row for row in rows if expiry.is_listed(row, stage)]
         self.listed[stage.id] = {row.name for row in listed}
         ids = {row.id for row in listed}
         self.holders.update(((stage.id, mark), row.id) for row in listed for mark in (row.name, row.address))
@@ -241,9 +244,9 @@ class Invariants:
                 yield from self._check_lease(lease, lease.host_id in ids, t)
                 lease.was_listed = lease.host_id in ids
         if self._service.has_swept:
-            yield from self._check_recorded(stage, rows, judge)
+            yield from self._check_recorded(stage, rows, expiry)
         if self._ticks % _THOROUGH_EVERY == 0:
-            yield from _check_readers(stage, self.listed[stage.id], judge)
+            yield from _check_readers(stage, self.listed[stage.id], expiry)
 
     def _check_lease(self, lease: Lease, is_listed: bool, t: float) -> Iterator[Problem]:
         if is_listed and lease.has_ended:
@@ -285,10 +288,10 @@ class Invariants:
             )
             yield Problem("no silent host is in", words, lease)
 
-    def _check_recorded(self, stage: Stage, rows: list[Any], judge: liveness.Judge) -> Iterator[Problem]:
+    def _check_recorded(self, stage: Stage, rows: list[Any], expiry: liveness.Expiry) -> Iterator[Problem]:
         """After a sweep, what readers compute is what the history says."""
         for row in rows:
-            state = judge.state(row, stage)
+            state = expiry.state(row, stage)
             if state in (liveness.STALE, liveness.GONE) and state != row.recorded_state:
                 yield Problem(
                     "every transition is recorded once", f"{state} is not recorded", self._truth.leases[row.id]
@@ -311,17 +314,17 @@ def _check_unique(listed: list[Any]) -> Iterator[Problem]:
                 yield Problem(f"no duplicate {what}", f"{value} is listed {count} times")
 
 
-def _check_readers(stage: Stage, listed: set[str], judge: liveness.Judge) -> Iterator[Problem]:
+def _check_readers(stage: Stage, listed: set[str], expiry: liveness.Expiry) -> Iterator[Problem]:
     """The inventory and the history of this very moment name the same hosts."""
-    rendered = set(inventory.render(stage, judge=judge)["_meta"]["hostvars"])
+    rendered = set(inventory.render(stage, expiry=expiry)["_meta"]["hostvars"])
     if rendered != listed:
         yield Problem("all readers agree", f"the inventory differs by {sorted(rendered ^ listed)}")
     newest = Transition.select().where(Transition.stage == stage).order_by(Transition.at.desc()).first()
-    to_come = Conflict.select().where((Conflict.since > judge.at) | (Conflict.until > judge.at)).exists()
-    if newest is None or judge.at < newest.at or to_come:  # the clock was set back: this hour's history is yet to come
+    to_come = Conflict.select().where((Conflict.since > expiry.at) | (Conflict.until > expiry.at)).exists()
+    if newest is None or expiry.at < newest.at or to_come:  # the clock was set back: this hour's history is yet to come
         return
-    then = past.states_at(stage, judge.at, judge=judge, kept_days=90)
-    apart = past.conflicts_at(stage, judge.at)
+    then = past.states_at(stage, expiry.at, expiry=expiry, kept_days=90)
+    apart = past.conflicts_at(stage, expiry.at)
     remembered = {host.name for host, state in then.items() if state == liveness.LIVE and host.id not in apart}
     if remembered != listed:
         yield Problem("all readers agree", f"the history differs by {sorted(remembered ^ listed)}")

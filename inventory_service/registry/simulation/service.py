@@ -13,8 +13,8 @@ import peewee
 
 from inventory_service.database import database
 from inventory_service.errors import CallboardError, InvalidError
-from inventory_service.registry import enrolment, heartbeats, hosts, liveness, watch
-from inventory_service.registry.hearing import Hearing
+from inventory_service.registry import enrolment, expiry_guard, heartbeats, hosts, liveness
+from inventory_service.registry.heartbeat_intake import HeartbeatIntake
 from inventory_service.registry.heartbeats import Heartbeat
 from inventory_service.registry.simulation.clock import VirtualClock
 from inventory_service.registry.simulation.machines import (
@@ -46,7 +46,7 @@ class Timing:
 
 
 @dataclasses.dataclass(frozen=True)
-class RacingJudge(liveness.Judge):
+class RacingJudge(liveness.Expiry):
     """Lets something happen after a sweep has read a host and before it writes it."""
 
     between: Callable[[liveness.Lease], None] = print
@@ -54,7 +54,7 @@ class RacingJudge(liveness.Judge):
     def state(self, host: liveness.Lease, stage: liveness.Terms) -> str:
         """One of STATES, of the row as it was read."""
         self.between(host)
-        return liveness.Judge.state(self, host, stage)
+        return liveness.Expiry.state(self, host, stage)
 
 
 class Service:
@@ -69,7 +69,7 @@ class Service:
         self.race: Callable[[liveness.Lease], None] | None = None
         self._locker = sqlite3.connect(file, isolation_level=None)
         self._canary = ""
-        self.hearing = self._make_hearing()
+        self.intake = self._make_intake()
         database.pragma("busy_timeout", 0, permanent=True)
 
     @property
@@ -77,22 +77,24 @@ class Service:
         """Whether the worker looks at its clock."""
         return self.is_up and self.is_sweeping
 
-    def judge(self) -> liveness.Judge:
+    def expiry(self) -> liveness.Expiry:
         """Who is live, at the service's wall time."""
-        deaf_since = self.hearing.deaf_since()
-        return liveness.judge(at=self.clock.now(), gone_after_seconds=self.timing.gone_after, deaf_since=deaf_since)
+        failing_since = self.intake.failing_since()
+        return liveness.expiry(
+            at=self.clock.now(), gone_after_seconds=self.timing.gone_after, failing_since=failing_since
+        )
 
-    def _make_hearing(self) -> Hearing:
+    def _make_intake(self) -> HeartbeatIntake:
         rotate_after = dt.timedelta(seconds=self.timing.rotate_after)
-        return Hearing(self.clock, gone_after_seconds=self.timing.gone_after, rotate_after=rotate_after)
+        return HeartbeatIntake(self.clock, gone_after_seconds=self.timing.gone_after, rotate_after=rotate_after)
 
     def start(self) -> None:
         """What `serve` does before it listens."""
         self.is_up = True
-        self.hearing = self._make_hearing()
+        self.intake = self._make_intake()
         if not self.is_broken:
             liveness.begin_grace(at=self.clock.now())
-            watch.forget_canary()
+            expiry_guard.forget_canary()
 
     def lock(self) -> None:
         """Somebody else holds the database's write lock."""
@@ -132,7 +134,7 @@ class Service:
         yield from refused
         told = [(message.token, beat) for message, beat in beats]
         try:
-            answers: list[Reply] = list(self.hearing.renew(told)) if told else []
+            answers: list[Reply] = list(self.intake.renew(told)) if told else []
         except peewee.OperationalError:
             answers = [None] * len(told)
         yield from zip([message for message, _ in beats], answers, strict=True)
@@ -151,7 +153,7 @@ class Service:
         keys = (machine.key,)
         request = enrolment.Enrolment(machine.name, boot_id=message.boot_id, host_keys=keys, nonce=message.nonce)
         token, peer = self.join_tokens[machine.stage.id], machine.address
-        host, own = enrolment.enrol(token, request, peer=peer, judge=self.judge(), token_key=_KEY)
+        host, own = enrolment.enrol(token, request, peer=peer, expiry=self.expiry(), token_key=_KEY)
         return Admission(host.id, own)
 
     def _end(self, message: Message) -> Farewell:
@@ -160,13 +162,13 @@ class Service:
 
     def watch_and_sweep(self, at: dt.datetime) -> None:
         """The job of that name; some sweeps race with heartbeats or with one another."""
-        self.claimed_at, judge = self.clock.monotonic(), self.judge()
-        watch.watch(judge=judge, bound_seconds=self.timing.freeze_limit)
-        judge = self.judge()
+        self.claimed_at, expiry = self.clock.monotonic(), self.expiry()
+        expiry_guard.watch(expiry=expiry, bound_seconds=self.timing.freeze_limit)
+        expiry = self.expiry()
         if self.race is not None:
-            known = {field.name: getattr(judge, field.name) for field in dataclasses.fields(judge)}
-            judge = RacingJudge(**known, between=self._between)
-        sweep(judge=judge)
+            known = {field.name: getattr(expiry, field.name) for field in dataclasses.fields(expiry)}
+            expiry = RacingJudge(**known, between=self._between)
+        sweep(expiry=expiry)
         self.has_swept = True
 
     def _between(self, host: liveness.Lease) -> None:
@@ -175,15 +177,15 @@ class Service:
             if race is not None:
                 race(host)
             for _ in range(self.sweeps_at_once - 1):
-                sweep(judge=self.judge())
+                sweep(expiry=self.expiry())
         finally:
             self.race = race
 
     def sing(self, at: dt.datetime) -> None:
         """The canary's job, when its heartbeat gets through."""
-        self._canary = self._canary or watch.make_canary()
-        watch.hear_canary(self._canary, at=at)
-        self.hearing.confirm()
+        self._canary = self._canary or expiry_guard.make_canary()
+        expiry_guard.hear_canary(self._canary, at=at)
+        self.intake.confirm()
 
 
 def _heartbeat(message: Message) -> Heartbeat:

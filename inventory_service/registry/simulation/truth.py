@@ -51,15 +51,15 @@ class Lease:
 
 class Truth:
     """`leases` by host id. `grace`: until when the service could not hear. `thaws` by stage id or ALL: when a freeze
-    ended well. `deaf_since`: since when heartbeats come and can't be written. `freeze_limit`: how long freezes, thaws
-    and deafness together may keep a host beyond its lease, in seconds.
+    ended well. `failing_since`: since when heartbeats come and can't be written. `freeze_limit`: how long freezes,
+    thaws and deafness together may keep a host beyond its lease, in seconds.
     """
 
     def __init__(self, *, freeze_limit: float) -> None:
         self.leases: dict[str, Lease] = {}
         self.grace = 0.0
         self.thaws: dict[int, float] = {}
-        self.deaf_since: float | None = None
+        self.failing_since: float | None = None
         self.rotations = 0
         self._freeze_limit = freeze_limit
 
@@ -78,11 +78,11 @@ class Truth:
 
     def _notice_deafness(self, reply: Reply, t: float) -> None:
         if reply is None:
-            self.deaf_since = t if self.deaf_since is None else self.deaf_since
-        elif self.deaf_since is not None:
-            if t - self.deaf_since >= LONG_DEAFNESS:
+            self.failing_since = t if self.failing_since is None else self.failing_since
+        elif self.failing_since is not None:
+            if t - self.failing_since >= LONG_DEAFNESS:
                 self.excuse(t)
-            self.deaf_since = None
+            self.failing_since = None
 
     def end(self, host_id: str) -> None:
         """The host has left, by its own or somebody else's word."""

@@ -129,7 +129,7 @@ class World:
     def start(self) -> None:
         """The service starts."""
         self.tell("service up")
-        self.truth.deaf_since = None
+        self.truth.failing_since = None
         self.service.start()
         if not self.service.is_broken:
             self.truth.excuse(self.t)
@@ -168,10 +168,10 @@ class World:
         self.tell(f"expire --force: {stage.name}")
         self.invariants.open_for_expiry(stage.id, self.t + 2 * stage.ttl_seconds)
         fresh = Stage.get_by_id(stage.id)
-        judge = self.service.judge()
+        expiry = self.service.expiry()
         for row in Host.select().where((Host.stage == stage) & Host.gone_at.is_null()):
-            self.truth.leases[row.id].is_expired_by_word |= judge.state(row, fresh) == "late"
-        return sweep.expire_late(stages.get_stage(fresh.project.name, fresh.name), actor=_OPERATOR, judge=judge)
+            self.truth.leases[row.id].is_expired_by_word |= expiry.state(row, fresh) == "late"
+        return sweep.expire_late(stages.get_stage(fresh.project.name, fresh.name), actor=_OPERATOR, expiry=expiry)
 
     # --- time ---
 
@@ -232,7 +232,7 @@ class World:
         if not self.service.is_up or self.network.is_door_shut:
             return None
         fresh = stages.get_stage(stage.project.name, stage.name)
-        return set(inventory.render(fresh, judge=self.service.judge())["_meta"]["hostvars"])
+        return set(inventory.render(fresh, expiry=self.service.expiry())["_meta"]["hostvars"])
 
     def sing(self, at: dt.datetime) -> None:
         """The canary's job: its heartbeat takes the way that those of hosts take."""
@@ -260,7 +260,7 @@ class World:
             return
         has_short_stall = not self.service.is_sweeping and self.t - self.service.claimed_at <= self._patience
         is_deaf = self.network.is_door_shut or self.service.is_broken or has_short_stall
-        self.invariants.deaf_since = (self.invariants.deaf_since or self.t) if is_deaf else None
+        self.invariants.failing_since = (self.invariants.failing_since or self.t) if is_deaf else None
         if is_deaf:  # the canary needs a tick to be heard again, and so does a stall too short for a grace
             self.invariants.excused_freeze_until = self.t + 2 * self.plan.step
         problems = [*self.invariants.check(self.t), *self._unlisted()]

@@ -6,10 +6,10 @@ from flask_openapi import OpenAPI
 
 from inventory_service.web.api import (
     accounts,
+    agentless,
     audit,
     automation,
     inventory,
-    one_line,
     projects,
     recorded,
     runs,
@@ -21,6 +21,6 @@ from inventory_service.web.api import (
 
 def register(app: OpenAPI) -> None:
     """Add every blueprint of the API."""
-    nouns = (one_line, inventory, projects, stages, secrets, runs, recorded, automation, scaling, accounts, audit)
+    nouns = (agentless, inventory, projects, stages, secrets, runs, recorded, automation, scaling, accounts, audit)
     for module in nouns:
         app.register_api(module.api)

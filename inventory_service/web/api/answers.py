@@ -12,7 +12,9 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from inventory_service.accounts import roles
-from inventory_service.deployments import prompts, run_diff, statuses
+from inventory_service.deployments.comparing import run_diff
+from inventory_service.deployments.prompting import prompts
+from inventory_service.deployments.runs import statuses
 from inventory_service.registry import liveness
 
 State = Literal[liveness.STATES]  # type: ignore[valid-type]

@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field
 
 from inventory_service.accounts.roles import OPERATOR, VIEWER
 from inventory_service.clock import iso
-from inventory_service.deployments import history
+from inventory_service.deployments.runs import history
 from inventory_service.models import Host
-from inventory_service.registry import enrolment, heartbeats, hosts, last_words, liveness, past, watch
+from inventory_service.registry import enrolment, expiry_guard, heartbeats, hosts, last_heartbeats, liveness, past
 from inventory_service.registry import stages as registry_stages
 from inventory_service.web import auth, context, present
 from inventory_service.web.api import answers
@@ -174,7 +174,7 @@ def _enrol(request: enrolment.Enrolment) -> tuple[Host, str]:
             g.join_token,
             request,
             peer=peer,
-            judge=context.judge(),
+            expiry=context.expiry(),
             rules=known.identity_rules,
             token_key=known.settings.secret_key,
             is_audited=not is_spent,
@@ -198,8 +198,8 @@ def rotate() -> dict[str, Any]:
 @auth.body_limit(HEARTBEAT_LIMIT)
 def heartbeat(body: HeartbeatBody) -> tuple[dict[str, Any], int]:
     """Level-triggered: the answer says what should be, so that a lost one does no harm. 202 while approval waits."""
-    if watch.hear_canary(g.host_token, at=context.now()):
-        context.services().hearing.confirm()
+    if expiry_guard.hear_canary(g.host_token, at=context.now()):
+        context.services().intake.confirm()
         return {"server_time": iso(context.now()), "state": liveness.LIVE}, 200
     renewal = context.services().heartbeats.submit((g.host_token, body.checked()))
     return answer(renewal), 202 if renewal.state == liveness.PENDING else 200
@@ -235,14 +235,14 @@ def goodbye() -> dict[str, Any]:
 def list_hosts(path: StagePath, query: HostQuery) -> dict[str, Any]:
     """Present hosts by name; gone ones only when asked for by state."""
     stage = auth.reach_stage(path.project, path.stage)
-    judge, desired = context.judge(), hosts.desired_release(stage)
+    expiry, desired = context.expiry(), hosts.desired_release(stage)
     states = checked_states(query.state) if query.state else None
     if query.at is not None:
         moment = query.at.astimezone(dt.UTC)
         apart, then = past.conflicts_at(stage, moment), context.states_at(stage, moment)
         shown = [
             {
-                **present.host(row, stage, judge, desired),
+                **present.host(row, stage, expiry, desired),
                 "state": state,
                 "suspect": False,
                 "conflict": apart.get(row.id),
@@ -250,10 +250,10 @@ def list_hosts(path: StagePath, query: HostQuery) -> dict[str, Any]:
             for row, state in then.items()
         ]
     else:
-        gone_since = judge.at - dt.timedelta(days=context.services().settings.gone_days)
+        gone_since = expiry.at - dt.timedelta(days=context.services().settings.gone_days)
         is_past = liveness.GONE in (states or ())
         rows = history.all_hosts(stage, gone_since=gone_since) if is_past else hosts.list_hosts(stage)
-        shown = [present.host(row, stage, judge, desired) for row in rows]
+        shown = [present.host(row, stage, expiry, desired) for row in rows]
     after = _place_of(query.cursor)
     kept = sorted((row for row in shown if _fits(row, query, states) and _place(row) > after), key=_place)
     return page(kept[: query.limit + 1], limit=query.limit, cursor_of=lambda row: "/".join(_place(row)))
@@ -290,7 +290,7 @@ def list_heartbeats(path: StagePath, query: HeartbeatQuery) -> dict[str, Any]:
     """Release, revision and health by host, and when they were received. A rollout asks this between two batches."""
     stage = auth.reach_stage(path.project, path.stage)
     names = query.hosts.split(",") if query.hosts else [host.name for host in hosts.list_hosts(stage)]
-    return last_words.last_words(stage, names, judge=context.judge())
+    return last_heartbeats.last_words(stage, names, expiry=context.expiry())
 
 
 @api.get("/hosts/<host>", summary="One host with its transitions and runs", responses={"200": answers.HostWithHistory})
@@ -298,7 +298,7 @@ def list_heartbeats(path: StagePath, query: HeartbeatQuery) -> dict[str, Any]:
 def get_host(path: HostPath) -> dict[str, Any]:
     """Also for hosts that have gone."""
     row = auth.reach_host(hosts.get_host(path.host))
-    shown = present.host(row, row.stage, context.judge(), hosts.desired_release(row.stage))
+    shown = present.host(row, row.stage, context.expiry(), hosts.desired_release(row.stage))
     changes = [present.transition(item) for item in hosts.list_transitions(row)]
     return {**shown, "transitions": changes, "runs": history.runs_of_host(row)}
 
@@ -325,4 +325,4 @@ def patch_host(path: HostPath, body: HostChange) -> dict[str, Any]:
         description=body.description,
         host_keys=body.host_keys,
     )
-    return present.host(changed, changed.stage, context.judge(), hosts.desired_release(changed.stage))
+    return present.host(changed, changed.stage, context.expiry(), hosts.desired_release(changed.stage))

@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
 from inventory_service.accounts.roles import VIEWER
-from inventory_service.deployments import requests, snapshot
+from inventory_service.deployments.launching import requests
+from inventory_service.deployments.runs import snapshot
 from inventory_service.errors import InvalidError
 from inventory_service.registry import inventory as rendering
 from inventory_service.registry import known_hosts, liveness, names, past
@@ -49,7 +50,7 @@ def get_inventory(path: StagePath, query: InventoryQuery) -> Response:
     stage = auth.reach_stage(path.project, path.stage)
     if query.at is None:
         states, groups = _states(query.state), _groups(query.group)
-        listing = rendering.render(stage, judge=context.judge(), states=states, groups=groups)
+        listing = rendering.render(stage, expiry=context.expiry(), states=states, groups=groups)
         return _answer(*rendering.to_text(listing))
     if query.group is not None:
         raise InvalidError.at("group", "Groups of the past are not known; leave out `group` or `at`.")
@@ -100,8 +101,8 @@ def _compress(response: Response) -> Response:
 def get_known_hosts(path: StagePath, query: KnownHostsQuery) -> Response:
     """Text for ssh's UserKnownHostsFile: the keys that hosts reported when they enrolled."""
     stage = auth.reach_stage(path.project, path.stage)
-    judge, present = context.judge(), read_present(stage, groups=_groups(query.group))
-    lines = known_hosts.render(host for host in present if judge.is_listed(host, stage))
+    expiry, present = context.expiry(), read_present(stage, groups=_groups(query.group))
+    lines = known_hosts.render(host for host in present if expiry.is_listed(host, stage))
     return Response(lines, mimetype="text/plain")
 
 

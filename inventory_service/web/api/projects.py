@@ -8,7 +8,7 @@ from flask import Response
 from pydantic import Field
 
 from inventory_service.accounts.roles import ADMIN, VIEWER
-from inventory_service.deployments import source_credentials
+from inventory_service.deployments.source import source_credentials
 from inventory_service.errors import ForbiddenError
 from inventory_service.registry import stages
 from inventory_service.web import auth, context, present

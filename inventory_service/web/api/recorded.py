@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from inventory_service.accounts.roles import OPERATOR
-from inventory_service.deployments import recorded, run_secrets
-from inventory_service.deployments.outcome import HostCount
+from inventory_service.deployments.runs import external, run_secrets
+from inventory_service.deployments.runs.outcome import HostCount
 from inventory_service.errors import BusyError
 from inventory_service.models import Run, Stage
 from inventory_service.registry import hosts
@@ -110,7 +110,7 @@ def record_run(body: RecordedBody) -> tuple[dict[str, Any], int]:
     """
     stage = auth.reach_stage(*body.stage.split("/", 1))
     masker, actor = _masker(stage), auth.caller().actor
-    run, is_new = recorded.record(stage, _head(body), _batch(body), masker=masker, actor=actor, at=context.now())
+    run, is_new = external.record(stage, _head(body), _batch(body), masker=masker, actor=actor, at=context.now())
     return _answer(run, stage), 201 if is_new else 200
 
 
@@ -122,8 +122,8 @@ def _masker(stage: Stage) -> Masker:
         raise BusyError(f"The stage's secrets can't be opened, so nothing can be masked. {error.detail}") from error
 
 
-def _head(body: RecordedBody) -> recorded.Head:
-    return recorded.Head(
+def _head(body: RecordedBody) -> external.Head:
+    return external.Head(
         client_id=body.id,
         playbook=body.playbook,
         started_at=body.started_at,
@@ -142,15 +142,15 @@ def _head(body: RecordedBody) -> recorded.Head:
     )
 
 
-def _batch(body: RecordedBody) -> recorded.Batch:
+def _batch(body: RecordedBody) -> external.Batch:
     rows = [{**event.model_dump(exclude={"changed"}), "is_changed": event.changed} for event in body.events]
     ending = _ending(body.ending) if body.ending else None
-    return recorded.Batch(tuple(body.hosts), rows, body.log, body.log_start, ending)
+    return external.Batch(tuple(body.hosts), rows, body.log, body.log_start, ending)
 
 
-def _ending(body: RecordedEnding) -> recorded.Ending:
+def _ending(body: RecordedEnding) -> external.Ending:
     counts = {name: HostCount(**counts.model_dump()) for name, counts in body.hosts.items()}
-    return recorded.Ending(body.ended_at, counts, is_interrupted=body.interrupted)
+    return external.Ending(body.ended_at, counts, is_interrupted=body.interrupted)
 
 
 def _answer(run: Run, stage: Stage) -> dict[str, Any]:

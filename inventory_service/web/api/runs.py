@@ -8,19 +8,10 @@ from flask import Response, request, send_file
 from pydantic import BaseModel, Field
 
 from inventory_service.accounts.roles import OPERATOR, VIEWER
-from inventory_service.deployments import (
-    convergence,
-    history,
-    launching,
-    logs,
-    repeat,
-    requests,
-    rollout,
-    run_diff,
-    snapshot,
-    statuses,
-    variables,
-)
+from inventory_service.deployments import convergence, rollout, variables
+from inventory_service.deployments.comparing import run_diff
+from inventory_service.deployments.launching import prepare, repeat, requests
+from inventory_service.deployments.runs import history, logs, snapshot, statuses
 from inventory_service.errors import InvalidError
 from inventory_service.models import Run, Stage
 from inventory_service.web import auth, context, export, log_stream, present, present_diff
@@ -129,7 +120,7 @@ def create_run(body: RunBody) -> tuple[dict[str, Any], int]:
         idempotency_key=_idempotency_key(),
         override_lock=body.override_lock,
     )
-    wanted = launching.prepare(stage, wanted, body.extra_vars_secret, context.services().settings)
+    wanted = prepare.prepare(stage, wanted, body.extra_vars_secret, context.services().settings)
     run, is_new = _request(stage, wanted, is_releasing=body.release_quarantined)
     if is_new:
         context.services().run_queue.send(run.id)
@@ -139,7 +130,7 @@ def create_run(body: RunBody) -> tuple[dict[str, Any], int]:
 def _request(stage: Stage, wanted: requests.RunRequest, *, is_releasing: bool) -> tuple[Run, bool]:
     actor = auth.caller().actor
     if wanted.kind == statuses.CONVERGE:
-        return convergence.converge_now(stage, wanted, is_releasing=is_releasing, actor=actor, judge=context.judge())
+        return convergence.converge_now(stage, wanted, is_releasing=is_releasing, actor=actor, expiry=context.expiry())
     if is_releasing:
         raise InvalidError.at("release_quarantined", f"A {wanted.kind} takes quarantined hosts along; leave this out.")
     return requests.request_run(stage, wanted, actor=actor, at=context.now())

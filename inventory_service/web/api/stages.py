@@ -9,7 +9,10 @@ from flask import Response
 from pydantic import BaseModel, Field
 
 from inventory_service.accounts.roles import ADMIN, OPERATOR, VIEWER
-from inventory_service.deployments import asking, checks, locks, playbooks, releases, requests, variables
+from inventory_service.deployments import locks, releases, variables
+from inventory_service.deployments.launching import checks, requests
+from inventory_service.deployments.prompting import answering
+from inventory_service.deployments.source import playbooks
 from inventory_service.models import JoinToken
 from inventory_service.registry import join_tokens, stages, sweep
 from inventory_service.registry.stages import stage_name
@@ -185,7 +188,7 @@ def delete_lock(path: StagePath) -> Response:
 def expire_hosts(path: StagePath) -> dict[str, Any]:
     """Ends the stage's freeze. For the operator who knows that the silent machines are really gone."""
     stage = auth.reach_stage(path.project, path.stage)
-    count = sweep.expire_late(stage, actor=auth.caller().actor, judge=context.judge())
+    count = sweep.expire_late(stage, actor=auth.caller().actor, expiry=context.expiry())
     return {"expired": count}
 
 
@@ -283,7 +286,7 @@ def list_prompts(path: StagePath, query: PromptsQuery) -> dict[str, Any]:
     """The prompts of the playbook that such a run would use, in order; looks into the source as it is now."""
     stage = auth.reach_stage(path.project, path.stage)
     request = requests.RunRequest(**query.model_dump())
-    found = asking.questions(stage, request, context.services().settings)
+    found = answering.questions(stage, request, context.services().settings)
     items = [present.question(one) for one in found]
     return {"playbook": requests.playbook_of(stage, request), "items": items, "next": None}
 
@@ -299,8 +302,8 @@ def check_stage(path: StagePath, query: CheckQuery) -> dict[str, Any]:
     stage = auth.reach_stage(path.project, path.stage)
     revision = stages.check_revision_name(query.revision) if query.revision else None
     playbook = stages.check_playbook(query.playbook) if query.playbook else None
-    settings, judge = context.services().settings, context.judge()
-    found = checks.check_stage(stage, settings, judge=judge, revision=revision, playbook=playbook)
+    settings, expiry = context.services().settings, context.expiry()
+    found = checks.check_stage(stage, settings, expiry=expiry, revision=revision, playbook=playbook)
     return {
         "is_possible": all(finding.level != checks.IMPOSSIBLE for finding in found),
         "items": [dataclasses.asdict(finding) for finding in found],

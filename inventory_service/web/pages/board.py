@@ -43,12 +43,12 @@ class HostRow:
     gauges: tuple[Gauge | None, ...]
 
 
-def row(host: Host, stage: Stage, *, judge: liveness.Judge, desired: dict[str, Any] | None) -> HostRow:
-    """The host at the judge's moment."""
-    state, is_listed = judge.state(host, stage), judge.is_listed(host, stage)
+def row(host: Host, stage: Stage, *, expiry: liveness.Expiry, desired: dict[str, Any] | None) -> HostRow:
+    """The host at the moment of `expiry`."""
+    state, is_listed = expiry.state(host, stage), expiry.is_listed(host, stage)
     mark = _mark(host, is_listed=is_listed, desired=desired)
     is_set = (
-        judge.is_suspect(host, stage),
+        expiry.is_suspect(host, stage),
         bool(host.conflict or host.host_key_mismatch),
         host.is_draining,
         host.is_quarantined,

@@ -6,7 +6,10 @@ from typing import Any
 
 from flask import Response, make_response, redirect, render_template, request, url_for
 
-from inventory_service.deployments import history, requests, run_diff, snapshot, task_diff, variables
+from inventory_service.deployments import variables
+from inventory_service.deployments.comparing import run_diff, task_diff
+from inventory_service.deployments.launching import requests
+from inventory_service.deployments.runs import history, snapshot
 from inventory_service.errors import InvalidError, NotFoundError
 from inventory_service.models import Run
 from inventory_service.web import auth, context

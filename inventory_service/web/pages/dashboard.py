@@ -9,7 +9,8 @@ from typing import Any
 
 from flask import render_template
 
-from inventory_service.deployments import locks, requests
+from inventory_service.deployments import locks
+from inventory_service.deployments.launching import requests
 from inventory_service.models import Host, Project, Run, Stage, StageLock
 from inventory_service.registry import hosts, liveness, stages
 from inventory_service.web import auth, context
@@ -55,9 +56,9 @@ def _board(reached: list[Project]) -> list[tuple[Project, list[StageCard]]]:
     """Each project with its stages; all stages are read at once."""
     rows = stages.list_stages()
     by_project = {number: list(group) for number, group in groupby(rows, key=lambda row: row.project_id)}
-    judge, present = context.judge(), _present_hosts()
+    expiry, present = context.expiry(), _present_hosts()
     return [
-        (project, [_card(stage, present.get(stage.id, []), judge) for stage in by_project.get(project.id, [])])
+        (project, [_card(stage, present.get(stage.id, []), expiry) for stage in by_project.get(project.id, [])])
         for project in reached
     ]
 
@@ -69,9 +70,9 @@ def _present_hosts() -> dict[int, list[Host]]:
     return found
 
 
-def _card(stage: Stage, present: list[Host], judge: liveness.Judge) -> StageCard:
+def _card(stage: Stage, present: list[Host], expiry: liveness.Expiry) -> StageCard:
     desired = hosts.desired_release(stage)
-    rows = [board.row(host, stage, judge=judge, desired=desired) for host in present]
+    rows = [board.row(host, stage, expiry=expiry, desired=desired) for host in present]
     shown = [one for one in rows if one.state != liveness.GONE]
     held = locks.find(stage, locks.BY_RUN)
     running = Run.get_or_none(Run.id == held.run_id) if held else None
@@ -83,5 +84,5 @@ def _card(stage: Stage, present: list[Host], judge: liveness.Judge) -> StageCard
         locks.find(stage, locks.BY_PERSON),
         running,
         requests.last_failure(stage),
-        judge.is_frozen(stage),
+        expiry.is_frozen(stage),
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Response, make_response, redirect, render_template, request, url_for
 
-from inventory_service.deployments import history
+from inventory_service.deployments.runs import history
 from inventory_service.errors import InvalidError
 from inventory_service.registry import hosts
 from inventory_service.web import auth, context
@@ -25,13 +25,13 @@ _ACTIONS: dict[str, dict[str, Any]] = {
 def host(host: str) -> str:
     """Also for hosts that have gone."""
     row = auth.reach_host(hosts.get_host(host))
-    judge, desired = context.judge(), hosts.desired_release(row.stage)
+    expiry, desired = context.expiry(), hosts.desired_release(row.stage)
     return render_template(
         "host.html",
         host=row,
         stage=row.stage,
-        row=board.row(row, row.stage, judge=judge, desired=desired),
-        stale_at=judge.stale_at(row, row.stage),
+        row=board.row(row, row.stage, expiry=expiry, desired=desired),
+        stale_at=expiry.stale_at(row, row.stage),
         desired=desired,
         transitions=hosts.list_transitions(row),
         runs=history.runs_of_host(row, limit=15),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from flask import Response, make_response, redirect, render_template, request, url_for
 
-from inventory_service.deployments import convergence, launching, playbooks, requests, statuses
-from inventory_service.deployments.requests import RunRequest
+from inventory_service.deployments import convergence
+from inventory_service.deployments.launching import prepare, requests
+from inventory_service.deployments.launching.requests import RunRequest
+from inventory_service.deployments.runs import statuses
+from inventory_service.deployments.source import playbooks
 from inventory_service.errors import CallboardError
 from inventory_service.models import Run, Stage
 from inventory_service.registry import hosts
@@ -32,9 +35,9 @@ def launch(project: str, stage: str) -> Response:
 
 def _queue(row: Stage, form: LaunchForm) -> Run:
     actor = auth.caller().actor
-    live = [host.name for host in hosts.live_hosts(row, judge=context.judge())]
+    live = [host.name for host in hosts.live_hosts(row, expiry=context.expiry())]
     asked = form.request(live=live, by=actor.name)
-    wanted = launching.prepare(row, asked, form.secret_vars(), context.services().settings)
+    wanted = prepare.prepare(row, asked, form.secret_vars(), context.services().settings)
     run, is_new = requests.request_run(row, wanted, actor=actor, at=context.now())
     if is_new:
         context.services().run_queue.send(run.id)
@@ -77,8 +80,8 @@ def converge_stage(project: str, stage: str) -> Response:
 
 def _converge(row: Stage) -> Run:
     wanted = RunRequest(kind=statuses.CONVERGE, comment=request.form.get("comment", "")[:2000])
-    wanted = launching.prepare(row, wanted, {}, context.services().settings)
+    wanted = prepare.prepare(row, wanted, {}, context.services().settings)
     is_releasing, actor = bool(request.form.get("release_quarantined")), auth.caller().actor
-    run, _ = convergence.converge_now(row, wanted, is_releasing=is_releasing, actor=actor, judge=context.judge())
+    run, _ = convergence.converge_now(row, wanted, is_releasing=is_releasing, actor=actor, expiry=context.expiry())
     context.services().run_queue.send(run.id)
     return run

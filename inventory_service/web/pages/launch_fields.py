@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from inventory_service.deployments import asking, requests
-from inventory_service.deployments.asking import Question
-from inventory_service.deployments.prompts import Prompt, is_reference
+from inventory_service.deployments.launching import requests
+from inventory_service.deployments.prompting import answering
+from inventory_service.deployments.prompting.answering import Question
+from inventory_service.deployments.prompting.prompts import Prompt, is_reference
 from inventory_service.errors import CallboardError
 from inventory_service.models import Stage
 from inventory_service.text import shown_value
@@ -40,7 +41,7 @@ def asked(stage: Stage, form: LaunchForm) -> Asked:
     """The fields for this form's run."""
     try:
         request = form.question()
-        found = asking.questions(stage, request, context.services().settings)
+        found = answering.questions(stage, request, context.services().settings)
         return Asked(requests.playbook_of(stage, request), tuple(_field(one, form) for one in found))
     except CallboardError as error:
         return Asked(problem=error.detail)

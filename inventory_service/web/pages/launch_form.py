@@ -9,8 +9,9 @@ from typing import Any
 
 from werkzeug.datastructures import MultiDict
 
-from inventory_service.deployments import requests, statuses
-from inventory_service.deployments.requests import RunRequest
+from inventory_service.deployments.launching import requests
+from inventory_service.deployments.launching.requests import RunRequest
+from inventory_service.deployments.runs import statuses
 from inventory_service.errors import CallboardError, InvalidError
 from inventory_service.web.pages.form_values import number_in, variables_in
 

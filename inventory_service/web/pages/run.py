@@ -7,7 +7,9 @@ from typing import Any
 
 from flask import Response, make_response, redirect, render_template, request, url_for
 
-from inventory_service.deployments import dispatch, repeat, requests, rollout, run_secrets, snapshot, statuses
+from inventory_service.deployments import rollout
+from inventory_service.deployments.launching import repeat, requests, run_queue
+from inventory_service.deployments.runs import run_secrets, snapshot, statuses
 from inventory_service.errors import CallboardError
 from inventory_service.models import Run
 from inventory_service.text import shown_value
@@ -108,5 +110,5 @@ def _facts(row: Run) -> dict[str, Any]:
         "rolled_back_by": None if is_active else rollout.rolled_back_by(row),
         "failures": run_view.failures(row),
         "now_at": run_view.current_task(row) if row.status == statuses.RUNNING else None,
-        "waits_for": dispatch.waiting(row) if row.status == statuses.QUEUED else None,
+        "waits_for": run_queue.waiting(row) if row.status == statuses.QUEUED else None,
     }

@@ -6,7 +6,8 @@ from typing import Any
 
 from flask import render_template, request
 
-from inventory_service.deployments import history, logs, requests
+from inventory_service.deployments.launching import requests
+from inventory_service.deployments.runs import history, logs
 from inventory_service.models import Run, RunEvent
 from inventory_service.text import harmless
 from inventory_service.web import auth, context

@@ -6,8 +6,8 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
-from inventory_service.deployments import history, outcome
-from inventory_service.deployments.outcome import HostCount
+from inventory_service.deployments.runs import history, outcome
+from inventory_service.deployments.runs.outcome import HostCount
 from inventory_service.models import Run, RunEvent, RunHost
 from inventory_service.text import natural
 

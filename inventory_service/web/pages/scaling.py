@@ -11,7 +11,7 @@ from inventory_service.accounts.roles import ADMIN
 from inventory_service.errors import CallboardError, InvalidError
 from inventory_service.models import Stage, StageScaling
 from inventory_service.registry import hosts
-from inventory_service.scaling import backtest, charts, decided, preview, settings, windows
+from inventory_service.scaling import backtest, charts, decisions, preview, settings, windows
 from inventory_service.scaling.plan import bounds
 from inventory_service.scaling.policies import SUM, Scheduled, StepScaling, TargetTracking
 from inventory_service.web import auth, context, present, present_scaling, problems
@@ -124,7 +124,7 @@ def _show(row: Stage, *, body: dict[str, Any] | None = None, **more: Any) -> str
     set_now = settings.find(row)
     span, now = chosen_span(), context.now()
     since = now - charts.RANGES[span][0]
-    groups, is_more = decided.between(row, since, now, most=_MOST_GROUPS)
+    groups, is_more = decisions.between(row, since, now, most=_MOST_GROUPS)
     facts = {
         "stage": row,
         "set_now": set_now,
@@ -148,7 +148,7 @@ def _show(row: Stage, *, body: dict[str, Any] | None = None, **more: Any) -> str
 
 def _machines(row: Stage, set_now: StageScaling | None, now: dt.datetime) -> dict[str, Any]:
     """How many there are now, and between which numbers they are to be."""
-    live, desired = hosts.live_hosts(row, judge=context.judge()), hosts.desired_release(row)
+    live, desired = hosts.live_hosts(row, expiry=context.expiry()), hosts.desired_release(row)
     facts: dict[str, Any] = {
         "live": len(live),
         "on_release": sum(hosts.is_converged(host, desired) and not host.is_draining for host in live),

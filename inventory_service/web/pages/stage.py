@@ -8,7 +8,8 @@ from typing import Any
 from flask import Response, make_response, redirect, render_template, request
 
 from inventory_service.accounts.roles import ADMIN, OPERATOR
-from inventory_service.deployments import checks, locks, releases, requests
+from inventory_service.deployments import locks, releases
+from inventory_service.deployments.launching import checks, requests
 from inventory_service.errors import CallboardError, InvalidError
 from inventory_service.models import Release, Run, Stage
 from inventory_service.registry import hosts, join_tokens, liveness, sweep
@@ -39,7 +40,7 @@ def show(row: Stage, form: LaunchForm, **more: Any) -> str:
     """The page with this state of the launch form."""
     facts = _facts(row)
     listed = [one.host.name for one in facts["all_rows"] if one.is_listed]
-    findings = checks.check_surroundings(row, context.services().settings, judge=context.judge())
+    findings = checks.check_surroundings(row, context.services().settings, expiry=context.expiry())
     facts |= {"form": form, "listed": listed, "goals": _goals(row), "findings": findings}
     is_asking = form.asks_at_once and auth.caller().may(OPERATOR)
     facts |= {"asked": launch_fields.asked(row, form) if is_asking else launch_fields.Asked()}
@@ -59,19 +60,19 @@ def check_stage(project: str, stage: str) -> str:
     row = auth.reach_stage(project, stage)
     require_operator()
     wanted = request.args.get("revision", "").strip()
-    settings, judge = context.services().settings, context.judge()
+    settings, expiry = context.services().settings, context.expiry()
     try:
         revision = check_revision_name(wanted) if wanted else None
         playbook = check_playbook(named) if (named := request.args.get("playbook", "").strip()) else None
-        found = checks.check_stage(row, settings, judge=judge, revision=revision, playbook=playbook)
+        found = checks.check_stage(row, settings, expiry=expiry, revision=revision, playbook=playbook)
     except InvalidError as error:
         found = [checks.Finding(checks.IMPOSSIBLE, "name", error.detail, "Name another one.")]
     return render_template("_check_live.html", found=found)
 
 
 def _facts(row: Stage) -> dict[str, Any]:
-    judge, desired = context.judge(), hosts.desired_release(row)
-    found = [board.row(host, row, judge=judge, desired=desired) for host in hosts.list_hosts(row)]
+    expiry, desired = context.expiry(), hosts.desired_release(row)
+    found = [board.row(host, row, expiry=expiry, desired=desired) for host in hosts.list_hosts(row)]
     rows = [one for one in found if one.state != liveness.GONE]
     rows.sort(key=lambda one: natural(one.host.name))
     wish = {"state": request.args.get("state", ""), "text": request.args.get("q", "")[:100]}
@@ -129,7 +130,7 @@ def expire_hosts(project: str, stage: str) -> Response:
     """Believe the silence: late hosts become stale now, and the stage's freeze ends."""
     row = auth.reach_stage(project, stage)
     require_operator()
-    sweep.expire_late(row, actor=auth.caller().actor, judge=context.judge())
+    sweep.expire_late(row, actor=auth.caller().actor, expiry=context.expiry())
     return make_response(redirect(stage_link(row), 303))
 
 

@@ -1,0 +1,89 @@
+"""Beside a run at work: renews its lease, and ends the work when the run is canceled, out of time, silent for too
+long, or no longer this executor's.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+
+import peewee as pw
+
+from inventory_service.adapters import processes
+from inventory_service.clock import Clock
+from inventory_service.database import database
+from inventory_service.deployments.executor import leases
+from inventory_service.deployments.runs import outcome
+from inventory_service.deployments.runs.outcome import Ending
+from inventory_service.models import Run
+from inventory_service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_LEASE_SECONDS = 1.0
+PATIENCE_SECONDS = 3.0
+
+
+class Watch:
+    """A context around the whole of a run's work. `ending` is how the run was stopped, None while nobody stopped it.
+
+    TERM goes to the executor's own children, which lets ansible-playbook clear its forks and connections within
+    about two seconds; what is left of its descendants after that is killed.
+    """
+
+    def __init__(self, run: Run, settings: Settings, clock: Clock) -> None:
+        self.ending: Ending | None = None
+        self.is_fenced = False
+        self._run = run
+        self._clock = clock
+        self._timeout = run.stage.run_timeout_seconds or settings.run_timeout_seconds
+        self._idle_timeout = run.stage.idle_timeout_seconds or settings.idle_timeout_seconds
+        self._began_at = clock.monotonic()
+        self._heard_at: float | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name=f"watch-{run.id}", daemon=True)
+
+    def __enter__(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        """What happens from now on is too late to stop anything."""
+        self._stop.set()
+        self._thread.join()
+
+    def hear(self) -> None:
+        """The playbook showed a sign of life. The first one starts the idle time."""
+        self._heard_at = self._clock.monotonic()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(_LEASE_SECONDS):
+            try:
+                self._look()
+            except pw.PeeweeException:
+                log.exception("the lease of run %s could not be renewed; it is tried again", self._run.id)
+            if self.ending is not None or self.is_fenced:
+                end_everything()
+        database.close()
+
+    def _look(self) -> None:
+        self.ending = self.ending or self._out_of_time()
+        renewed = leases.renew(self._run, at=self._clock.now())
+        self.is_fenced = not renewed.is_held
+        if renewed.is_canceled and self.ending is None:
+            self.ending = outcome.canceled(Run.get_by_id(self._run.id).cancel_requested_by or "somebody")
+
+    def _out_of_time(self) -> Ending | None:
+        now = self._clock.monotonic()
+        if now - self._began_at > self._timeout:
+            return outcome.out_of_time(self._timeout)
+        if self._heard_at is not None and now - self._heard_at > self._idle_timeout:
+            return outcome.silent(self._idle_timeout)
+        return None
+
+
+def end_everything() -> None:
+    """End all that this process has started, and what that has started."""
+    processes.end(processes.children(os.getpid()), patience_seconds=PATIENCE_SECONDS)
+    processes.end(processes.descendants(os.getpid()), patience_seconds=0)

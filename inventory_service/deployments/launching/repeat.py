@@ -1,0 +1,201 @@
+"""Repeating a run: exactly as it was, or the same release and options on the hosts that are live now."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from inventory_service import audit
+from inventory_service.deployments import variables
+from inventory_service.deployments.executor.targets import Missing, Targets
+from inventory_service.deployments.launching import limits, requests
+from inventory_service.deployments.launching.requests import RunRequest
+from inventory_service.deployments.runs import outcome, run_secrets, snapshot, statuses
+from inventory_service.errors import ConflictError, InvalidError
+from inventory_service.models import Host, Run, RunHost, Stage
+from inventory_service.registry import hosts, liveness
+from inventory_service.registry.stages import stage_name
+from inventory_service.settings import Settings
+from inventory_service.vault import launch, references
+
+_BATCHES = ("callboard_batches", "callboard_max_fail_percentage")  # of rollout.variables
+
+EXACT, LIVE = "exact", "live"
+MODES = (EXACT, LIVE)
+
+
+def request_repeat(
+    run: Run,
+    mode: str,
+    *,
+    actor: audit.Actor,
+    at: dt.datetime,
+    comment: str | None = None,
+    if_locked: str = requests.WAIT,
+    allow_frozen: bool = False,
+    idempotency_key: str | None = None,
+    override_lock: str | None = None,
+    secret: Mapping[str, Any] | None = None,
+    settings: Settings,
+) -> tuple[Run, bool]:
+    """Queue a repeat of a run; returns it and whether it is new. `comment` None: the run's own. `secret`: its secret
+    extra vars again.
+
+    Raises ConflictError for a run that has not frozen what the mode needs, LockedError as `request_run` does.
+    """
+    secret = dict(secret or {})
+    request = RunRequest(
+        kind=run.kind,
+        if_locked=if_locked,
+        allow_frozen=allow_frozen,
+        idempotency_key=idempotency_key,
+        repeat_of=run.id,
+        override_lock=override_lock,
+        comment=run.comment if comment is None else comment.strip(),
+    )
+    request = requests.signed(run.stage, request, settings, secret=secret, mode=mode)
+    if not requests.is_known(idempotency_key):
+        _check(run, mode)
+        _check_secrets(run, tuple(secret))
+    fields = {
+        "kind": run.kind,
+        "playbook": run.playbook,
+        "revision": run.revision,
+        "source_commit": run.source_commit,
+        "release_number": run.release_number,
+        "limit": run.limit,
+        "exclude": _still_there(run),
+        "tags": run.tags,
+        "skip_tags": run.skip_tags,
+        "is_check": run.is_check,
+        "is_diff": run.is_diff,
+        "extra_vars": run.extra_vars,
+        "sealed_vars": launch.seal(run.stage, secret, settings),
+        "comment": request.comment,
+        "idempotency_key": idempotency_key,
+        "repeat_of": run.id,
+        "repeat_mode": mode,
+    }
+    return requests.enqueue(run.stage, request, fields, actor=actor, at=at)
+
+
+def _check(run: Run, mode: str) -> None:
+    if mode not in MODES:
+        raise InvalidError.at("mode", f"{mode[:40]!r} is no way to repeat a run; say {EXACT} or {LIVE}.")
+    name = stage_name(run.stage)
+    if run.origin != "service":
+        raise ConflictError(f"Run {run.id} was recorded from a laptop: nothing was frozen. Repeat it there.")
+    if run.stage.archived_at is not None or run.stage.project.archived_at is not None:
+        raise ConflictError(f"The stage {name} is archived; nothing runs there any more.")
+    if run.source_commit is None or run.kind not in statuses.KINDS:
+        raise ConflictError(
+            f"Run {run.id} has frozen nothing that could be repeated: it is {run.status}. Launch a new run instead."
+        )
+    if mode == EXACT and not snapshot.is_full(run):
+        raise ConflictError(
+            f"Run {run.id} was recorded before runs kept all that an exact repeat needs. "
+            f"Repeat it with the mode {LIVE}: the same release on the hosts that are live now."
+        )
+    if run.kind == statuses.CONVERGE and run.release_number != run.stage.desired_release_number:
+        raise ConflictError(
+            f"Run {run.id} brought hosts to release {run.release_number}, which is not what {name} should run now: "
+            "convergence would take them back at once. Roll back to that release instead."
+        )
+
+
+def _check_secrets(run: Run, given: tuple[str, ...]) -> None:
+    """Secret extra vars were erased when the run ended: they have to be given again, no more and no less."""
+    wanted = set(run_secrets.missing(run.stage, run.extra_vars))
+    unasked = set(given) - references.names(run.extra_vars)
+    if unasked:
+        raise InvalidError.at("extra_vars_secret", f"Run {run.id} had no secret extra var {min(unasked)!r}.")
+    if wanted - set(given):
+        raise InvalidError.at(
+            "extra_vars_secret",
+            f"Run {run.id} had secret extra vars that are not kept: {', '.join(sorted(wanted - set(given)))}. "
+            "Give them again.",
+        )
+
+
+def _still_there(run: Run) -> list[str]:
+    """Who was left out stays out; those who have gone need no naming."""
+    present = {host.name for host in hosts.list_hosts(run.stage)} if run.exclude else set()
+    return [name for name in run.exclude if name in present]
+
+
+def exactly_repeated(run: Run) -> Run | None:
+    """The run whose snapshot this one takes; None when it takes one of its own. Raises NotFoundError."""
+    return requests.get(run.repeat_of) if run.repeat_mode == EXACT and run.repeat_of is not None else None
+
+
+def targets_of(run: Run, original: Run, *, expiry: liveness.Expiry) -> Targets:
+    """The frozen inventory of the repeated run and its hosts, as far as they are still there; the others by name.
+
+    Hosts are told by their id. What is not frozen is how to reach them: an address or SSH key of today takes the
+    place of the one of then, and a note says so. Hosts that have left stay in the inventory, where templates may name
+    them; they are not among the chosen.
+    """
+    listing = snapshot.inventory(original)
+    rows = list(RunHost.select().where(RunHost.run == original).order_by(RunHost.name))
+    known = _known_hosts(run.stage)
+    notes = _readdress(listing, known)
+    named = limits.names(run.limit)
+    chosen, missing = [], []
+    for row in rows:
+        host = known.get(row.host_id or "")
+        why = _why_missing(host, run.stage, expiry, named=named)
+        if host is None or why is not None:
+            missing.append(
+                Missing(row.name, row.host_id, row.address, row.port, *(why or (outcome.GONE, "no longer known")))
+            )
+            continue
+        chosen.append(host)
+        if row.keys_sha256 not in (None, snapshot.keys_digest(host)):
+            notes.append(f"{row.name} has other SSH host keys than in run {original.id}; those of now are used.")
+    return Targets(listing, tuple(chosen), tuple(missing), tuple(notes))
+
+
+def _known_hosts(stage: Stage) -> dict[str, Host]:
+    return {host.id: host for host in Host.select().where(Host.stage == stage)}
+
+
+def _readdress(listing: dict[str, Any], known: dict[str, Host]) -> list[str]:
+    """Put today's addresses into the frozen inventory; returns a sentence for each that differs."""
+    notes = []
+    for name, values in listing["_meta"]["hostvars"].items():
+        host = known.get(values["callboard_host_id"])
+        then = (values["ansible_host"], values["ansible_port"])
+        if host is not None and host.gone_at is None and (host.address, host.port) != then:
+            values |= {"ansible_host": host.address, "ansible_port": host.port}
+            notes.append(
+                f"{name} had the address {then[0]} port {then[1]}; now {host.address} port {host.port} is used."
+            )
+    return notes
+
+
+def _why_missing(
+    host: Host | None, stage: Stage, expiry: liveness.Expiry, *, named: Collection[str]
+) -> tuple[str, str] | None:
+    """(status, reason) of a host that can't be worked on now. `named`: those that the run's limit names."""
+    state = expiry.state(host, stage) if host is not None else liveness.GONE
+    if host is None or state == liveness.GONE:
+        return outcome.GONE, (host.gone_reason if host is not None else None) or "silent for too long"
+    if host.conflict is not None:
+        return outcome.CONFLICT, host.conflict
+    if host.leaving_at is not None and host.name not in named:
+        return outcome.GONE, "its machine is to be ended"
+    return None if expiry.is_listed(host, stage) else (outcome.STALE, "silent for longer than its ttl")
+
+
+def group_layers(original: Run) -> list[variables.Layer]:
+    """The layers of the stage's group as the run froze them: all that come before its extra vars."""
+    layers: list[variables.Layer] = original.snapshot["variables"]
+    end = next(number for number, layer in enumerate(layers) if layer["from"] == variables.RUN)
+    return layers[:end]
+
+
+def batches_of(original: Run) -> dict[str, Any]:
+    """The extra vars about batches, as the run froze them; its other ones of the service's own are made anew."""
+    own: dict[str, Any] = original.snapshot["variables"][-1]["values"]
+    return {name: own[name] for name in _BATCHES if name in own}

@@ -1,0 +1,1 @@
+"""What a playbook asks: its prompts, where they stand, and the answers."""

@@ -1,0 +1,1 @@
+"""Where playbooks and releases come from: git mirrors, folders, credentials."""
