@@ -59,16 +59,28 @@ class ApiToken(_Table):
     revoked_at = UtcDateTimeField(null=True)
 
 
-class AuditEntry(_Table):
-    """One change by a person, a token or the service itself."""
+class Event(_Table):
+    """Something that happened (events.py is its one writer and knows the words). `target_path` is the target's name
+    at that moment; `changes` holds {field: [old, new]}; `details` the parameters of `reason_code`, and more.
+    """
 
     id = pw.AutoField()
     at = UtcDateTimeField(index=True)
-    actor = pw.TextField()
-    action = pw.TextField()
-    target = pw.TextField()
-    details = pw.JSONField()
+    name = pw.TextField()
+    target_kind = pw.TextField()
+    target_id = pw.TextField(null=True)
+    target_path = pw.TextField()
+    stage_id = pw.IntegerField(null=True)
+    actor_kind = pw.TextField()
+    actor_id = pw.TextField(null=True)
+    actor_name = pw.TextField()
     peer = pw.TextField(null=True)
+    changes = pw.JSONField()
+    reason_code = pw.TextField(null=True)
+    details = pw.JSONField()
+
+    class Meta:
+        indexes = ((("stage_id", "name", "at"), False), (("target_kind", "target_id"), False))
 
 
 class Project(_Table):
@@ -621,7 +633,7 @@ TABLES: tuple[type[pw.Model], ...] = (
     JobTick,
     User,
     ApiToken,
-    AuditEntry,
+    Event,
     Project,
     Stage,
     StageLock,

@@ -8,6 +8,7 @@ from inventory_service import audit, credentials
 from inventory_service.accounts.roles import Principal, check_role
 from inventory_service.database import database
 from inventory_service.errors import NotFoundError, UnauthorizedError
+from inventory_service.events import Actor, ActorKind
 from inventory_service.models import ApiToken
 
 PREFIX = "cbu_"
@@ -46,7 +47,7 @@ def authenticate(token: str, *, at: dt.datetime, peer: str | None) -> Principal:
     if parts is None or row is None or not credentials.matches(parts[2], row.secret_sha256) or _is_over(row, at=at):
         raise UnauthorizedError("This token does not hold. It may be mistyped, expired or revoked; make a new one.")
     projects = None if row.projects is None else tuple(row.projects)
-    return Principal(audit.Actor(f"token:{row.name}", peer), row.role, projects)
+    return Principal(Actor(f"token:{row.name}", peer, kind=ActorKind.TOKEN, id=row.id), row.role, projects)
 
 
 def _is_over(row: ApiToken, *, at: dt.datetime) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from inventory_service.audit import Actor
 from inventory_service.errors import ForbiddenError, InvalidError
+from inventory_service.events import Actor
 
 VIEWER, OPERATOR, ADMIN = "viewer", "operator", "admin"
 ROLES = (VIEWER, OPERATOR, ADMIN)

@@ -13,6 +13,7 @@ from inventory_service import audit
 from inventory_service.accounts.roles import ADMIN, Principal, check_role
 from inventory_service.database import database
 from inventory_service.errors import ConflictError, InvalidError, NotFoundError, UnauthorizedError
+from inventory_service.events import Actor, ActorKind
 from inventory_service.models import User
 
 _HASHER = argon2.PasswordHasher()
@@ -115,4 +116,5 @@ def _is_last_admin(user: User) -> bool:
 
 def principal_of(user: User, *, peer: str | None) -> Principal:
     """What this user may do."""
-    return Principal(audit.Actor(user.name, peer), user.role, None if user.projects is None else tuple(user.projects))
+    actor = Actor(user.name, peer, kind=ActorKind.PERSON, id=str(user.id))
+    return Principal(actor, user.role, None if user.projects is None else tuple(user.projects))

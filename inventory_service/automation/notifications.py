@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import re
 from typing import Any
 
 import peewee as pw
@@ -17,7 +16,8 @@ from inventory_service import audit, credentials
 from inventory_service.adapters import notify
 from inventory_service.database import database
 from inventory_service.errors import InvalidError, NotFoundError
-from inventory_service.models import AuditEntry, Notice, Notification, Project, Run, ServiceState, Stage
+from inventory_service.events import ActorKind, TargetKind
+from inventory_service.models import Event, Notice, Notification, Project, Run, ServiceState, Stage
 from inventory_service.registry import liveness
 from inventory_service.registry.stages import stage_name
 from inventory_service.settings import Settings
@@ -29,7 +29,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "run.successful": ("run.successful",),
     "run.failed": ("run.failed", "run.timeout", "run.lost"),
     "run.canceled": ("run.canceled",),
-    "freeze": ("freeze.begin", "freeze.end"),
+    "freeze": ("expiry.pause", "expiry.resume"),
     "lock": ("stage.lock", "stage.unlock"),
     "quarantine": ("host.quarantine",),
     "conflict": ("host.conflict",),
@@ -42,7 +42,6 @@ _CURSOR = "notifications_told_until"
 _SETTLED = dt.timedelta(seconds=1)
 _MOST_ENTRIES, _MOST_SENT = 500, 20
 _FIRST_PAUSE_SECONDS, _MOST_ATTEMPTS = 15, 8
-_RUN = re.compile(r"run (\d+)")
 _TEST = "test"
 
 
@@ -124,8 +123,8 @@ def _write(settings: Settings, *, at: dt.datetime) -> None:
     """
     with database.atomic():
         since = _cursor()
-        query = AuditEntry.select().where((AuditEntry.id > since) & (AuditEntry.at <= at - _SETTLED))
-        entries = list(query.order_by(AuditEntry.id).limit(_MOST_ENTRIES))
+        query = Event.select().where((Event.id > since) & (Event.at <= at - _SETTLED))
+        entries = list(query.order_by(Event.id).limit(_MOST_ENTRIES))
         if not entries:
             return
         wanted = list(Notification.select(Notification, Stage, Project).join(Stage).join(Project))
@@ -138,14 +137,14 @@ def _cursor() -> int:
     """The last entry that was read; the newest one at the first time, since nobody waits for old news."""
     row = ServiceState.get_or_none(ServiceState.key == _CURSOR)
     if row is None:
-        newest = AuditEntry.select(pw.fn.MAX(AuditEntry.id)).scalar() or 0
+        newest = Event.select(pw.fn.MAX(Event.id)).scalar() or 0
         liveness.remember(_CURSOR, newest)
         return int(newest)
     return int(row.value)
 
 
-def _write_entry(entry: AuditEntry, wanted: list[Notification], settings: Settings, *, at: dt.datetime) -> None:
-    event = _EVENT_OF.get(entry.action)
+def _write_entry(entry: Event, wanted: list[Notification], settings: Settings, *, at: dt.datetime) -> None:
+    event = _EVENT_OF.get(entry.name)
     subject = _subject(entry) if event else None
     if event is None or subject is None:
         return
@@ -173,24 +172,24 @@ class _Subject:
         return "\n".join([*(line for line in self.lines if line), f"{url}{self.path}"])
 
 
-def _subject(entry: AuditEntry) -> _Subject | None:
-    number = entry.details.get("run") or _number(entry.target)
+def _subject(entry: Event) -> _Subject | None:
+    number = entry.details.get("run") or (entry.target_id if entry.target_kind == TargetKind.RUN else None)
     if number is not None:
         return _about_run(entry, int(number))
-    if entry.target == "all stages":
-        return _Subject(None, f"Callboard: {entry.action} for all stages", (entry.details.get("reason", ""),), "/")
+    if entry.target_kind == TargetKind.SERVICE:
+        return _Subject(None, f"Callboard: {entry.name} for all stages", (entry.details.get("reason", ""),), "/")
     name = _stage_of(entry)
     if name is None:
         return None
     told = entry.details.get("reason", "")
-    told = f"{entry.target.rpartition('/')[2]}: {told}" if entry.action.startswith("host.") else told
-    who = "" if entry.actor == audit.SERVICE.name else f" by {entry.actor}"
-    return _Subject(name, f"{name}: {_WORDS.get(entry.action, entry.action)}{who}", (told,), f"/stages/{name}")
+    told = f"{entry.target_path.rpartition('/')[2]}: {told}" if entry.target_kind == TargetKind.HOST else told
+    who = "" if entry.actor_kind == ActorKind.SERVICE else f" by {entry.actor_name}"
+    return _Subject(name, f"{name}: {_WORDS.get(entry.name, entry.name)}{who}", (told,), f"/stages/{name}")
 
 
 _WORDS = {
-    "freeze.begin": "frozen, nobody expires",
-    "freeze.end": "no longer frozen",
+    "expiry.pause": "frozen, nobody expires",
+    "expiry.resume": "no longer frozen",
     "host.conflict": "a host is in conflict",
     "host.quarantine": "a host is in quarantine",
     "stage.lock": "locked",
@@ -199,22 +198,17 @@ _WORDS = {
 }
 
 
-def _stage_of(entry: AuditEntry) -> str | None:
+def _stage_of(entry: Event) -> str | None:
     """`shop/production` of a target such as that, or `shop/production/web-1`."""
-    parts = entry.details.get("stage", entry.target).split("/")
+    parts = entry.target_path.split("/")
     return "/".join(parts[:2]) if len(parts) > 1 else None
 
 
-def _number(target: str) -> int | None:
-    match = _RUN.fullmatch(target)
-    return int(match[1]) if match else None
-
-
-def _about_run(entry: AuditEntry, number: int) -> _Subject | None:
+def _about_run(entry: Event, number: int) -> _Subject | None:
     run = Run.select(Run, Stage, Project).join(Stage).join(Project).where(Run.id == number).first()
     if run is None:
         return None
-    word = "started" if _EVENT_OF[entry.action] == "run.started" else entry.action.removeprefix("run.")
+    word = "started" if _EVENT_OF[entry.name] == "run.started" else entry.name.removeprefix("run.")
     release = f" of release {run.release_number}" if run.release_number else ""
     title = f"{stage_name(run.stage)}: {run.kind} {number}{release} {word}"
     error = run.error if word != "started" else None

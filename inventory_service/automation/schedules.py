@@ -18,6 +18,7 @@ from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.deployments.prompting import answering
 from inventory_service.deployments.runs import statuses
 from inventory_service.errors import CallboardError, ConflictError, InvalidError, NotFoundError
+from inventory_service.events import Actor, ActorKind
 from inventory_service.models import Project, Run, Schedule, Stage
 from inventory_service.registry import names
 from inventory_service.registry.stages import stage_name
@@ -133,7 +134,9 @@ def _start(row: Schedule, *, at: dt.datetime) -> Run | None:
     try:
         _refuse(row, at=at)
         request = _run_request({"comment": f"schedule {row.name}", **row.request})
-        run, _ = requests.request_run(row.stage, request, actor=audit.Actor(f"schedule:{row.name}"), at=at)
+        run, _ = requests.request_run(
+            row.stage, request, actor=Actor(f"schedule:{row.name}", kind=ActorKind.SCHEDULE, id=str(row.id)), at=at
+        )
     except CallboardError as error:
         log.warning("the schedule %s of %s started nothing: %s", row.name, stage_name(row.stage), error.detail)
         with database.atomic():

@@ -29,6 +29,7 @@ from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.deployments.prompting import answering
 from inventory_service.deployments.runs import statuses
 from inventory_service.errors import CallboardError, InvalidError, NotFoundError, UnauthorizedError
+from inventory_service.events import Actor, ActorKind
 from inventory_service.models import Project, Run, Stage, Webhook, WebhookDelivery
 from inventory_service.registry.stages import stage_name
 from inventory_service.settings import Settings
@@ -201,7 +202,7 @@ def _act(webhook: Webhook, push: Push | None, *, peer: str, at: dt.datetime) -> 
         return Answer(IGNORED, f"{push.ref} was deleted.")
     if not any(fnmatch.fnmatchcase(push.ref, pattern) for pattern in webhook.refs):
         return Answer(IGNORED, f"{push.ref} is none of {', '.join(webhook.refs)}.")
-    actor = audit.Actor(f"webhook:{webhook.id}", peer)
+    actor = Actor(f"webhook:{webhook.id}", peer, kind=ActorKind.WEBHOOK, id=webhook.id)
     comment = f"{push.ref} by {push.by}: {push.message}"[:2000]
     wanted = RunRequest(
         kind=statuses.DEPLOY, revision=push.revision, comment=comment, extra_vars=webhook.extra_vars or {}

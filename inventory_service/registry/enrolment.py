@@ -12,6 +12,7 @@ import peewee as pw
 from inventory_service import audit, credentials
 from inventory_service.database import database
 from inventory_service.errors import CallboardError, ConflictError, ForbiddenError, RefusedError
+from inventory_service.events import Actor, ActorKind
 from inventory_service.models import Host, JoinToken, Stage, StageScaling
 from inventory_service.registry import (
     boot_order,
@@ -118,7 +119,9 @@ def note_refusal(error: CallboardError, token: str, name: str, *, peer: str, at:
     parts = credentials.split(token)
     known = JoinToken.get_or_none(JoinToken.id == parts[1]) if parts else None
     place = {} if known is None else {"join_token": known.id, "stage": stage_name(known.stage)}
-    audit.record(audit.Actor("enrolment", peer), "host.refuse", name[:60], at=at, reason=reason[:500], **place)
+    audit.record(
+        Actor("enrolment", peer, kind=ActorKind.MACHINE), "host.refuse", name[:60], at=at, reason=reason[:500], **place
+    )
 
 
 class _KeyChangeError(ConflictError):
@@ -255,7 +258,8 @@ def _create(
     )
     reason = "enrolled" if tag_groups is None else "enrolled, as the instance that was expected"
     transitions.record(host, state, reason, at=at, from_state=None)
-    audit.record(audit.Actor(f"join token {join_token.id}"), "host.enrol", f"{stage_name(stage)}/{host.name}", at=at)
+    joiner = Actor(f"join token {join_token.id}", kind=ActorKind.JOIN_TOKEN, id=join_token.id)
+    audit.record(joiner, "host.enrol", f"{stage_name(stage)}/{host.name}", at=at)
     return host, minted.token
 
 

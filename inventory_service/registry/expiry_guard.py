@@ -22,7 +22,7 @@ _CANARY_ID = "canarycanary"
 _CANARY_KEY = "canary_heard_at"
 _CANARY_SHA256 = "canary_sha256"
 _CANARY_PATIENCE = dt.timedelta(seconds=30)
-FREEZES = BEGIN, END = "freeze.begin", "freeze.end"
+FREEZES = BEGIN, END = "expiry.pause", "expiry.resume"
 ALL_STAGES = "all stages"
 
 

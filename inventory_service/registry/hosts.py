@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from inventory_service import audit, credentials
 from inventory_service.database import database
 from inventory_service.errors import ConflictError, GoneError, NotFoundError, UnauthorizedError
+from inventory_service.events import Actor, ActorKind
 from inventory_service.models import Host, Project, Release, Stage, Transition
 from inventory_service.registry import alarms, conflicts, liveness, reported, transitions
 from inventory_service.registry.groups import check_groups
@@ -268,7 +269,8 @@ def rotate(token: str, *, at: dt.datetime) -> tuple[Host, str]:
         kept = kept_secrets(host, in_use=credentials.digest(token.partition(".")[2]))
         fresh = {"secret_sha256": minted.secret_sha256, "previous_secret_sha256": kept, "secret_made_at": at}
         Host.update(**fresh).where((Host.id == host.id) & Host.gone_at.is_null()).execute()
-        audit.record(audit.Actor(f"host:{host.name}"), "host.rotate", f"{stage_name(host.stage)}/{host.name}", at=at)
+        own = Actor(f"host:{host.name}", kind=ActorKind.HOST, id=host.id)
+        audit.record(own, "host.rotate", f"{stage_name(host.stage)}/{host.name}", at=at)
     return host, minted.token
 
 

@@ -10,7 +10,7 @@ from peewee import fn
 
 from inventory_service.clock import iso
 from inventory_service.errors import InvalidError
-from inventory_service.models import AuditEntry, Conflict, Host, Stage, Transition
+from inventory_service.models import Conflict, Event, Host, Stage, Transition
 from inventory_service.registry import expiry_guard, liveness
 from inventory_service.registry.stages import stage_name
 
@@ -76,10 +76,10 @@ def about(stage: Stage, moment: dt.datetime) -> dict[str, Any]:
 
 def _was_frozen(what: str, moment: dt.datetime) -> bool:
     """Whether the last word on this freeze before that moment was its begin."""
-    words = AuditEntry.action.in_((*expiry_guard.FREEZES, "stage.expire"))
-    row = AuditEntry.select().where(words & (AuditEntry.target == what) & (AuditEntry.at <= _end_of(moment)))
-    last = row.order_by(AuditEntry.at.desc(), AuditEntry.id.desc()).first()
-    return last is not None and last.action == expiry_guard.FREEZES[0]
+    words = Event.name.in_((*expiry_guard.FREEZES, "stage.expire"))
+    row = Event.select().where(words & (Event.target_path == what) & (Event.at <= _end_of(moment)))
+    last = row.order_by(Event.at.desc(), Event.id.desc()).first()
+    return last is not None and last.name == expiry_guard.FREEZES[0]
 
 
 def timeline(stage: Stage, *, since: dt.datetime, until: dt.datetime) -> dict[Host, list[Span]]:

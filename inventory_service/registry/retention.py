@@ -8,7 +8,7 @@ from typing import Any
 import peewee as pw
 
 from inventory_service.database import database
-from inventory_service.models import AuditEntry, Conflict, Host, RunHost, Transition
+from inventory_service.models import Conflict, Event, Host, RunHost, Transition
 from inventory_service.registry import liveness
 
 _BATCH = 500
@@ -24,7 +24,7 @@ def prune(*, at: dt.datetime, transition_days: int, gone_days: int) -> int:
     old = at - dt.timedelta(days=transition_days)
     last = Transition.select(pw.fn.MAX(Transition.id)).group_by(Transition.host)
     count = _delete(Transition, (Transition.at < old) & Transition.id.not_in(last))
-    count += _delete(AuditEntry, AuditEntry.at < old)
+    count += _delete(Event, Event.at < old)
     count += _delete(Conflict, Conflict.until < old)
     count += _strip_hosts(at - dt.timedelta(days=gone_days))
     return count + _forget_hosts(at - dt.timedelta(days=max(gone_days, transition_days)))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
-from inventory_service import audit
 from inventory_service.deployments.launching import requests
 from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.deployments.runs import statuses
+from inventory_service.events import Actor, ActorKind
 from inventory_service.models import Host, Run, Stage
 
-ACTOR = audit.Actor("scaling")
+ACTOR = Actor("scaling", kind=ActorKind.SCALING)
 
 
 def request(

@@ -11,6 +11,7 @@ from inventory_service.deployments.prompting.answering import Question
 from inventory_service.deployments.runs import statuses
 from inventory_service.models import (
     ApiToken,
+    Event,
     Host,
     JoinToken,
     Project,
@@ -268,6 +269,24 @@ def run_host(row: RunHost) -> dict[str, Any]:
     counters = ("ok", "changed", "failed", "unreachable", "skipped", "rescued", "ignored")
     counts = {name: getattr(row, name) for name in counters}
     return {"host": row.name, "address": row.address, "status": row.status, **counts, "message": row.message}
+
+
+def event_of_audit(row: Event) -> dict[str, Any]:
+    """One event of the audit log."""
+    return {
+        "id": row.id,
+        "at": iso(row.at),
+        "action": row.name,
+        "actor": row.actor_name,
+        "actor_kind": row.actor_kind,
+        "actor_id": row.actor_id,
+        "peer": row.peer,
+        "target": row.target_path,
+        "target_kind": row.target_kind,
+        "target_id": row.target_id,
+        "changes": row.changes,
+        "details": row.details if row.reason_code is None else {"reason_code": row.reason_code, **row.details},
+    }
 
 
 def event(row: RunEvent) -> dict[str, Any]:

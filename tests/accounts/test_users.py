@@ -10,7 +10,7 @@ from inventory_service.accounts import users
 from inventory_service.accounts.roles import Principal
 from inventory_service.audit import Actor
 from inventory_service.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError, UnauthorizedError
-from inventory_service.models import AuditEntry, User
+from inventory_service.models import Event, User
 from tests.support import ADA, START, at_once
 
 PASSWORD = "correct horse"
@@ -52,7 +52,7 @@ def test_it_keeps_a_password_as_an_argon2id_hash(database: peewee.Database) -> N
 
 def test_it_writes_no_password_into_the_audit_log(grace: User) -> None:
     change(grace, password="another password")
-    kept = str([entry.__data__ for entry in AuditEntry.select()])
+    kept = str([entry.__data__ for entry in Event.select()])
     assert "user.update" in kept
     assert "password" not in kept
 

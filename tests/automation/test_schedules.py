@@ -10,7 +10,7 @@ from inventory_service.automation import schedules
 from inventory_service.automation.schedules import Plan
 from inventory_service.deployments.runs import statuses
 from inventory_service.errors import CallboardError, ConflictError, InvalidError
-from inventory_service.models import AuditEntry, Run, Schedule, Stage
+from inventory_service.models import Event, Run, Schedule, Stage
 from inventory_service.settings import Settings
 from tests.support import ADA, START, FakeClock, at_once
 
@@ -70,7 +70,7 @@ def test_it_leaves_out_what_was_missed_and_says_so(add: Add, stage: Stage, clock
     assert schedules.run_due(at=clock.advance(3600 + 601)) == []
     assert "No worker was there at 2026-11-23 15:00 UTC" in fresh(row).last_error
     assert fresh(row).next_at == START + dt.timedelta(hours=25)
-    assert AuditEntry.select().where(AuditEntry.action == "schedule.fail").count() == 1
+    assert Event.select().where(Event.name == "schedule.fail").count() == 1
 
 
 def test_it_does_not_pile_up_runs(add: Add, stage: Stage, clock: FakeClock) -> None:

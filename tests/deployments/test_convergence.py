@@ -11,7 +11,7 @@ from inventory_service.deployments.executor import execution
 from inventory_service.deployments.launching import requests
 from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.errors import ConflictError
-from inventory_service.models import AuditEntry, Host, Release, Run, RunEvent, RunHost, Stage
+from inventory_service.models import Event, Host, Release, Run, RunEvent, RunHost, Stage
 from inventory_service.registry import hosts, stages
 from tests.support import ADA, START, FakeClock, Machine, expiry
 
@@ -138,7 +138,7 @@ def test_it_quarantines_a_host_after_four_attempts_with_the_reason(
         "Convergence gave up: 4 attempts to bring it to release 1 failed; see run 4: no space left"
     )
     assert not web_2.row.is_quarantined
-    told = AuditEntry.get(AuditEntry.action == "host.quarantine")
+    told = Event.get(Event.name == "host.quarantine")
     assert (told.target, told.details["reason"]) == ("shop/production/web-1", web_1.row.quarantine_reason)
     releases.record_on_hosts(released, [web_2.host_id], is_held=False)
     assert converge(clock) == []

@@ -6,7 +6,7 @@ import pytest
 
 from inventory_service.deployments import locks
 from inventory_service.errors import ConflictError, InvalidError
-from inventory_service.models import AuditEntry, Run, Stage
+from inventory_service.models import Event, Run, Stage
 from tests.support import ADA, START, at_once
 
 pytestmark = pytest.mark.each_database
@@ -44,7 +44,7 @@ def test_it_unlocks_and_writes_it_down_once(stage: Stage) -> None:
     for _ in range(2):
         locks.unlock(stage, actor=ADA, at=START)
     assert locks.find(stage, locks.BY_PERSON) is None
-    assert AuditEntry.select().where(AuditEntry.action == "stage.unlock").count() == 1
+    assert Event.select().where(Event.name == "stage.unlock").count() == 1
 
 
 def test_it_leaves_a_runs_hold_when_a_person_unlocks(stage: Stage, queue: Callable[..., Run]) -> None:

@@ -11,7 +11,7 @@ from inventory_service.deployments import convergence, locks, releases, rollout
 from inventory_service.deployments.executor import execution
 from inventory_service.deployments.launching import requests, run_queue
 from inventory_service.deployments.runs.outcome import Ending, HostCount
-from inventory_service.models import AuditEntry, Host, Release, Run, RunEvent, RunHost, Stage
+from inventory_service.models import Event, Host, Release, Run, RunEvent, RunHost, Stage
 from inventory_service.registry import hosts, stages
 from inventory_service.registry.stages import StageChange
 from tests.support import ADA, FakeClock, Machine, expiry
@@ -97,7 +97,7 @@ def test_it_rolls_a_stopped_rollout_back_locks_and_says_why(end: Callable[..., R
         f"The rollout of release 2 stopped (run {run.id}): 1 of 3 hosts failed: web-1. {UNHEALTHY} "
         f"Run {back.id} goes back to release 1 on 1 of its hosts"
     )
-    assert AuditEntry.select().where(AuditEntry.action.in_(["stage.lock", "run.rollback"])).count() == 2
+    assert Event.select().where(Event.name.in_(["stage.lock", "run.rollback"])).count() == 2
 
 
 def test_it_takes_every_host_that_the_rollout_touched(end: Callable[..., Run]) -> None:

@@ -14,7 +14,7 @@ from inventory_service.clock import SystemClock
 from inventory_service.deployments import locks
 from inventory_service.deployments.launching import requests
 from inventory_service.deployments.launching.requests import RunRequest
-from inventory_service.models import AuditEntry, Project, Run, RunEvent, RunHost, Stage
+from inventory_service.models import Event, Project, Run, RunEvent, RunHost, Stage
 from inventory_service.registry import hosts, stages
 from inventory_service.settings import Settings
 from tests.support import ADA, Machine
@@ -74,7 +74,7 @@ def test_it_carries_a_deploy_to_its_end(local: Stage, web_1: Machine, settings: 
     assert following.status == "queued"
     assert sorted(path.name for path in settings.run_dir(run.id).iterdir()) == ["log"]
     assert settings.run_dir(run.id).stat().st_mode & 0o077 == 0
-    assert AuditEntry.select().where(AuditEntry.action == "run.successful").count() == 1
+    assert Event.select().where(Event.name == "run.successful").count() == 1
 
 
 def test_it_leaves_a_run_alone_that_is_not_due(local: Stage, settings: Settings) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from inventory_service.errors import ConflictError, RefusedError
-from inventory_service.models import AuditEntry, Host, JoinToken, Stage
+from inventory_service.models import Event, Host, JoinToken, Stage
 from inventory_service.registry import enrolment, join_tokens
 from inventory_service.registry.enrolment import Enrolment, IdentityRules
 from tests.registry.test_instance_identity import ACCOUNT, INSTANCE, REGION, sign, text, trusted
@@ -33,7 +33,7 @@ def enrol(token: str, clock: FakeClock) -> Callable[..., Host]:
 
 
 def reason() -> str:
-    return str(AuditEntry.select().where(AuditEntry.action == "host.refuse").get().details["reason"])
+    return str(Event.select().where(Event.name == "host.refuse").get().details["reason"])
 
 
 def test_it_lets_an_instance_in_by_awss_word(enrol: Callable[..., Host]) -> None:
@@ -75,10 +75,10 @@ def test_it_tells_the_operator_how_a_token_ended(
     JoinToken.update({field: 0 if field == "maximum_uses" else clock.now()}).where(JoinToken.id == row.id).execute()
     with pytest.raises(RefusedError) as caught:
         enrol(given)
-    entry = AuditEntry.select().where(AuditEntry.action == "host.refuse").get()
+    entry = Event.select().where(Event.name == "host.refuse").get()
     assert (caught.value.detail, entry.details["reason"]) == (RefusedError("any").detail, why)
     assert (entry.details["join_token"], entry.details["stage"]) == (row.id, "shop/production")
-    assert (entry.actor, entry.peer, entry.target) == ("enrolment", "10.0.0.1", "web-1")
+    assert (entry.actor_name, entry.peer, entry.target_path) == ("enrolment", "10.0.0.1", "shop/production/web-1")
     assert given.split(".")[1] not in str(entry.__data__)
 
 
@@ -100,8 +100,8 @@ def test_it_shows_a_person_that_a_machine_claims_to_be_another(web_1: Machine, c
             Machine(web_1.stage, keys=(key_line(seed=2),)).enrol(clock.now())
     assert web_1.row.host_key_mismatch == "a machine at 10.0.0.1 asked to enrol under its name with other keys"
     assert web_1.row.host_keys == [key_line()]
-    told = AuditEntry.select().where(AuditEntry.action == "host.conflict")
-    assert [(entry.target, entry.details["reason"]) for entry in told] == [
+    told = Event.select().where(Event.name == "host.conflict")
+    assert [(entry.target_path, entry.details["reason"]) for entry in told] == [
         ("shop/production/web-1", web_1.row.host_key_mismatch)
     ]
     assert web_1.beat(clock.now()).state == "live"

@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from inventory_service.models import AuditEntry, Stage
+from inventory_service.models import Event, Stage
 from inventory_service.registry import expiry_guard, expiry_pause, liveness
 from inventory_service.registry.expiry_pause import Counts, State
 from inventory_service.registry.sweep import expire_late, sweep
@@ -105,7 +105,7 @@ def test_it_thaws_when_the_crowd_is_back_and_nobody_had_left(fleet: list[Machine
 
 def test_it_lets_the_silent_expire_when_its_bound_is_over(fleet: list[Machine], clock: FakeClock) -> None:
     pass_time(fleet, clock, beating=0, minutes=63)
-    frozen_at = (AuditEntry.get(AuditEntry.action == "freeze.begin").at - START).total_seconds()
+    frozen_at = (Event.get(Event.name == "expiry.pause").at - START).total_seconds()
     assert listed(fleet, clock) == 0
     assert {machine.history()[-1] for machine in fleet} == {("live", "stale", frozen_at + HOUR)}
 

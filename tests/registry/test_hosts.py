@@ -14,7 +14,7 @@ from inventory_service.errors import (
     NotFoundError,
     UnauthorizedError,
 )
-from inventory_service.models import TABLES, AuditEntry, Host, JoinToken, Stage
+from inventory_service.models import TABLES, Event, Host, JoinToken, Stage
 from inventory_service.registry import agentless, enrolment, heartbeats, hosts, join_tokens
 from inventory_service.registry.stages import StageChange, archive_stage, update_stage
 from tests.support import ADA, START, FakeClock, Machine, at_once, expiry, key_line
@@ -274,7 +274,7 @@ def test_it_takes_two_boots_that_both_go_on_for_a_clone(web_1: Machine, clock: F
         web_1.beat(clock.advance(30), boot_id="b008", seq=minute * 60_000 + 1)
     with pytest.raises(ConflictError, match="two machines beat"):
         web_1.beat(clock.advance(61), seq=150_000)
-    assert [entry.target for entry in AuditEntry.select().where(AuditEntry.action == "host.conflict")] == [
+    assert [entry.target_path for entry in Event.select().where(Event.name == "host.conflict")] == [
         "shop/production/web-1"
     ]
     assert hosts.live_hosts(web_1.stage, expiry=expiry(clock.now())) == []
@@ -524,7 +524,7 @@ def test_it_takes_an_address_out_and_says_nothing_the_second_time(stage: Stage, 
 def test_it_changes_what_is_given_and_nothing_else(web_1: Machine, clock: FakeClock) -> None:
     changed = hosts.change(web_1.row, actor=ADA, at=clock.now(), is_draining=True, groups=["web", "app", "web"])
     assert (changed.is_draining, changed.groups, changed.is_quarantined) == (True, ["app", "web"], False)
-    assert AuditEntry.get(AuditEntry.action == "host.update").details["fields"] == ["groups", "is_draining"]
+    assert Event.get(Event.name == "host.update").details["fields"] == ["groups", "is_draining"]
 
 
 def test_it_gives_a_host_new_attempts_when_it_leaves_quarantine(web_1: Machine, clock: FakeClock) -> None:
@@ -578,7 +578,7 @@ def test_it_rejects_to_change_a_host_that_has_gone(web_1: Machine, clock: FakeCl
     for change in (lambda: hosts.approve(web_1.row, actor=ADA, at=clock.now()), lambda: drain(web_1, clock)):
         with pytest.raises(GoneError, match=r"web-1.*said goodbye"):
             change()
-    assert not AuditEntry.select().where(AuditEntry.action == "host.update").exists()
+    assert not Event.select().where(Event.name == "host.update").exists()
 
 
 def drain(machine: Machine, clock: FakeClock) -> Host:

@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 
 from inventory_service.errors import InvalidError, NotFoundError, RefusedError
-from inventory_service.models import AuditEntry, Host, JoinToken, Stage
+from inventory_service.models import Event, Host, JoinToken, Stage
 from inventory_service.registry import join_tokens
 from inventory_service.registry.stages import archive_stage
 from tests.support import ADA, START, FakeClock, Machine, at_once, key_line
@@ -25,7 +25,7 @@ def test_it_finds_the_token_that_it_made(stage: Stage) -> None:
 
 def test_it_keeps_no_secret(stage: Stage) -> None:
     row, token = make(stage)
-    kept = f"{row.__data__} {[entry.__data__ for entry in AuditEntry.select()]}"
+    kept = f"{row.__data__} {[entry.__data__ for entry in Event.select()]}"
     assert token.split(".")[1] not in kept
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from inventory_service.deployments.runs import history
 from inventory_service.errors import ConflictError
-from inventory_service.models import AuditEntry, Conflict, Host, Stage, Transition
+from inventory_service.models import Conflict, Event, Host, Stage, Transition
 from inventory_service.registry import hosts, past
 from inventory_service.registry.retention import prune
 from tests.support import FakeClock, Machine, expiry
@@ -78,14 +78,23 @@ def test_it_takes_a_small_batch_at_a_time(stage: Stage, clock: FakeClock) -> Non
     step = {"stage": stage, "at": old, "from_state": "live", "to_state": "gone", "reason": "test"}
     for batch in pw.chunked([step | {"host": name} for name in names for _ in range(2)], 100):
         Transition.insert_many(batch).execute()
-    AuditEntry.delete().execute()
-    entry = {"at": old, "actor": "ada", "action": "test", "target": "test", "details": {}}
+    Event.delete().execute()
+    who = {"actor_kind": "person", "actor_name": "ada"}
+    entry = {
+        "at": old,
+        "name": "test",
+        "target_kind": "stage",
+        "target_path": "test",
+        "changes": {},
+        "details": {},
+        **who,
+    }
     for batch in pw.chunked([entry] * 1100, 100):
-        AuditEntry.insert_many(batch).execute()
+        Event.insert_many(batch).execute()
     clock.advance(94 * DAY)
     left = []
     for _ in range(4):
         forget(clock)
-        left.append((Host.select().count(), AuditEntry.select().count()))
+        left.append((Host.select().count(), Event.select().count()))
     assert left == [(600, 600), (100, 100), (0, 0), (0, 0)]
     assert Transition.select().count() == 0

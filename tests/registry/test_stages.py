@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from inventory_service.errors import ConflictError, InvalidError, NotFoundError
-from inventory_service.models import AuditEntry, Project, Stage
+from inventory_service.models import Event, Project, Stage
 from inventory_service.registry import stages
 from inventory_service.registry.stages import StageChange
 from tests.support import ADA, START
@@ -59,8 +59,8 @@ def test_it_rejects_a_source_that_git_would_take_for_a_command(source: str) -> N
 
 
 def test_it_adds_a_project_and_writes_it_down(project: Project) -> None:
-    entry = AuditEntry.get(AuditEntry.action == "project.create")
-    assert (entry.actor, entry.target, entry.peer) == ("ada", "shop", "192.0.2.7")
+    entry = Event.get(Event.name == "project.create")
+    assert (entry.actor_name, entry.target_path, entry.peer) == ("ada", "shop", "192.0.2.7")
 
 
 def test_it_rejects_a_project_that_exists(project: Project) -> None:
@@ -71,7 +71,7 @@ def test_it_rejects_a_project_that_exists(project: Project) -> None:
 def test_it_leaves_no_trace_of_a_project_that_was_refused(project: Project) -> None:
     with pytest.raises(InvalidError):
         create(source="ext::id")
-    assert AuditEntry.select().where(AuditEntry.action == "project.create").count() == 1
+    assert Event.select().where(Event.name == "project.create").count() == 1
 
 
 @pytest.mark.parametrize("name", ["", "1st", "a-b", "a b", "a\n", "é", "x" * 129, "{{ x }}"])
@@ -133,7 +133,7 @@ def test_it_checks_a_new_interval_against_the_ttl_that_stays(stage: Stage) -> No
 def test_it_changes_what_is_given_and_nothing_else(stage: Stage) -> None:
     changed = stages.update_stage(stage, change=StageChange(description="the shop"), actor=ADA, at=START)
     assert (changed.description, changed.interval_seconds, changed.has_convergence) == ("the shop", 60, True)
-    assert AuditEntry.get(AuditEntry.action == "stage.update").details == {"fields": ["description"]}
+    assert Event.get(Event.name == "stage.update").details == {"fields": ["description"]}
 
 
 def test_it_forgets_the_login_when_it_is_set_to_nothing(make_stage: Callable[..., Stage]) -> None:

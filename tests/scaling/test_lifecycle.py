@@ -13,7 +13,7 @@ from inventory_service.deployments.launching import requests
 from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.deployments.runs import statuses
 from inventory_service.models import (
-    AuditEntry,
+    Event,
     Host,
     LifecycleAction,
     Release,
@@ -124,7 +124,7 @@ def test_a_quarantined_host_is_abandoned_with_the_reason(hooked: Hooked) -> None
     hooked.tend()
     assert hooked.group.ended == {member.id: "launching ABANDON"}
     assert (action().status, action().reason) == ("abandoned", reason)
-    told = AuditEntry.get(AuditEntry.action == "scaling.abandon")
+    told = Event.get(Event.name == "scaling.abandon")
     assert told.details["reason"] == f"{member.id} (launching): {reason}"
 
 

@@ -12,7 +12,7 @@ from inventory_service.deployments.launching import requests
 from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.deployments.runs import statuses
 from inventory_service.errors import CloudError
-from inventory_service.models import AuditEntry, Host, Release, Run, RunHost, ScalingDecision, Stage, StageScaling
+from inventory_service.models import Event, Host, Release, Run, RunHost, ScalingDecision, Stage, StageScaling
 from inventory_service.scaling import loop, settings
 from tests.scaling.conftest import LIMITS, REGION, World, crash_once
 from tests.support import ADA, START, Machine
@@ -32,7 +32,7 @@ def test_load_makes_the_group_larger(group: World) -> None:
     assert (group.aws.desired, last().status, last().to_capacity) == (3, "done", 3)
     assert "cpu: avg load1_per_cpu over 60 s is 0.9" in last().reasons[0]
     assert last().readings["avg load1_per_cpu over 60 s"]["value"] == pytest.approx(0.9)
-    assert AuditEntry.select().where(AuditEntry.action == "scaling.out").count() == 1
+    assert Event.select().where(Event.name == "scaling.out").count() == 1
 
 
 def test_machines_that_boot_are_counted(group: World) -> None:
@@ -286,7 +286,7 @@ def test_a_group_that_was_deleted_is_told_on_the_stage_once(group: World) -> Non
     group.minute(0.9)
     group.minute(0.9)
     assert "no Auto Scaling group 'shop-web'" in scaling().problem
-    assert AuditEntry.select().where(AuditEntry.action == "scaling.fail").count() == 1
+    assert Event.select().where(Event.name == "scaling.fail").count() == 1
     group.aws.make_group()
     group.minute(0.9)
     assert scaling().problem is None

@@ -10,7 +10,7 @@ from flask import Flask, render_template_string
 
 from inventory_service.clock import iso
 from inventory_service.errors import GoneError, InvalidError
-from inventory_service.models import AuditEntry, Host, StageScaling, Transition
+from inventory_service.models import Event, Host, StageScaling, Transition
 from inventory_service.registry import enrolment, hosts, join_tokens
 from inventory_service.registry.enrolment import Enrolment, IdentityRules
 from inventory_service.registry.instance_identity import InstanceIdentityError
@@ -136,7 +136,7 @@ def test_a_machine_that_beats_after_its_end_is_a_conflict_though_it_is_gone(grou
         with pytest.raises(GoneError):
             group.machines[ended].beat(group.clock.advance(seconds))
         assert group.machines[ended].row.conflict == conflict or conflict == "told"
-    assert AuditEntry.select().where(AuditEntry.action == "host.conflict").count() == 1
+    assert Event.select().where(Event.name == "host.conflict").count() == 1
     group.look()
     assert findings() == [("ended, but it beats", ended)]
 

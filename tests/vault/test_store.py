@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
 from inventory_service.errors import CallboardError, ConflictError, InvalidError, NotFoundError
-from inventory_service.models import AuditEntry, Secret, Stage
+from inventory_service.models import Event, Secret, Stage
 from inventory_service.settings import Settings
 from inventory_service.vault import keyring, store
 from inventory_service.vault.keyring import SealError
@@ -57,7 +57,7 @@ def test_it_keeps_no_value_in_the_clear(put: Put, settings: Settings) -> None:
 def test_it_records_who_set_and_removed_what(put: Put, stage: Stage, clock: FakeClock) -> None:
     put("a")
     store.remove(Scope(stage.project, stage), "a", actor=ADA, at=clock.now())
-    entries = [(row.action, row.target, row.details) for row in AuditEntry.select().order_by(AuditEntry.id)][-2:]
+    entries = [(row.name, row.target_path, row.details) for row in Event.select().order_by(Event.id)][-2:]
     details = {"name": "a", "kind": "variable"}
     assert entries == [("secret.set", "shop/production", details), ("secret.remove", "shop/production", details)]
     with pytest.raises(NotFoundError, match="no secret 'a'"):

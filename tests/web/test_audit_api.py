@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from inventory_service import audit
-from inventory_service.models import AuditEntry, Host, Stage
+from inventory_service import events
+from inventory_service.events import EventName, Target, TargetKind
+from inventory_service.models import Event, Host, Stage
 from inventory_service.registry import join_tokens, stages
 from inventory_service.registry.stages import StageChange
 from tests.support import ADA, START, Caller, FakeClock, Machine
@@ -12,21 +13,25 @@ AUDIT = "/api/v1/audit"
 
 
 @pytest.fixture
-def entries(admin: Caller) -> None:
-    AuditEntry.delete().execute()
-    audit.record(ADA, "stage.lock", "shop/production", at=START, reason="why")
-    audit.record(ADA, "stages.x", "shop/production2", at=START)
-    audit.record(audit.SERVICE, "host.add", "shop/production/web-1", at=START)
+def entries(admin: Caller, stage: Stage) -> None:
+    Event.delete().execute()
+    another = Target(TargetKind.STAGE, "99", "shop/production2", 99)
+    events.record(EventName.STAGE_LOCK, events.target(stage), actor=ADA, at=START, details={"reason": "why"})
+    events.record(EventName.SCHEDULE_FAIL, another, actor=ADA, at=START)
+    web_1 = events.host_target("h1", "web-1", stage)
+    events.record(EventName.HOST_ADD, web_1, actor=events.SERVICE, at=START)
+    events.record(EventName.HOST_STALE, web_1, actor=events.SERVICE, at=START)
 
 
 @pytest.mark.parametrize(
     ("query", "found"),
     [
-        ("", ["host.add", "stages.x", "stage.lock"]),
+        ("", ["host.add", "schedule.fail", "stage.lock"]),
         ("?action=stage", ["stage.lock"]),
         ("?action=stage.lock", ["stage.lock"]),
         ("?target=shop/production", ["host.add", "stage.lock"]),
-        ("?actor=ada", ["stages.x", "stage.lock"]),
+        ("?actor=ada", ["schedule.fail", "stage.lock"]),
+        ("?action=host.stale", ["host.stale"]),
         ("?actor=nobody", []),
     ],
 )
@@ -34,18 +39,23 @@ def test_it_shows_who_changed_what_newest_first(admin: Caller, entries: None, qu
     assert [row["action"] for row in admin.get(f"{AUDIT}{query}").json["items"]] == found
 
 
-def test_it_pages_through_the_past(admin: Caller, entries: None) -> None:
+def test_it_pages_through_the_past(admin: Caller, stage: Stage, entries: None) -> None:
     first = admin.get(f"{AUDIT}?limit=2").json
     rest = admin.get(f"{AUDIT}?limit=2&cursor={first['next']}").json
-    assert [row["action"] for row in first["items"] + rest["items"]] == ["host.add", "stages.x", "stage.lock"]
+    assert [row["action"] for row in first["items"] + rest["items"]] == ["host.add", "schedule.fail", "stage.lock"]
     assert rest["next"] is None
     assert rest["items"][0] | {"id": 0} == {
         "id": 0,
         "at": "2026-11-23T14:00:00Z",
         "actor": "ada",
+        "actor_kind": "person",
+        "actor_id": None,
         "peer": "192.0.2.7",
         "action": "stage.lock",
         "target": "shop/production",
+        "target_kind": "stage",
+        "target_id": str(stage.id),
+        "changes": {},
         "details": {"reason": "why"},
     }
 
@@ -60,7 +70,7 @@ def test_it_ends_the_guessing_of_join_tokens(viewer: Caller, stage: Stage, clock
     answers = [guesser.post("/api/v1/enrol", {"name": "web-1"}) for _ in range(35)]
     assert [answer.status_code for answer in answers] == [401] * 30 + [429] * 5
     assert answers[-1].headers["Retry-After"]
-    assert AuditEntry.select().where(AuditEntry.action == "host.refuse").count() == 30
+    assert Event.select().where(Event.name == "host.refuse").count() == 30
     _, token = join_tokens.create(stage, actor=ADA, at=clock.now())
     assert Caller(viewer.client, token, peer="10.0.0.1").post("/api/v1/enrol", {"name": "web-1"}).status_code == 201
     elsewhere = Caller(viewer.client, guesser.token, peer="10.0.0.2")
@@ -73,10 +83,10 @@ def test_it_audits_the_one_line_calls_but_no_renewal(viewer: Caller, stage: Stag
     stages.update_stage(stage, change=StageChange(has_simple_join=True), actor=ADA, at=clock.now())
     row, secret = join_tokens.create(stage, actor=ADA, at=clock.now())
     machine, token = Caller(viewer.client, secret, peer="10.0.0.1"), f"join token {row.id}"
-    before = AuditEntry.select().count()
+    before = Event.select().count()
     for call in (machine.put, machine.put, machine.delete, machine.delete):
         call("/api/v1/stages/shop/production/hosts/10.0.0.1")
-    told = [(row.actor, row.peer, row.action, row.target) for row in AuditEntry.select().order_by(AuditEntry.id)]
+    told = [(row.actor_name, row.peer, row.name, row.target_path) for row in Event.select().order_by(Event.id)]
     assert told[before:] == [
         (token, "10.0.0.1", "host.add", "shop/production/10.0.0.1"),
         (token, "10.0.0.1", "host.remove", "shop/production/10.0.0.1"),
@@ -93,13 +103,13 @@ def test_it_audits_a_refused_one_line_call_once_an_hour(viewer: Caller, stage: S
     assert [call.status_code for call in calls] == [401] * 30 + [429] * 5
     clock.advance(3600)
     cron.put("/api/v1/stages/shop/production/hosts/10.0.0.1")
-    told = list(AuditEntry.select().where(AuditEntry.action == "host.refuse"))
-    assert [(one.peer, one.target, one.details["reason"]) for one in told] == [
-        ("10.0.0.1", "10.0.0.1", "the join token was revoked")
+    told = list(Event.select().where(Event.name == "host.refuse"))
+    assert [(one.peer, one.target_path, one.details["reason"]) for one in told] == [
+        ("10.0.0.1", "shop/production/10.0.0.1", "the join token was revoked")
     ] * 2
 
 
 def test_it_audits_a_new_token_of_a_host(viewer: Caller, web_1: Machine) -> None:
     Caller(viewer.client, web_1.token).post("/api/v1/rotate")
-    last = AuditEntry.select().order_by(AuditEntry.id.desc()).get()
-    assert (last.actor, last.action, last.target) == ("host:web-1", "host.rotate", "shop/production/web-1")
+    last = Event.select().order_by(Event.id.desc()).get()
+    assert (last.actor_name, last.name, last.target_path) == ("host:web-1", "host.rotate", "shop/production/web-1")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from inventory_service import first_start
-from inventory_service.models import AuditEntry, Release, Stage
+from inventory_service.models import Event, Release, Stage
 from inventory_service.registry.stages import get_stage
 from inventory_service.settings import Settings
 from tests.support import START, Caller, FakeClock, Machine
@@ -160,14 +160,15 @@ def test_it_shows_the_ssh_key_to_everybody(nobody: Caller, settings: Settings) -
 
 def test_it_writes_down_who_did_what_from_where(admin: Caller, stage: Stage) -> None:
     Caller(admin.client, admin.token, peer="203.0.113.9").patch(STAGE, {"description": "x"})
-    entry = AuditEntry.get(AuditEntry.action == "stage.update")
-    assert (entry.actor, entry.target, entry.peer) == ("token:admin-everywhere", "shop/production", "203.0.113.9")
+    entry = Event.get(Event.name == "stage.update")
+    told = (entry.actor_name, entry.target_path, entry.peer)
+    assert told == ("token:admin-everywhere", "shop/production", "203.0.113.9")
 
 
 def test_it_writes_no_secret_into_the_audit_log(admin: Caller, stage: Stage) -> None:
     token = admin.post("/api/v1/tokens", {"name": "ci"}).json["token"]
     join = admin.post(f"{STAGE}/join-tokens", {}).json["token"]
-    kept = str([entry.__data__ for entry in AuditEntry.select()])
+    kept = str([entry.__data__ for entry in Event.select()])
     assert not [secret for secret in (token, join, admin.token) if secret.split(".")[1] in kept]
 
 
@@ -215,6 +216,7 @@ def test_it_believes_an_operator_about_total_silence(
     assert viewer.post(f"{STAGE}/expire").status_code == 403
     assert operator.post(f"{STAGE}/expire").json == {"expired": 2}
     assert operator.get(f"{STAGE}/inventory").json["_meta"]["hostvars"] == {}
-    entry = AuditEntry.select().where(AuditEntry.action == "stage.expire").get()
-    assert (entry.actor, entry.target, entry.details) == ("token:operator-everywhere", "shop/production", {"hosts": 2})
+    entry = Event.select().where(Event.name == "stage.expire").get()
+    told = (entry.actor_name, entry.target_path, entry.details)
+    assert told == ("token:operator-everywhere", "shop/production", {"hosts": 2})
     assert operator.post(f"{STAGE}/expire").json == {"expired": 0}

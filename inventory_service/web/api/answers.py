@@ -11,6 +11,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from inventory_service import events
 from inventory_service.accounts import roles
 from inventory_service.deployments.comparing import run_diff
 from inventory_service.deployments.prompting import prompts
@@ -41,10 +42,15 @@ class Page(Answer, Generic[Item]):
 class AuditEntry(Answer):
     id: int
     at: str
-    actor: str = Field(description="A person, `token:<name>`, `join token <id>`, `enrolment`, or `callboard` itself")
-    peer: str | None = Field(description="The address that the caller had")
     action: str = Field(description="`stage.lock`, `host.refuse`, …")
-    target: str
+    actor: str = Field(description="Its name: of a person, `token:<name>`, `enrolment`, or `callboard` itself")
+    actor_kind: Literal[tuple(map(str, events.ActorKind))] = Field(description="Who has that name")  # type: ignore[valid-type]
+    actor_id: str | None = Field(description="Which one of its kind; null where there is but one, or it is forgotten")
+    peer: str | None = Field(description="The address that the caller had")
+    target: str = Field(description="Its name at that moment: `shop`, `shop/production`, `shop/production/web-1`")
+    target_kind: Literal[tuple(map(str, events.TargetKind))]  # type: ignore[valid-type]
+    target_id: str | None
+    changes: dict[str, tuple[Any, Any]] = Field(description="What changed, field by field: before and after")
     details: dict[str, Any]
 
 

@@ -6,10 +6,9 @@ from typing import Any
 
 from pydantic import Field
 
-from inventory_service import audit
+from inventory_service import events
 from inventory_service.accounts.roles import ADMIN
-from inventory_service.clock import iso
-from inventory_service.web import auth
+from inventory_service.web import auth, present
 from inventory_service.web.api import answers
 from inventory_service.web.api.common import Paging, blueprint, page
 
@@ -29,9 +28,7 @@ class AuditQuery(Paging):
 @auth.access(ADMIN, is_everywhere=True)
 def list_audit(query: AuditQuery) -> dict[str, Any]:
     """Every change by a person or a token, what the service decided itself, and refused enrolments with the reason."""
-    rows = audit.list_entries(
-        limit=query.limit + 1, before=query.cursor, action=query.action, actor=query.actor, target=query.target
+    rows = events.list_events(
+        limit=query.limit + 1, before=query.cursor, name=query.action, actor=query.actor, about=query.target
     )
-    fields = ("id", "actor", "peer", "action", "target", "details")
-    shown = [{"at": iso(row.at), **{field: getattr(row, field) for field in fields}} for row in rows]
-    return page(shown, limit=query.limit, cursor_of="id")
+    return page([present.event_of_audit(row) for row in rows], limit=query.limit, cursor_of="id")

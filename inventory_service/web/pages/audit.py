@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from flask import render_template, request
 
-from inventory_service import audit
+from inventory_service import events
 from inventory_service.accounts.roles import ADMIN
 from inventory_service.registry import stages
 from inventory_service.registry.stages import stage_name
@@ -25,15 +25,17 @@ def audit_log() -> str:
     auth.caller().require(ADMIN, is_everywhere=True)
     wish = {name: request.args.get(name, "").strip()[:200] for name in _FILTERS}
     before = request.args.get("before", type=int)
-    rows = audit.list_entries(
+    rows = events.list_events(
         limit=_PAGE + 1,
         before=usable_id(before),
-        **{name: text or None for name, text in wish.items()},
+        name=wish["action"] or None,
+        actor=wish["actor"] or None,
+        about=wish["target"] or None,
     )
     names = dict.fromkeys(stage_name(row) for row in stages.list_stages())
     return render_template(
         "audit.html",
-        rows=[(row, _stage_of(row.target, names)) for row in rows[:_PAGE]],
+        rows=[(row, _stage_of(row.target_path, names)) for row in rows[:_PAGE]],
         stages=names,
         older=rows[_PAGE - 1].id if len(rows) > _PAGE else None,
         wish=wish,

@@ -13,7 +13,7 @@ from inventory_service.deployments.executor import execution, targets
 from inventory_service.deployments.executor.execution import Result
 from inventory_service.deployments.launching import requests
 from inventory_service.deployments.runs.outcome import Ending, HostCount
-from inventory_service.models import AuditEntry, Host, Release, Run, RunHost, Stage
+from inventory_service.models import Event, Host, Release, Run, RunHost, Stage
 from inventory_service.registry import stages
 from inventory_service.settings import Settings
 from tests.support import FakeClock, Machine, expiry
@@ -26,7 +26,7 @@ def test_it_fails_a_run_for_nobody(stage: Stage, queue: Queue, execute: Callable
     assert (run.status, run.error) == ("failed", "No hosts matched: shop/production has no live host for this run.")
     assert "callboard: No hosts matched" in (settings.run_dir(run.id) / "log").read_text()
     assert locks.find(stage, locks.BY_RUN) is None
-    assert AuditEntry.select().where(AuditEntry.action == "run.failed").count() == 1
+    assert Event.select().where(Event.name == "run.failed").count() == 1
 
 
 def test_it_fails_a_run_when_all_hosts_have_fallen_silent(

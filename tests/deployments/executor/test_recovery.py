@@ -11,7 +11,7 @@ import pytest
 from inventory_service.adapters import processes
 from inventory_service.deployments.executor import execution, leases, recovery
 from inventory_service.deployments.launching import requests
-from inventory_service.models import AuditEntry, Host, Run, RunEvent, RunHost, Stage
+from inventory_service.models import Event, Host, Run, RunEvent, RunHost, Stage
 from inventory_service.settings import Settings
 from tests.support import FakeClock, Machine, at_once
 
@@ -50,7 +50,7 @@ def test_it_marks_a_run_lost_and_frees_its_stage(
     assert (run.status, run.ended_at, "executor died" in run.error) == ("lost", clock.now(), True)
     assert [row.status for row in RunHost.select().order_by(RunHost.name)] == ["lost", "ok"]
     assert claim(queue(orphan.stage), clock) is not None
-    assert AuditEntry.select().where(AuditEntry.action == "run.lost").count() == 1
+    assert Event.select().where(Event.name == "run.lost").count() == 1
 
 
 def test_it_waits_for_the_lease_to_run_out(orphan: Run, settings: Settings, clock: FakeClock) -> None:
@@ -81,7 +81,7 @@ def test_it_loses_a_run_once(orphan: Run, settings: Settings, clock: FakeClock) 
     clock.advance(16)
     results = at_once(lambda _: recovery.recover_lost(settings, at=clock.now()), 4)
     assert sorted(results) == [[], [], [], [orphan.id]]
-    assert AuditEntry.select().where(AuditEntry.action == "run.lost").count() == 1
+    assert Event.select().where(Event.name == "run.lost").count() == 1
 
 
 def test_it_ends_what_the_dead_executor_left_behind(orphan: Run, settings: Settings, clock: FakeClock) -> None:

@@ -10,7 +10,7 @@ import pytest
 from inventory_service.deployments.launching import repeat, requests
 from inventory_service.deployments.runs import snapshot
 from inventory_service.errors import ConflictError, InvalidError, LockedError
-from inventory_service.models import AuditEntry, Host, Project, Release, Run, RunHost, Stage
+from inventory_service.models import Event, Host, Project, Release, Run, RunHost, Stage
 from inventory_service.registry import hosts, stages
 from inventory_service.settings import Settings
 from tests.support import ADA, FakeClock, Machine, key_line
@@ -58,7 +58,7 @@ def test_it_repeats_a_run_with_all_that_it_had(first: Run, again: Again) -> None
     same = ("kind", "playbook", "extra_vars", "tags", "is_diff", "is_check", "source_commit", "comment")
     assert {name: getattr(second, name) for name in same} == {name: getattr(first, name) for name in same}
     assert (second.repeat_of, second.repeat_mode, second.created_by) == (first.id, "exact", "ada")
-    assert AuditEntry.get(AuditEntry.action == "run.playbook", AuditEntry.details["repeat_of"] == first.id)
+    assert Event.get(Event.name == "run.playbook", Event.details["repeat_of"] == first.id)
 
 
 def test_it_takes_the_frozen_variables_not_those_of_now(first: Run, again: Again) -> None:

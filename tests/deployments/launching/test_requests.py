@@ -11,7 +11,7 @@ from inventory_service.deployments.executor import execution
 from inventory_service.deployments.launching import requests
 from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.errors import ConflictError, InvalidError, LockedError, NotFoundError
-from inventory_service.models import AuditEntry, Release, Run, Stage
+from inventory_service.models import Event, Release, Run, Stage
 from inventory_service.registry import hosts
 from inventory_service.settings import Settings
 from tests.support import ADA, FakeClock, Machine, at_once
@@ -23,7 +23,7 @@ def test_it_queues_a_run_with_who_and_why(stage: Stage, queue: Queue, clock: Fak
     run = queue(stage, comment=" because ", revision="main")
     assert (run.status, run.kind, run.created_by, run.created_at) == ("queued", "deploy", "ada", clock.now())
     assert (run.comment, run.revision, run.playbook) == ("because", "main", "deploy.yml")
-    assert AuditEntry.get(AuditEntry.action == "run.deploy").details == {"run": run.id}
+    assert Event.get(Event.name == "run.deploy").details == {"run": run.id}
 
 
 @pytest.mark.parametrize("name", ["web-9", "web", "", "*"])
@@ -155,7 +155,7 @@ def test_it_tells_requests_apart_by_a_key_of_its_own(stage: Stage, settings: Set
 def test_it_keeps_an_override_in_the_audit_log(stage: Stage, queue: Queue, clock: FakeClock) -> None:
     locks.lock(stage, reason="Black Friday", actor=ADA, at=clock.now())
     run = queue(stage, override_lock=" the shop is down ", if_locked="refuse")
-    entry = AuditEntry.get(AuditEntry.action == "stage.override_lock")
+    entry = Event.get(Event.name == "stage.override_lock")
     assert run.override_lock == "the shop is down"
     assert entry.details == {
         "run": run.id, "reason": "the shop is down", "locked_by": "ada", "lock": "Black Friday"
@@ -164,7 +164,7 @@ def test_it_keeps_an_override_in_the_audit_log(stage: Stage, queue: Queue, clock
 
 def test_it_overrides_no_lock_that_is_not_there(stage: Stage, queue: Queue) -> None:
     assert queue(stage, override_lock="in case").status == "queued"
-    assert not AuditEntry.select().where(AuditEntry.action == "stage.override_lock").exists()
+    assert not Event.select().where(Event.name == "stage.override_lock").exists()
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 501])

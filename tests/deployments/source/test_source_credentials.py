@@ -8,7 +8,7 @@ import pytest
 from inventory_service.deployments.source import source_credentials
 from inventory_service.deployments.source.sources import Source
 from inventory_service.errors import SourceError
-from inventory_service.models import AuditEntry, Project, Secret
+from inventory_service.models import Event, Project, Secret
 from inventory_service.settings import Settings
 from inventory_service.vault import keyring, store
 from tests.git_server import serving
@@ -47,7 +47,7 @@ def test_it_keeps_a_sources_token_as_a_secret(admin: Caller, settings: Settings)
     assert (changed.json["source"], credential(settings)) == (CLEAN, "ada:changed")
     assert admin.patch("/api/v1/projects/books", {"source": CLEAN}).status_code == 200
     assert (credential(settings), Secret.select().count()) == ("ada:changed", 1)
-    kept = repr([row.__data__ for model in (Project, Secret, AuditEntry) for row in model.select()])
+    kept = repr([row.__data__ for model in (Project, Secret, Event) for row in model.select()])
     assert "canary" not in kept
     assert "changed" not in kept.replace("'fields'", "")
 
