@@ -306,7 +306,7 @@ class Release(_Table):
 
 
 class Run(_Table):
-    """One tracked execution of a playbook on a stage. The row is the truth; the queue only transports.
+    """One tracked execution of a playbook on a stage. The queued rows are the queue.
 
     `attempt` rises whenever somebody takes the run over, so that whoever had it before can tell (leases.py).
     `in_flight` holds {host: task} as of the last written events. `override_lock` is the reason to go past a
@@ -318,7 +318,7 @@ class Run(_Table):
     stage_id: int
     stage = pw.ForeignKeyField(Stage, backref="runs")
     kind = pw.TextField()
-    status = pw.TextField()
+    status = pw.TextField(index=True)
     playbook = pw.TextField()
     revision = pw.TextField(null=True)
     release_number = pw.IntegerField(null=True)

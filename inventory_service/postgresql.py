@@ -19,6 +19,8 @@ _STUCK_SECONDS = 60  # a process that was stopped inside a transaction would hol
 _CONNECT_SECONDS = 5
 _POOL_SECONDS = 10
 _OLDEST_SECONDS = 600
+# A listener only waits: it would not notice otherwise that its server has vanished.
+_KEEPALIVES = {"keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 3}
 
 
 class Postgresql(PooledPostgresqlDatabase):  # type: ignore[misc]
@@ -56,6 +58,14 @@ class Postgresql(PooledPostgresqlDatabase):  # type: ignore[misc]
         self._drop_dead()
         return super().cursor(named_cursor)
 
+    def listen(self, channel: str) -> Any:
+        """A connection of its own, beside the pool, that hears the channel: see `heard`. Raises the driver's errors."""
+        parameters = {**_KEEPALIVES, **self.connect_params, "application_name": "callboard listener"}
+        connection = self._adapter.connect(self, **parameters)
+        connection.autocommit = True
+        connection.execute(f"LISTEN {channel}")
+        return connection
+
     def _drop_dead(self) -> None:
         """Outside of a transaction nothing is lost with a connection, so that the next one may take its place."""
         if not self.is_closed() and self.transaction_depth() == 0 and _is_dead(self._state.conn):
@@ -76,6 +86,11 @@ def _is_dead(conn: Any) -> bool:
     poll = select.poll()
     poll.register(conn.fileno(), select.POLLIN)
     return bool(poll.poll(0))
+
+
+def heard(connection: Any, seconds: float) -> bool:
+    """Whether something was said to a listening connection within so many seconds. Raises the driver's errors."""
+    return bool(list(connection.notifies(timeout=seconds, stop_after=1)))
 
 
 def open_postgresql(url: str, *, connections: int) -> Postgresql:

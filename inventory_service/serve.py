@@ -48,6 +48,7 @@ def prepare(settings: Settings, *, hears: bool = True) -> FirstSignIn | None:
     if applied:
         log.info("applied migrations: %s", ", ".join(applied))
     first_start.make_ssh_key(settings)
+    _remove_former_queue(settings)
     if settings.has_shared_database:
         first_start.check_keys(settings)
     source_credentials.take_out_of_addresses(settings, at=at)
@@ -57,6 +58,15 @@ def prepare(settings: Settings, *, hears: bool = True) -> FirstSignIn | None:
         expiry_guard.forget_canary()
     database.close()
     return sign_in
+
+
+def _remove_former_queue(settings: Settings) -> None:
+    """The file in which earlier versions passed on runs' numbers, a copy of what the runs table says."""
+    files = [settings.data_dir / f"queue.db{suffix}" for suffix in ("", "-wal", "-shm")]
+    if files[0].exists() and settings.database_url != f"sqlite:///{files[0]}":
+        for file in files:
+            file.unlink(missing_ok=True)
+        log.info("removed %s, which is of no use any more: the runs table is the queue", files[0])
 
 
 def serve_web(settings: Settings) -> None:

@@ -21,18 +21,27 @@ from inventory_service.errors import SettingsError
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Setting:
-    """One row of the table. `parse` turns text into the value and raises ValueError when it can't."""
+    """One row of the table. `parse` turns text into the value and raises ValueError when it can't.
+
+    `former` is a name that it had once, which keeps working.
+    """
 
     name: str
     default: str
     help: str
     parse: Callable[[str], Any] = str
     is_secret: bool = False
+    former: str = ""
 
     @property
     def variable(self) -> str:
         """The environment variable's name."""
-        return "CALLBOARD_" + self.name.upper()
+        return variable(self.name)
+
+
+def variable(name: str) -> str:
+    """The environment variable of that setting."""
+    return "CALLBOARD_" + name.upper()
 
 
 def _port(text: str) -> int:
@@ -98,7 +107,6 @@ TABLE: tuple[Setting, ...] = (
     Setting(
         "database_url", "", "sqlite:///FILE or postgresql://…; empty: callboard.db in the data folder.", is_secret=True
     ),
-    Setting("queue_url", "sqlite", "`sqlite`, or redis://HOST for several machines.", is_secret=True),
     Setting(
         "secret_key",
         "",
@@ -161,6 +169,9 @@ TABLE: tuple[Setting, ...] = (
     Setting("log_level", "info", "debug, info, warning or error.", _log_level),
 )
 
+# Settings that do nothing any more, and why. They are accepted, so that old units and files start.
+IGNORED = {"queue_url": "the database itself is the queue, and neither Redis nor Valkey is needed"}
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
@@ -168,7 +179,6 @@ class Settings:
 
     data_dir: Path
     database_url: str
-    queue_url: str
     secret_key: str
     keyring: tuple[str, ...]
     host: str
@@ -251,9 +261,23 @@ class Sourced:
 
 def read_texts(environ: Mapping[str, str]) -> list[Sourced]:
     """Each setting's text with its source, in the table's order."""
-    file = environ.get("CALLBOARD_CONFIG", "")
-    values = _read_file(Path(file)) if file else {}
+    file, values = _file_of(environ)
     return [_find(setting, environ, values, file) for setting in TABLE]
+
+
+def outdated(environ: Mapping[str, str]) -> list[str]:
+    """A sentence for each setting that is given by a former name, or in vain. Shows no value: it may be a password."""
+    file, values = _file_of(environ)
+    advice = {name: f"is ignored: {reason}. Take it out" for name, reason in IGNORED.items()}
+    advice |= {row.former: f"is called {row.variable} now" for row in TABLE if row.former}
+    given = {name: "environment" for name in advice if variable(name) in environ}
+    given = {name: file for name in advice if name in values} | given
+    return [f"{variable(name)} ({source}) {advice[name]}." for name, source in given.items()]
+
+
+def _file_of(environ: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    file = environ.get("CALLBOARD_CONFIG", "")
+    return file, _read_file(Path(file)) if file else {}
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -261,17 +285,20 @@ def _read_file(path: Path) -> dict[str, Any]:
         values = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"CALLBOARD_CONFIG names {path}, which can't be read as TOML: {error}.") from error
-    unknown = set(values) - {setting.name for setting in TABLE}
+    unknown = set(values) - {name for setting in TABLE for name in (setting.name, setting.former)} - set(IGNORED)
     if unknown:
         raise SettingsError(f"{path} has unknown settings: {', '.join(sorted(unknown))}.")
     return values
 
 
 def _find(setting: Setting, environ: Mapping[str, str], values: dict[str, Any], file: str) -> Sourced:
-    if setting.variable in environ:
-        return Sourced(setting, environ[setting.variable], "environment")
-    if setting.name in values:
-        return Sourced(setting, str(values[setting.name]), file)
+    names = [setting.name, *([setting.former] if setting.former else [])]
+    for name in names:
+        if variable(name) in environ:
+            return Sourced(setting, environ[variable(name)], "environment")
+    for name in names:
+        if name in values:
+            return Sourced(setting, str(values[name]), file)
     return Sourced(setting, setting.default, "default")
 
 

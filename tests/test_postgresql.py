@@ -156,6 +156,22 @@ def test_it_answers_503_while_the_server_is_away_and_goes_on_when_it_is_back(
     assert [answer.status_code for answer in ask()] == [200, 503, 200, 200, 200, 200]
 
 
+def test_it_answers_202_for_a_run_that_is_in_the_table_and_for_no_other(
+    admin: Caller, stage: models.Stage, postgresql: PostgreSQL
+) -> None:
+    def ask() -> tuple[int, int]:
+        answer = admin.post("/api/v1/runs", {"stage": "shop/production", "kind": "deploy"})
+        return answer.status_code, models.Run.select().count()
+
+    postgresql.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name ~ 'callboard'")
+    assert ask() == (202, 1)
+    postgresql.stop()
+    away = admin.post("/api/v1/runs", {"stage": "shop/production", "kind": "deploy"})
+    postgresql.restart()
+    assert (away.status_code, models.Run.select().count()) == (503, 1), away.text
+    assert ask() == (202, 2)
+
+
 def test_it_says_what_is_wrong_with_a_url() -> None:
     with pytest.raises(SettingsError, match="is no PostgreSQL URL"):
         open_database("postgresql://db/callboard?no_such_option=1")

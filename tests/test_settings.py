@@ -85,6 +85,18 @@ def test_it_rejects_a_misspelt_setting_of_the_file(tmp_path: Path) -> None:
         load(tmp_path, CALLBOARD_CONFIG=write_toml(tmp_path, "prot = 9001"))
 
 
+def test_it_ignores_what_was_a_setting_once_and_says_so(tmp_path: Path) -> None:
+    file = write_toml(tmp_path, 'queue_url = "redis://:hunter2@queue.example/0"')
+    environ = {"CALLBOARD_CONFIG": file, "CALLBOARD_DATA_DIR": str(tmp_path / "data")}
+    module.load(environ)
+    (of_file,) = module.outdated(environ)
+    assert of_file.startswith(f"CALLBOARD_QUEUE_URL ({file}) is ignored: "), of_file
+    (of_both,) = module.outdated({**environ, "CALLBOARD_QUEUE_URL": "redis://:hunter2@queue.example/0"})
+    assert of_both.startswith("CALLBOARD_QUEUE_URL (environment) is ignored: "), of_both
+    assert "hunter2" not in of_file + of_both
+    assert module.outdated({}) == []
+
+
 @pytest.mark.parametrize("text", ["port = ", "port 9000", "\x00"])
 def test_it_rejects_a_file_that_is_no_toml(tmp_path: Path, text: str) -> None:
     with pytest.raises(SettingsError, match="CALLBOARD_CONFIG names"):
@@ -119,7 +131,7 @@ def test_it_does_not_show_a_secret_in_an_error() -> None:
 
 
 def test_it_marks_what_may_hold_a_password_as_secret() -> None:
-    assert {row.name for row in module.TABLE if row.is_secret} == {"database_url", "queue_url", "secret_key", "keyring"}
+    assert {row.name for row in module.TABLE if row.is_secret} == {"database_url", "secret_key", "keyring"}
 
 
 def test_it_makes_the_key_once_and_private(tmp_path: Path) -> None:

@@ -21,8 +21,17 @@ def settings_page() -> str:
     return (
         "# Settings\nFrom the environment, or from the TOML file that `CALLBOARD_CONFIG` names, with keys in lower "
         "case and without the prefix.\n`callboard doctor` prints each value with its source.\n\n"
-        "| setting | default | what it is |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+        "| setting | default | what it is |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"
+        "## Settings of earlier versions\nThey do no harm; the service's log and `callboard doctor` name those that "
+        "are given.\n\n" + "\n".join(f"- {line}" for line in _earlier()) + "\n"
     )
+
+
+def _earlier() -> list[str]:
+    renamed = [
+        f"`{settings.variable(row.former)}` is called `{row.variable}` now." for row in settings.TABLE if row.former
+    ]
+    return renamed + [f"`{settings.variable(name)}` is ignored: {why}." for name, why in settings.IGNORED.items()]
 
 
 def _code(text: str) -> str:

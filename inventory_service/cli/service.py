@@ -21,6 +21,8 @@ from inventory_service.jobs import worker as jobs_worker
 from inventory_service.settings import Settings
 from inventory_service.terminal import print_fields
 
+log = logging.getLogger(__name__)
+
 _NEEDED_PROGRAMS = {"git": "git", "ssh": "openssh-client", "ssh-keygen": "openssh-client"}
 
 _data_dir = click.option("--data-dir", type=click.Path(path_type=Path), help="Folder for all data.")
@@ -30,7 +32,14 @@ def _log_to_stderr(settings: Settings) -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    logging.getLogger("huey").setLevel(logging.WARNING)
+
+
+def _prepare(settings: Settings, *, hears: bool = True) -> FirstSignIn | None:
+    for sentence in settings_module.outdated(os.environ):
+        log.warning(sentence)
+    sign_in = serving.prepare(settings, hears=hears)
+    _print_first_sign_in(sign_in, settings)
+    return sign_in
 
 
 def _print_first_sign_in(sign_in: FirstSignIn | None, settings: Settings) -> None:
@@ -52,7 +61,7 @@ def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
     """Run everything: web, worker, periodic jobs."""
     settings = settings_module.load(host=host, port=port, data_dir=data_dir)
     _log_to_stderr(settings)
-    _print_first_sign_in(serving.prepare(settings), settings)
+    _prepare(settings)
     click.echo(f"Callboard is at {settings.url} (data in {settings.data_dir}); Ctrl-C stops it.")
     passed_on = {
         "CALLBOARD_HOST": settings.host,
@@ -72,7 +81,7 @@ def web(unprepared: bool) -> None:
     settings = settings_module.load()
     _log_to_stderr(settings)
     if not unprepared:
-        _print_first_sign_in(serving.prepare(settings), settings)
+        _prepare(settings)
     serving.serve_web(settings)
 
 
@@ -86,7 +95,7 @@ def worker(unprepared: bool) -> None:
     settings = settings_module.load()
     _log_to_stderr(settings)
     if not unprepared:
-        _print_first_sign_in(serving.prepare(settings, hears=False), settings)
+        _prepare(settings, hears=False)
     front_door = settings.own_url if unprepared else settings.url
     serving.work_in_background(settings, lambda given: jobs_worker.work(given, front_door=front_door))
 
@@ -101,9 +110,7 @@ def init(data_dir: Path | None, take_keys: bool) -> None:
         make_ssh_key(settings)
         apply_migrations(open_database(settings.database_url))
         check_keys(settings, takes_over=True)
-    sign_in = serving.prepare(settings)
-    _print_first_sign_in(sign_in, settings)
-    if sign_in is None:
+    if _prepare(settings) is None:
         click.echo(f"{settings.data_dir} was set up already; nothing was changed.")
 
 
@@ -122,6 +129,8 @@ def doctor() -> None:
     for row in rows:
         shown = "…" if row.setting.is_secret and row.text else row.text or "(empty)"
         click.echo(f"{row.setting.variable:<34} {shown:<28} {row.source:<12} {row.setting.help}")
+    for sentence in settings_module.outdated(os.environ):
+        click.echo(sentence)
     settings = settings_module.load()
     free = shutil.disk_usage(settings.data_dir).free // 2**20
     checks = {name: shutil.which(name) or f"missing: install {package}" for name, package in _NEEDED_PROGRAMS.items()}

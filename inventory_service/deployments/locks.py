@@ -7,6 +7,7 @@ import datetime as dt
 import peewee as pw
 
 from inventory_service import audit
+from inventory_service.adapters import wakeup
 from inventory_service.database import database
 from inventory_service.deployments.runs import statuses
 from inventory_service.errors import ConflictError, InvalidError
@@ -34,6 +35,7 @@ def take_for_run(run: Run, *, at: dt.datetime) -> bool:
 def free_from_run(run_id: int) -> None:
     """Let go of the stage; only this run's own lock."""
     StageLock.delete().where((StageLock.holder == BY_RUN) & (StageLock.run_id == run_id)).execute()
+    wakeup.wake_workers()
 
 
 def lock(stage: Stage, *, reason: str, actor: audit.Actor, at: dt.datetime) -> StageLock:
@@ -59,6 +61,7 @@ def unlock(stage: Stage, *, actor: audit.Actor, at: dt.datetime) -> None:
         held = StageLock.delete().where((StageLock.stage == stage) & (StageLock.holder == BY_PERSON)).execute()
         if held:
             audit.record(actor, "stage.unlock", stage_name(stage), at=at)
+            wakeup.wake_workers()
 
 
 def active_runs(stage_id: int) -> pw.ModelSelect[Run]:

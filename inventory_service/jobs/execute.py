@@ -12,7 +12,6 @@ from pathlib import Path
 
 from inventory_service import settings as settings_module
 from inventory_service.adapters import processes
-from inventory_service.adapters.queue import RunQueue
 from inventory_service.clock import SystemClock
 from inventory_service.database import open_database
 from inventory_service.deployments import convergence
@@ -39,7 +38,6 @@ def main(run_id: int) -> int:
         return 0
     status = execution.execute(run, settings=settings, clock=clock)
     convergence.conclude(requests.get(run.id))
-    RunQueue(settings).send(run_id)  # the stage is free again
     log.info("run %s: %s", run_id, status)
     return 0
 

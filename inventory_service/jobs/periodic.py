@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable
 
 from inventory_service.adapters.ec2 import Cloud
-from inventory_service.adapters.queue import RunQueue
 from inventory_service.automation import notifications, schedules, webhooks
 from inventory_service.clock import Clock
 from inventory_service.database import database
@@ -47,7 +46,7 @@ class Job:
     is_slow: bool = False
 
 
-def jobs(settings: Settings, run_queue: RunQueue, *, front_door: str = "") -> tuple[Job, ...]:
+def jobs(settings: Settings, *, front_door: str = "") -> tuple[Job, ...]:
     """The table of periodic jobs."""
 
     def expiry(at: dt.datetime) -> liveness.Expiry:
@@ -69,23 +68,17 @@ def jobs(settings: Settings, run_queue: RunQueue, *, front_door: str = "") -> tu
 
     cloud_of = functools.cache(Cloud)
 
-    def send(runs: list[int]) -> None:
-        for run_id in runs:
-            run_queue.send(run_id)
-
     def converge(at: dt.datetime) -> None:
-        send(convergence.converge_all(expiry=expiry(at), window_seconds=settings.converge_window_seconds))
+        convergence.converge_all(expiry=expiry(at), window_seconds=settings.converge_window_seconds)
 
     return (
         Job("sweep", settings.sweep_seconds, watch_and_sweep),
         Job("canary", settings.canary_seconds, Canary(front_door or settings.own_url).sing),
         Job("converge", settings.converge_seconds, converge),
         Job("metrics", 60.0, lambda at: windows.sample(expiry=expiry(at))),
-        Job(
-            "scale", settings.scale_seconds, lambda at: send(loop.scale_all(cloud_of, expiry=expiry(at))), is_slow=True
-        ),
-        Job("hooks", settings.hook_seconds, lambda at: send(hooks.tend_all(cloud_of, expiry=expiry(at))), is_slow=True),
-        Job("schedule", 5.0, lambda at: send(schedules.run_due(at=at))),
+        Job("scale", settings.scale_seconds, lambda at: loop.scale_all(cloud_of, expiry=expiry(at)), is_slow=True),
+        Job("hooks", settings.hook_seconds, lambda at: hooks.tend_all(cloud_of, expiry=expiry(at)), is_slow=True),
+        Job("schedule", 5.0, lambda at: schedules.run_due(at=at)),
         Job("notify", 2.0, lambda at: notifications.tell(settings=settings, at=at), is_slow=True),
         Job("prune", 60.0, forget),
         Job("laptops", 30.0, lambda at: external.lose_silent(at=at)),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import subprocess
-import threading
 
 import peewee as pw
 
+from inventory_service.adapters.wakeup import Listener
 from inventory_service.clock import Clock
 from inventory_service.database import database
 from inventory_service.deployments.launching import run_queue
@@ -16,13 +16,13 @@ from inventory_service.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 1.0
-_NUDGE_SECONDS = 0.1
+_ROUND_SECONDS = 0.1
+_LOOK_SECONDS = 5.0
 _PAUSE_SECONDS = 3.0
 
 
 class Starter:
-    """A thread that looks at the queue: when it is woken, when an executor has ended, and once a second.
+    """Looks at the queue when it is woken (see `wakeup`), when an executor has ended, and every five seconds.
 
     Executors that an earlier worker left behind count as well, so a restart never doubles what runs at once.
     """
@@ -33,39 +33,29 @@ class Starter:
         self._executors = Executors()
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._pauses: dict[int, float] = {}
-        self._has_news = threading.Event()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="starter", daemon=True)
+        self._listener = Listener()
+        self._is_stopping = False
 
-    def start(self) -> None:
-        """Begin."""
+    def run(self) -> None:
+        """Start what is due until `stop` is called. Runs in progress go on in their own processes."""
         left = run_queue.running_here()
         if left:
             log.info("runs that go on from before: %s", ", ".join(map(str, sorted(left))))
         self._executors.warm()
-        self._thread.start()
-
-    def wake(self) -> None:
-        """Something may be waiting: look now."""
-        self._has_news.set()
-
-    def stop(self) -> None:
-        """Start no more runs. Those in progress go on in their own processes."""
-        self._stop.set()
-        self._has_news.set()
-        self._thread.join()
-        self._executors.close()
-
-    def _loop(self) -> None:
         looked_at = float("-inf")
-        while not self._stop.is_set():
-            has_news = self._has_news.wait(_NUDGE_SECONDS)
-            self._has_news.clear()
+        while not self._is_stopping:
+            has_news = self._listener.wait(_ROUND_SECONDS)
             has_ended = self._collect()
             if has_news or has_ended or self._clock.monotonic() - looked_at >= _LOOK_SECONDS:
                 looked_at = self._clock.monotonic()
                 self._look_calmly()
+        self._executors.close()
+        self._listener.close()
         database.close()
+
+    def stop(self) -> None:
+        """Start no more runs; `run` returns after its look. A signal's handler may call it."""
+        self._is_stopping = True
 
     def _look_calmly(self) -> None:
         try:
@@ -75,9 +65,11 @@ class Starter:
 
     def look(self) -> None:
         """Start what is due and has room."""
+        if run_queue.is_empty():
+            return
         busy = run_queue.running_here() | set(self._children)
         for run in run_queue.due_runs():
-            if self._stop.is_set() or len(busy) >= self._settings.run_workers:
+            if self._is_stopping or len(busy) >= self._settings.run_workers:
                 return
             if run.id not in busy and self._clock.monotonic() >= self._pauses.get(run.id, 0):
                 self._children[run.id] = self._executors.start(run.id)

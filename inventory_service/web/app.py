@@ -17,7 +17,6 @@ import inventory_service
 from inventory_service import settings as settings_module
 from inventory_service.adapters import processes
 from inventory_service.adapters.group_commit import GroupCommit
-from inventory_service.adapters.queue import RunQueue
 from inventory_service.clock import Clock, SystemClock
 from inventory_service.content import agent_path
 from inventory_service.database import database, open_database, release_connection
@@ -90,7 +89,7 @@ def _services(settings: Settings, clock: Clock) -> Services:
     rules = _identity_rules(settings, at=clock.now())
     streams = Streams(settings.most_log_streams)
     refusals, told = Refusals(most=_REFUSALS_A_MINUTE, seconds=60), Refusals(most=1, seconds=3600)
-    return Services(settings, clock, RunQueue(settings), intake, heartbeats, rules, streams, refusals, told)
+    return Services(settings, clock, intake, heartbeats, rules, streams, refusals, told)
 
 
 def _identity_rules(settings: Settings, *, at: dt.datetime) -> IdentityRules | None:

@@ -1,4 +1,4 @@
-"""What a request handler needs from the application: settings, clock, queue, and who calls from where."""
+"""What a request handler needs from the application: settings, clock, and who calls from where."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import ipaddress
 from flask import current_app, g, request
 
 from inventory_service.adapters.group_commit import GroupCommit
-from inventory_service.adapters.queue import RunQueue
 from inventory_service.clock import Clock
 from inventory_service.models import Host, Stage
 from inventory_service.registry import liveness, past
@@ -27,7 +26,6 @@ class Services:
 
     settings: Settings
     clock: Clock
-    run_queue: RunQueue
     intake: HeartbeatIntake
     heartbeats: GroupCommit[tuple[str, Heartbeat], Renewal]
     identity_rules: IdentityRules | None

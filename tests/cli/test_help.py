@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from inventory_service import cli
 
-HEAVY = ("flask", "ansible_runner", "boto3", "peewee", "pydantic", "huey", "granian", "rich", "argon2", "yaml")
+HEAVY = ("flask", "ansible_runner", "boto3", "peewee", "pydantic", "granian", "rich", "argon2", "yaml")
 
 
 def test_it_imports_nothing_heavy_for_its_help() -> None:

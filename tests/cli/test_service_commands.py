@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -58,6 +59,21 @@ def test_it_shows_every_setting_with_its_source_and_no_secret(call: Call) -> Non
     assert lines["CALLBOARD_PORT"].split()[1:3] == ["9000", "environment"]
     assert lines["CALLBOARD_SECRET_KEY"].split()[1:3] == ["…", "environment"]
     assert lines["CALLBOARD_FORKS"].split()[1:3] == ["20", "default"]
+
+
+def test_it_starts_with_the_settings_and_the_folder_of_an_earlier_version_and_says_what_is_obsolete(
+    call: Call, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    call("init")
+    for name in ("queue.db", "queue.db-wal", "queue.db-shm"):
+        (tmp_path / "data" / name).write_bytes(b"")
+    assert call("init", CALLBOARD_QUEUE_URL="redis://:hunter2@queue.example/0").exit_code == 0
+    assert not list((tmp_path / "data").glob("queue.db*"))
+    told = [record.message for record in caplog.records if re.search("QUEUE_URL|queue.db", record.message)]
+    assert [line.split(" ")[0] for line in told] == ["CALLBOARD_QUEUE_URL", "removed"], told
+    doctor = call("doctor", CALLBOARD_QUEUE_URL="redis://:hunter2@queue.example/0").output
+    assert ("CALLBOARD_QUEUE_URL (environment) is ignored" in doctor, "hunter2" in doctor) == (True, False), doctor
 
 
 def test_it_says_in_one_line_that_a_setting_is_wrong(call: Call) -> None:

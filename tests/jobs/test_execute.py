@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from inventory_service.adapters.queue import RunQueue
 from inventory_service.clock import SystemClock
 from inventory_service.deployments import locks
-from inventory_service.deployments.launching import requests
+from inventory_service.deployments.launching import requests, run_queue
 from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.models import Event, Project, Run, RunEvent, RunHost, Stage
 from inventory_service.registry import hosts, stages
@@ -68,10 +67,9 @@ def test_it_carries_a_deploy_to_its_end(local: Stage, web_1: Machine, settings: 
     assert RunEvent.select().where(RunEvent.status == "ok").count() == 2
     assert (web_1.row.release_number, hosts.desired_release(requests.get(run.id).stage)["number"]) == (1, 1)
     assert ended.snapshot["hosts"] == ["web-1"]
-    # the stage is free, the next run was sent, and nothing of the work is left
+    # the stage is free, the next run's turn has come, and nothing of the work is left
     assert locks.find(local, locks.BY_RUN) is None
-    assert RunQueue(settings)._huey.pending_count() == 1
-    assert following.status == "queued"
+    assert [run.id for run in run_queue.due_runs()] == [following.id]
     assert sorted(path.name for path in settings.run_dir(run.id).iterdir()) == ["log"]
     assert settings.run_dir(run.id).stat().st_mode & 0o077 == 0
     assert Event.select().where(Event.name == "run.successful").count() == 1

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import peewee
 import pytest
 
-from inventory_service.adapters.queue import RunQueue
 from inventory_service.deployments import releases
 from inventory_service.jobs.periodic import Job, Ticker, claim, jobs
 from inventory_service.models import JobTick, Run, Stage
@@ -82,11 +81,7 @@ def test_it_goes_on_when_the_clock_was_set_back(clock: FakeClock) -> None:
 
 
 def named(settings: Settings, name: str) -> Job:
-    return next(job for job in jobs(settings, RunQueue(settings)) if job.name == name)
-
-
-def pending(settings: Settings) -> int:
-    return RunQueue(settings)._huey.pending_count()
+    return next(job for job in jobs(settings) if job.name == name)
 
 
 def test_it_sweeps(settings: Settings, web_1: Machine, clock: FakeClock) -> None:
@@ -94,13 +89,13 @@ def test_it_sweeps(settings: Settings, web_1: Machine, clock: FakeClock) -> None
     assert web_1.row.recorded_state == "stale"
 
 
-def test_it_sends_what_it_converges(settings: Settings, web_1: Machine, clock: FakeClock) -> None:
+def test_it_queues_what_it_converges(settings: Settings, web_1: Machine, clock: FakeClock) -> None:
     release = releases.create(
         web_1.stage, revision="a" * 40, revision_name="", variables={}, created_by="", at=clock.now()
     )
     releases.make_desired(web_1.stage, release, at=clock.now())
     named(settings, "converge").work(clock.advance(settings.converge_window_seconds))
-    assert (Run.get().kind, pending(settings)) == ("converge", 1)
+    assert (Run.get().kind, Run.get().status) == ("converge", "queued")
 
 
 # the ticker

@@ -6,15 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from inventory_service.clock import SystemClock
+from inventory_service.deployments import locks
 from inventory_service.deployments.launching import requests, run_queue
 from inventory_service.deployments.launching.requests import RunRequest
-from inventory_service.models import Run, Stage
+from inventory_service.models import JobTick, Run, Stage, StageLock
 from inventory_service.settings import Settings
 from tests.support import ADA, Machine, wait_for
 
@@ -37,11 +39,12 @@ PLAYBOOK = """
 
 @pytest.fixture
 def worker(settings: Settings) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start a worker that does so many runs at once."""
+    """Start a worker that does so many runs at once; `data_dir`: another one than the test's."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(run_workers: int) -> subprocess.Popen[bytes]:
-        own = {"CALLBOARD_DATA_DIR": str(settings.data_dir), "CALLBOARD_RUN_WORKERS": str(run_workers)}
+    def start(run_workers: int, data_dir: Path = settings.data_dir) -> subprocess.Popen[bytes]:
+        own = {"CALLBOARD_DATA_DIR": str(data_dir), "CALLBOARD_RUN_WORKERS": str(run_workers)}
+        own |= {"CALLBOARD_DATABASE_URL": settings.database_url, "CALLBOARD_SECRET_KEY": settings.secret_key}
         started.append(subprocess.Popen([sys.executable, "-c", WORKER], env={**os.environ, **own}))
         return started[-1]
 
@@ -90,3 +93,49 @@ def test_it_does_several_stages_at_once_and_no_more_than_it_may(
     wait_for(lambda: statuses(*runs) == ["successful"] * 3, 90)
     third = requests.get(runs[2].id)
     assert third.started_at >= min(requests.get(run.id).ended_at for run in runs[:2])
+
+
+def is_up() -> bool:
+    """Whether a worker has done its first job, and therefore looks at the queue."""
+    return JobTick.select().where(JobTick.last_finished_at.is_null(False)).exists()
+
+
+@pytest.mark.each_database
+def test_it_starts_a_run_as_soon_as_it_is_queued(
+    worker: Callable[..., subprocess.Popen[bytes]], ask: Callable[..., Run]
+) -> None:
+    worker(1)
+    wait_for(is_up, 60)
+    time.sleep(5.6)  # its executor is loaded, and the second of its looks was just now
+    run = ask("a")
+    wait_for(lambda: statuses(run) == ["running"], 30)
+    waited = (requests.get(run.id).started_at - run.created_at).total_seconds()
+    assert waited < 2, "by itself a worker on PostgreSQL looks every 5 s"
+
+
+@pytest.mark.postgresql
+def test_it_finds_a_run_of_which_it_was_not_told(
+    worker: Callable[..., subprocess.Popen[bytes]], ask: Callable[..., Run]
+) -> None:
+    run = ask("a")
+    locks.lock(run.stage, reason="so that the run waits", actor=ADA, at=run.created_at)
+    worker(1)
+    wait_for(is_up, 60)
+    StageLock.delete().execute()  # as `unlock` does, but nobody is told
+    wait_for(lambda: statuses(run) == ["running"], 30)
+
+
+@pytest.mark.postgresql
+def test_it_gives_each_run_to_one_of_two_workers_that_wake_together(
+    worker: Callable[..., subprocess.Popen[bytes]], ask: Callable[..., Run], tmp_path: Path, settings: Settings
+) -> None:
+    folders = [settings.data_dir, tmp_path / "other"]
+    for folder in folders:
+        worker(4, folder)
+    wait_for(is_up, 60)
+    (tmp_path / "go").touch()
+    runs = [ask(name) for name in "abcd"]
+    wait_for(lambda: statuses(*runs) == ["successful"] * 4, 120)
+    assert [requests.get(run.id).attempt for run in runs] == [1] * 4
+    logs = [[folder for folder in folders if (folder / "runs" / str(run.id) / "log").exists()] for run in runs]
+    assert [len(found) for found in logs] == [1] * 4, logs

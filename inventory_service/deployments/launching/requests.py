@@ -12,6 +12,7 @@ from typing import Any
 import peewee as pw
 
 from inventory_service import audit
+from inventory_service.adapters import wakeup
 from inventory_service.database import database
 from inventory_service.deployments import locks, releases
 from inventory_service.deployments.launching import limits
@@ -64,7 +65,7 @@ class RunRequest:
 def request_run(stage: Stage, request: RunRequest, *, actor: audit.Actor, at: dt.datetime) -> tuple[Run, bool]:
     """Queue a run; returns it and whether it is new (False: the idempotency key was used before).
 
-    Raises InvalidError, LockedError (asked not to wait), ConflictError. The caller sends the run's id to the queue.
+    Raises InvalidError, LockedError (asked not to wait), ConflictError.
     """
     known = _known(request)  # what was right at the first time need not be so now
     if known is not None:
@@ -98,6 +99,7 @@ def enqueue(
             run = Run.create(stage=stage, **asked, **own, **fields)
             audit.record(actor, f"run.{request.kind}", stage_name(stage), at=at, run=run.id, **repeats)
             _record_override(stage, run, actor=actor, at=at)
+            wakeup.wake_workers()
     except pw.IntegrityError:  # the same key, at the same moment
         known = _known(request)
         if known is None:

@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Iterable
 
 from inventory_service.adapters import processes
+from inventory_service.database import fetch
 from inventory_service.deployments import locks
 from inventory_service.deployments.runs import statuses
 from inventory_service.models import Project, Run, Stage, StageLock
@@ -40,6 +41,11 @@ class Waiting:
         others = self.position - (1 if self.running else 2)
         more = f" and {others} more" if others else ""
         return f"run {blocking.id} ({blocking.kind}, {blocking.status}){more}"
+
+
+def is_empty() -> bool:
+    """Whether no run is queued: one look into an index."""
+    return not fetch("SELECT 1 FROM run WHERE status = 'queued' LIMIT 1")
 
 
 def due_runs() -> list[Run]:

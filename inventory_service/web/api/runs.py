@@ -121,9 +121,7 @@ def create_run(body: RunBody) -> tuple[dict[str, Any], int]:
         override_lock=body.override_lock,
     )
     wanted = prepare.prepare(stage, wanted, body.extra_vars_secret, context.services().settings)
-    run, is_new = _request(stage, wanted, is_releasing=body.release_quarantined)
-    if is_new:
-        context.services().run_queue.send(run.id)
+    run, _ = _request(stage, wanted, is_releasing=body.release_quarantined)
     return {"id": run.id, "status": run.status, "url": f"/api/v1/runs/{run.id}"}, 202
 
 
@@ -275,7 +273,7 @@ def repeat_run(path: RunPath, body: RepeatBody) -> tuple[dict[str, Any], int]:
     `live`: the same release or commit with the same options, on the hosts that are live now.
     """
     row = _run(path)
-    run, is_new = repeat.request_repeat(
+    run, _ = repeat.request_repeat(
         row,
         body.mode,
         actor=auth.caller().actor,
@@ -288,8 +286,6 @@ def repeat_run(path: RunPath, body: RepeatBody) -> tuple[dict[str, Any], int]:
         secret=body.extra_vars_secret,
         settings=context.services().settings,
     )
-    if is_new:
-        context.services().run_queue.send(run.id)
     return {"id": run.id, "status": run.status, "url": f"/api/v1/runs/{run.id}"}, 202
 
 

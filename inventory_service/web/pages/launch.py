@@ -38,10 +38,7 @@ def _queue(row: Stage, form: LaunchForm) -> Run:
     live = [host.name for host in hosts.live_hosts(row, expiry=context.expiry())]
     asked = form.request(live=live, by=actor.name)
     wanted = prepare.prepare(row, asked, form.secret_vars(), context.services().settings)
-    run, is_new = requests.request_run(row, wanted, actor=actor, at=context.now())
-    if is_new:
-        context.services().run_queue.send(run.id)
-    return run
+    return requests.request_run(row, wanted, actor=actor, at=context.now())[0]
 
 
 @pages.post("/stages/<project>/<stage>/prompts")
@@ -82,6 +79,5 @@ def _converge(row: Stage) -> Run:
     wanted = RunRequest(kind=statuses.CONVERGE, comment=request.form.get("comment", "")[:2000])
     wanted = prepare.prepare(row, wanted, {}, context.services().settings)
     is_releasing, actor = bool(request.form.get("release_quarantined")), auth.caller().actor
-    run, _ = convergence.converge_now(row, wanted, is_releasing=is_releasing, actor=actor, expiry=context.expiry())
-    context.services().run_queue.send(run.id)
-    return run
+    expiry = context.expiry()
+    return convergence.converge_now(row, wanted, is_releasing=is_releasing, actor=actor, expiry=expiry)[0]

@@ -63,7 +63,7 @@ def repeat_run(run: int) -> Response:
 
 def _repeat(row: Run) -> Run:
     form, actor = request.form, auth.caller().actor
-    again, is_new = repeat.request_repeat(
+    again, _ = repeat.request_repeat(
         row,
         form.get("mode", ""),
         actor=actor,
@@ -74,8 +74,6 @@ def _repeat(row: Run) -> Run:
         secret={name: form[f"secret.{name}"] for name in _lost_secrets(row) if form.get(f"secret.{name}")},
         settings=context.services().settings,
     )
-    if is_new:
-        context.services().run_queue.send(again.id)
     return again
 
 
