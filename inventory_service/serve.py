@@ -24,7 +24,7 @@ from inventory_service.clock import SystemClock
 from inventory_service.database import database, migrate, open_database
 from inventory_service.deployments.source import source_credentials
 from inventory_service.first_start import FirstSignIn
-from inventory_service.registry import expiry_guard, liveness
+from inventory_service.registry import liveness, self_check
 from inventory_service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def prepare(settings: Settings, *, hears: bool = True) -> FirstSignIn | None:
     sign_in = first_start.make_first_admin(at=at)
     if hears:
         liveness.begin_grace(at=at)
-        expiry_guard.forget_canary()
+        self_check.forget()
     database.close()
     return sign_in
 

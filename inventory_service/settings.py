@@ -144,7 +144,13 @@ TABLE: tuple[Setting, ...] = (
     Setting(
         "hook_seconds", "15", "Seconds between two looks at the lifecycle hooks of Auto Scaling groups.", _positive
     ),
-    Setting("canary_seconds", "10", "Seconds between the service's heartbeats to itself.", _positive),
+    Setting(
+        "self_check_seconds",
+        "10",
+        "Seconds between the service's heartbeats to itself.",
+        _positive,
+        former="canary_seconds",
+    ),
     Setting("git_known_hosts", "", "known_hosts file for sources over ssh; empty: that of the service's user."),
     Setting("ec2_region", "", "Region whose instances may enrol with their identity document."),
     Setting("ec2_accounts", "", "AWS accounts whose instances may enrol, comma-separated; empty: no check.", _accounts),
@@ -197,7 +203,7 @@ class Settings:
     freeze_limit_seconds: float
     scale_seconds: float
     hook_seconds: float
-    canary_seconds: float
+    self_check_seconds: float
     git_known_hosts: str
     ec2_region: str
     ec2_accounts: tuple[str, ...]

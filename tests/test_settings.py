@@ -85,6 +85,16 @@ def test_it_rejects_a_misspelt_setting_of_the_file(tmp_path: Path) -> None:
         load(tmp_path, CALLBOARD_CONFIG=write_toml(tmp_path, "prot = 9001"))
 
 
+def test_it_takes_a_setting_by_its_former_name_unless_the_new_one_is_given(tmp_path: Path) -> None:
+    file = write_toml(tmp_path, "canary_seconds = 20")
+    assert load(tmp_path, CALLBOARD_CONFIG=file).self_check_seconds == 20
+    assert load(tmp_path, CALLBOARD_CONFIG=file, CALLBOARD_CANARY_SECONDS="30").self_check_seconds == 30
+    both = {"CALLBOARD_CANARY_SECONDS": "30", "CALLBOARD_SELF_CHECK_SECONDS": "40"}
+    assert load(tmp_path, **both).self_check_seconds == 40
+    told = module.outdated(both)
+    assert told == ["CALLBOARD_CANARY_SECONDS (environment) is called CALLBOARD_SELF_CHECK_SECONDS now."]
+
+
 def test_it_ignores_what_was_a_setting_once_and_says_so(tmp_path: Path) -> None:
     file = write_toml(tmp_path, 'queue_url = "redis://:hunter2@queue.example/0"')
     environ = {"CALLBOARD_CONFIG": file, "CALLBOARD_DATA_DIR": str(tmp_path / "data")}

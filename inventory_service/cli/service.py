@@ -96,8 +96,8 @@ def worker(unprepared: bool) -> None:
     _log_to_stderr(settings)
     if not unprepared:
         _prepare(settings, hears=False)
-    front_door = settings.own_url if unprepared else settings.url
-    serving.work_in_background(settings, lambda given: jobs_worker.work(given, front_door=front_door))
+    url = settings.own_url if unprepared else settings.url
+    serving.work_in_background(settings, lambda given: jobs_worker.work(given, service_url=url))
 
 
 @click.command()

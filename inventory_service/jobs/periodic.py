@@ -17,7 +17,7 @@ from inventory_service.database import database
 from inventory_service.deployments import convergence
 from inventory_service.deployments.executor import recovery
 from inventory_service.deployments.runs import external, retention
-from inventory_service.jobs.canary import Canary
+from inventory_service.jobs.self_check import SelfCheck
 from inventory_service.models import JobTick
 from inventory_service.registry import liveness
 from inventory_service.registry.expiry_guard import watch
@@ -46,7 +46,7 @@ class Job:
     is_slow: bool = False
 
 
-def jobs(settings: Settings, *, front_door: str = "") -> tuple[Job, ...]:
+def jobs(settings: Settings, *, service_url: str = "") -> tuple[Job, ...]:
     """The table of periodic jobs."""
 
     def expiry(at: dt.datetime) -> liveness.Expiry:
@@ -73,7 +73,7 @@ def jobs(settings: Settings, *, front_door: str = "") -> tuple[Job, ...]:
 
     return (
         Job("sweep", settings.sweep_seconds, watch_and_sweep),
-        Job("canary", settings.canary_seconds, Canary(front_door or settings.own_url).sing),
+        Job("self-check", settings.self_check_seconds, SelfCheck(service_url or settings.own_url).beat),
         Job("converge", settings.converge_seconds, converge),
         Job("metrics", 60.0, lambda at: windows.sample(expiry=expiry(at))),
         Job("scale", settings.scale_seconds, lambda at: loop.scale_all(cloud_of, expiry=expiry(at)), is_slow=True),

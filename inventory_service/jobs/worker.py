@@ -10,13 +10,13 @@ from inventory_service.jobs.starter import Starter
 from inventory_service.settings import Settings
 
 
-def work(settings: Settings, *, front_door: str = "") -> None:
+def work(settings: Settings, *, service_url: str = "") -> None:
     """Work until SIGTERM or SIGINT, in the process's main thread. Runs in progress go on in their own processes.
 
-    `front_door`: the URL at which the service hears its own heartbeat, as hosts do; this machine's own when empty.
+    `service_url`: the URL at which the service hears its own heartbeat, as hosts do; this machine's own when empty.
     """
     clock = SystemClock()
-    ticker, starter = Ticker(jobs(settings, front_door=front_door), clock), Starter(settings, clock)
+    ticker, starter = Ticker(jobs(settings, service_url=service_url), clock), Starter(settings, clock)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: starter.stop())
     ticker.start()

@@ -7,21 +7,16 @@ import datetime as dt
 import logging
 from typing import Any
 
-from inventory_service import audit, credentials
+from inventory_service import audit
 from inventory_service.database import database
-from inventory_service.errors import UnauthorizedError
 from inventory_service.models import Host, ServiceState, Stage
-from inventory_service.registry import expiry_pause, liveness
+from inventory_service.registry import expiry_pause, liveness, self_check
 from inventory_service.registry.expiry_pause import Counts
 from inventory_service.registry.stages import list_stages, stage_name
 from inventory_service.registry.sweep import sweep, sweep_stage
 
 log = logging.getLogger(__name__)
 
-_CANARY_ID = "canarycanary"
-_CANARY_KEY = "canary_heard_at"
-_CANARY_SHA256 = "canary_sha256"
-_CANARY_PATIENCE = dt.timedelta(seconds=30)
 FREEZES = BEGIN, END = "expiry.pause", "expiry.resume"
 ALL_STAGES = "all stages"
 
@@ -85,7 +80,7 @@ def _step_stage(stage: Stage, counts: Counts, *, expiry: liveness.Expiry, bound:
 
 def _step_all(total: Counts, *, expiry: liveness.Expiry, bound: dt.timedelta, pause: dt.timedelta) -> None:
     before, at = read_global(), expiry.at
-    alarm = _deafness(expiry=expiry) or (total.words if total.is_alarming else None)
+    alarm = self_check.deafness(expiry=expiry) or (total.words if total.is_alarming else None)
     after = expiry_pause.step(before, alarm=alarm, at=at, bound=bound, pause=pause)
     if after.state == before:
         return
@@ -130,41 +125,3 @@ def _to_json(state: expiry_pause.State) -> dict[str, Any]:
         key: value.timestamp() if isinstance(value, dt.datetime) else value
         for key, value in dataclasses.asdict(state).items()
     }
-
-
-def forget_canary() -> None:
-    """The service starts: that it was not heard while it was down means nothing."""
-    ServiceState.delete().where(ServiceState.key == _CANARY_KEY).execute()
-
-
-def make_canary() -> str:
-    """A host token for the service's heartbeat to itself; the one before it ends."""
-    minted = credentials.mint("cbh_", for_id=_CANARY_ID)
-    liveness.remember(_CANARY_SHA256, minted.secret_sha256)
-    return minted.token
-
-
-def hear_canary(token: str, *, at: dt.datetime) -> bool:
-    """Take a heartbeat in if it is the service's own, come through its own front door; False when it is a host's."""
-    parts = credentials.split(token)
-    if parts is None or parts[1] != _CANARY_ID:
-        return False
-    row = ServiceState.get_or_none(ServiceState.key == _CANARY_SHA256)
-    if row is None or not credentials.matches(parts[2], row.value):
-        raise UnauthorizedError("This is not the service's own heartbeat.")
-    liveness.remember(_CANARY_KEY, at.timestamp())
-    return True
-
-
-def _deafness(*, expiry: liveness.Expiry) -> str | None:
-    """The reason to freeze when the service once heard its own heartbeat, and now does not.
-
-    Silence before the last grace does not count: a worker that was stalled has not sung either.
-    """
-    row = ServiceState.get_or_none(ServiceState.key == _CANARY_KEY)
-    if row is None:
-        return None
-    silence = expiry.at - max(dt.datetime.fromtimestamp(row.value, dt.UTC), expiry.grace_from)
-    if silence <= _CANARY_PATIENCE:
-        return None
-    return f"the service has not heard its own heartbeat for {silence.total_seconds():.0f} s"

@@ -38,7 +38,7 @@ class HeartbeatIntake:
         return results
 
     def confirm(self) -> None:
-        """Something else than a heartbeat of a host, such as the canary's, was written."""
+        """Something else than a heartbeat of a host, such as the service's own, was written."""
         if self.failing_since() is not None:
             self.renew([])
 

@@ -89,7 +89,7 @@ def environment(postgresql: PostgreSQL) -> Iterator[dict[str, str]]:
 
 @pytest.fixture
 def computers(environment: dict[str, str], tmp_path: Path) -> Iterator[dict[str, Computer]]:
-    """web-a, web-b, worker-a, worker-b, none of them started; all hosts and canaries go to web-a."""
+    """web-a, web-b, worker-a, worker-b, none of them started; all heartbeats, the workers' own too, go to web-a."""
     front = environment["CALLBOARD_PUBLIC_URL"].rpartition(":")[2]
     ports = {"web-a": front, "web-b": str(free_port())}
     made = {
@@ -140,7 +140,7 @@ def test_it_runs_on_several_machines(
         opened = open_database(environment["CALLBOARD_DATABASE_URL"])
         assert {row.executor["machine"] for row in Run.select()} <= {"worker-a", "worker-b"}
         opened.close_all()
-        assert near.get("/readyz")["jobs"]["canary"] is not None
+        assert near.get("/readyz")["jobs"]["self-check"] is not None
         assert sites[0].client.get(sites[0].path)["frozen"] is None
     finally:
         for site in sites:

@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 
 from inventory_service.models import Event, Stage
-from inventory_service.registry import expiry_guard, expiry_pause, liveness
+from inventory_service.registry import expiry_guard, expiry_pause, liveness, self_check
 from inventory_service.registry.expiry_pause import Counts, State
 from inventory_service.registry.sweep import expire_late, sweep
 from tests.support import ADA, START, FakeClock, Machine, expiry, key_line
@@ -142,17 +142,17 @@ def test_it_lets_an_operator_win_over_a_sweep_at_the_same_time(fleet: list[Machi
 
 
 def test_it_freezes_everything_when_the_service_is_deaf_to_itself(fleet: list[Machine], clock: FakeClock) -> None:
-    token = expiry_guard.make_canary()
-    assert expiry_guard.hear_canary(token, at=clock.now())
+    token = self_check.make_token()
+    assert self_check.hear(token, at=clock.now())
     clock.advance(31)
     sweep_all(clock)
     assert expiry(clock.now()).is_frozen(fleet[0].row.stage)
-    expiry_guard.hear_canary(token, at=clock.now())
+    self_check.hear(token, at=clock.now())
     sweep_all(clock)
     sweep_all(clock)
     assert not expiry(clock.now()).is_frozen(fleet[0].row.stage)
 
 
-def test_it_takes_no_host_for_the_canary(web_1: Machine, clock: FakeClock) -> None:
-    expiry_guard.make_canary()
-    assert not expiry_guard.hear_canary(web_1.token, at=clock.now())
+def test_it_takes_no_host_for_itself(web_1: Machine, clock: FakeClock) -> None:
+    self_check.make_token()
+    assert not self_check.hear(web_1.token, at=clock.now())

@@ -81,7 +81,7 @@ def test_it_takes_a_short_wait_for_no_deafness(
     assert state(web_2, intake, clock) == "stale"
 
 
-def test_it_hears_again_by_the_canary_alone(
+def test_it_hears_again_by_its_own_heartbeat_alone(
     web_1: Machine, intake: HeartbeatIntake, locker: sqlite3.Connection, clock: FakeClock
 ) -> None:
     locker.execute("BEGIN IMMEDIATE")

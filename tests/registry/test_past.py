@@ -7,7 +7,7 @@ import pytest
 from inventory_service.clock import iso, parse_iso
 from inventory_service.errors import ConflictError, InvalidError
 from inventory_service.models import Stage
-from inventory_service.registry import expiry_guard, hosts, past
+from inventory_service.registry import expiry_guard, hosts, past, self_check
 from inventory_service.registry.sweep import sweep
 from tests.support import START, FakeClock, Machine, expiry, key_line
 
@@ -96,7 +96,7 @@ def test_it_knows_the_conflict_of_a_shared_address(web_1: Machine, stage: Stage,
 
 
 def test_it_knows_the_freeze_and_the_generation_of_then(web_1: Machine, stage: Stage, clock: FakeClock) -> None:
-    expiry_guard.hear_canary(expiry_guard.make_canary(), at=clock.now())
+    self_check.hear(self_check.make_token(), at=clock.now())
     clock.advance(31)
     expiry_guard.watch(expiry=expiry(clock.now()), bound_seconds=60)
     frozen_at = clock.now()

@@ -12,7 +12,7 @@ from inventory_service.accounts.roles import OPERATOR, VIEWER
 from inventory_service.clock import iso
 from inventory_service.deployments.runs import history
 from inventory_service.models import Host
-from inventory_service.registry import enrolment, expiry_guard, heartbeats, hosts, last_heartbeats, liveness, past
+from inventory_service.registry import enrolment, heartbeats, hosts, last_heartbeats, liveness, past, self_check
 from inventory_service.registry import stages as registry_stages
 from inventory_service.web import auth, context, present
 from inventory_service.web.api import answers
@@ -198,7 +198,7 @@ def rotate() -> dict[str, Any]:
 @auth.body_limit(HEARTBEAT_LIMIT)
 def heartbeat(body: HeartbeatBody) -> tuple[dict[str, Any], int]:
     """Level-triggered: the answer says what should be, so that a lost one does no harm. 202 while approval waits."""
-    if expiry_guard.hear_canary(g.host_token, at=context.now()):
+    if self_check.hear(g.host_token, at=context.now()):
         context.services().intake.confirm()
         return {"server_time": iso(context.now()), "state": liveness.LIVE}, 200
     renewal = context.services().heartbeats.submit((g.host_token, body.checked()))

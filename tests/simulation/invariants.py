@@ -10,10 +10,10 @@ from typing import Any
 
 from inventory_service.models import Conflict, Host, Stage, Transition
 from inventory_service.registry import expiry_guard, inventory, liveness, past
-from inventory_service.registry.simulation.machines import LONGEST_BACKOFF
-from inventory_service.registry.simulation.service import Service
-from inventory_service.registry.simulation.truth import ALL, Lease, Truth
 from inventory_service.registry.stages import list_stages
+from tests.simulation.machines import LONGEST_BACKOFF
+from tests.simulation.service import Service
+from tests.simulation.truth import ALL, Lease, Truth
 
 UNNOTICED_JUMP = _SLACK = 5.0  # a jump of the wall clock up to this goes unnoticed, by design
 STALL = 30.0

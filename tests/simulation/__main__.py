@@ -1,4 +1,4 @@
-"""`python -m inventory_service.registry.simulator --seed 17`: years of bad nights for the registry, in seconds.
+"""`python -m tests.simulation --seed 17`: years of bad nights for the registry, in seconds.
 
 Runs a fleet of virtual hosts against the real registry on a database of its own, lets one thing after another go
 wrong, and checks at every tick what must never happen. docs/liveness.md explains what it checks.
@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from inventory_service.database import database, migrate, open_database
-from inventory_service.registry.simulation.faults import Chaos
-from inventory_service.registry.simulation.service import Timing
-from inventory_service.registry.simulation.worker import plain_worker
-from inventory_service.registry.simulation.world import Plan, ViolationError, World
+from tests.simulation.faults import Chaos
+from tests.simulation.service import Timing
+from tests.simulation.worker import plain_worker
+from tests.simulation.world import Plan, ViolationError, World
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -55,7 +55,7 @@ def _world(chosen: argparse.Namespace, file: Path) -> World:
     opened = open_database(f"sqlite:///{file}")
     migrate(opened)
     opened.pragma("synchronous", 0, permanent=True)  # type: ignore[attr-defined]
-    timing = Timing(sweep=chosen.step, canary=chosen.step, gone_after=3600)
+    timing = Timing(sweep=chosen.step, self_check=chosen.step, gone_after=3600)
     stages = ("production", "lab-approved")[: chosen.stages]
     interval = round(2 * chosen.step)
     plan = Plan(chosen.seed, chosen.hosts, chosen.minutes, chosen.step, interval, 5 * interval, stages, timing)

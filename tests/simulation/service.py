@@ -1,4 +1,4 @@
-"""The service as the simulator runs it: the real registry behind a front door, with a worker, on a real database."""
+"""The service as the simulator runs it: the real registry with a worker, on a real database."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import peewee
 
 from inventory_service.database import database
 from inventory_service.errors import CallboardError, InvalidError
-from inventory_service.registry import enrolment, expiry_guard, heartbeats, hosts, liveness
+from inventory_service.registry import enrolment, expiry_guard, heartbeats, hosts, liveness, self_check
 from inventory_service.registry.heartbeat_intake import HeartbeatIntake
 from inventory_service.registry.heartbeats import Heartbeat
-from inventory_service.registry.simulation.clock import VirtualClock
-from inventory_service.registry.simulation.machines import (
+from inventory_service.registry.sweep import sweep
+from tests.simulation.clock import VirtualClock
+from tests.simulation.machines import (
     BEAT,
     ENROL,
     ROTATE,
@@ -28,7 +29,6 @@ from inventory_service.registry.simulation.machines import (
     Reply,
     Rotation,
 )
-from inventory_service.registry.sweep import sweep
 
 _KEY = "the simulator's"
 _ROOM = 1_073_741_823  # SQLite's own default for max_page_count
@@ -39,7 +39,7 @@ class Timing:
     """Seconds, all of them settings of the service."""
 
     sweep: float = 5.0
-    canary: float = 10.0
+    self_check: float = 10.0
     freeze_limit: float = 3600.0
     gone_after: float = 86400.0
     rotate_after: float = 6 * 3600.0
@@ -68,7 +68,7 @@ class Service:
         self.join_tokens: dict[int, str] = {}
         self.race: Callable[[liveness.Lease], None] | None = None
         self._locker = sqlite3.connect(file, isolation_level=None)
-        self._canary = ""
+        self._own_token = ""
         self.intake = self._make_intake()
         database.pragma("busy_timeout", 0, permanent=True)
 
@@ -94,7 +94,7 @@ class Service:
         self.intake = self._make_intake()
         if not self.is_broken:
             liveness.begin_grace(at=self.clock.now())
-            expiry_guard.forget_canary()
+            self_check.forget()
 
     def lock(self) -> None:
         """Somebody else holds the database's write lock."""
@@ -181,10 +181,10 @@ class Service:
         finally:
             self.race = race
 
-    def sing(self, at: dt.datetime) -> None:
-        """The canary's job, when its heartbeat gets through."""
-        self._canary = self._canary or expiry_guard.make_canary()
-        expiry_guard.hear_canary(self._canary, at=at)
+    def check_itself(self, at: dt.datetime) -> None:
+        """The self-check's job, when its heartbeat gets through."""
+        self._own_token = self._own_token or self_check.make_token()
+        self_check.hear(self._own_token, at=at)
         self.intake.confirm()
 
 

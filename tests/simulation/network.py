@@ -7,7 +7,7 @@ import heapq
 import random
 from collections import deque
 
-from inventory_service.registry.simulation.machines import BEAT, ENROL, UNREPEATED, Machine, Message
+from tests.simulation.machines import BEAT, ENROL, UNREPEATED, Machine, Message
 
 _REMEMBERED = 200
 

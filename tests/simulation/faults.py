@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import partial
 
 from inventory_service.registry import liveness
-from inventory_service.registry.simulation.machines import BEAT, Machine, Message
-from inventory_service.registry.simulation.world import World
+from tests.simulation.machines import BEAT, Machine, Message
+from tests.simulation.world import World
 
 MINUTE = 60.0
 _REBOOT_SECONDS = 5.0
@@ -193,7 +193,7 @@ class Chaos:
         self._later(seconds, lambda: self.world.network.cut_stages.discard(stage))
 
     def _shut_door(self, seconds: float) -> None:
-        self.world.tell("front door shut")
+        self.world.tell("address shut off")
         self._for(seconds, self.world.network, "is_door_shut", True, False)
 
     # --- the machines ---

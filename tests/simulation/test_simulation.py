@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings, strategies
 from inventory_service.database import open_database
 from inventory_service.jobs.periodic import Job, Ticker
 from inventory_service.models import Transition
-from inventory_service.registry import simulator
-from inventory_service.registry.simulation import faults
-from inventory_service.registry.simulation.faults import Chaos
-from inventory_service.registry.simulation.service import Timing
-from inventory_service.registry.simulation.worker import plain_worker
-from inventory_service.registry.simulation.world import Plan, ViolationError, World
+from tests.simulation import __main__ as simulator
+from tests.simulation import faults
+from tests.simulation.faults import Chaos
+from tests.simulation.service import Timing
+from tests.simulation.worker import plain_worker
+from tests.simulation.world import Plan, ViolationError, World
 
 NIGHT = Plan(
     hosts=20,
@@ -27,7 +27,7 @@ NIGHT = Plan(
     step=240,
     interval=480,
     ttl=1920,
-    timing=Timing(sweep=240, canary=240, gone_after=3600),
+    timing=Timing(sweep=240, self_check=240, gone_after=3600),
 )
 
 
@@ -42,10 +42,10 @@ def real_worker(world: World) -> None:
     """The Ticker of jobs/periodic.py, its clock jumps, stalls and claims included."""
     timing = world.plan.timing
     table = (
-        Job("canary", timing.canary, world.sing),
+        Job("self-check", timing.self_check, world.check_itself),
         Job("sweep", timing.sweep, world.service.watch_and_sweep),
     )
-    is_fine = timing.canary <= 20  # as in production; where a tick outlasts the canary's patience, it sings first
+    is_fine = timing.self_check <= 20  # as in production; where a tick outlasts the guard's patience, it goes first
     ticker = Ticker(table[::-1] if is_fine else table, world.clock)
     ticker._stop = Waiting(world)
     ticker._loop()
@@ -96,7 +96,7 @@ def test_it_keeps_its_promises_whatever_follows_on_what(
     file = tmp_path_factory.mktemp("simulation") / "callboard.db"
     shutil.copyfile(migrated, file)
     opened = open_database(f"sqlite:///{file}")
-    plan = Plan(seed, hosts=8, minutes=100, step=60, timing=Timing(sweep=60, canary=60, freeze_limit=1200))
+    plan = Plan(seed, hosts=8, minutes=100, step=60, timing=Timing(sweep=60, self_check=60, freeze_limit=1200))
     world = World(plan, file=str(file))
     chaos = Chaos(world, pause=10_000)
     for number, (name, minutes) in enumerate(script, 1):

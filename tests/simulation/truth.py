@@ -9,7 +9,7 @@ import dataclasses
 
 from inventory_service.errors import ConflictError, InvalidError
 from inventory_service.registry.heartbeats import Renewal
-from inventory_service.registry.simulation.machines import (
+from tests.simulation.machines import (
     BEAT,
     ENROL,
     GOODBYE,

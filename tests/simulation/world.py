@@ -12,13 +12,13 @@ from typing import Protocol
 from inventory_service import audit
 from inventory_service.models import Host, Project, Stage
 from inventory_service.registry import hosts, inventory, join_tokens, stages, sweep
-from inventory_service.registry.simulation.clock import VirtualClock
-from inventory_service.registry.simulation.invariants import STALL, UNNOTICED_JUMP, Invariants, Problem
-from inventory_service.registry.simulation.machines import GOODBYE, Machine, Message, Reply, make_key
-from inventory_service.registry.simulation.network import Network
-from inventory_service.registry.simulation.service import Service, Timing
-from inventory_service.registry.simulation.truth import Truth
 from inventory_service.registry.stages import StageChange
+from tests.simulation.clock import VirtualClock
+from tests.simulation.invariants import STALL, UNNOTICED_JUMP, Invariants, Problem
+from tests.simulation.machines import GOODBYE, Machine, Message, Reply, make_key
+from tests.simulation.network import Network
+from tests.simulation.service import Service, Timing
+from tests.simulation.truth import Truth
 
 _OPERATOR = audit.Actor("simulator")
 _STORY = 40
@@ -54,7 +54,7 @@ class World:
 
     def __init__(self, plan: Plan, *, file: str) -> None:
         self.plan = plan
-        self.random = random.Random(plan.seed)  # noqa: S311 - a simulation must be repeatable
+        self.random = random.Random(plan.seed)
         self.clock = VirtualClock()
         self.network = Network(self.random)
         self.service = Service(self.clock, plan.timing, self.random, file=file)
@@ -200,7 +200,7 @@ class World:
         if self._jump:
             jump, self._jump = self._jump, 0.0
             self.clock.jump(jump)
-            self.invariants.excused_freeze_until = self.t  # an odd moment for a canary that sings once a tick
+            self.invariants.excused_freeze_until = self.t  # an odd moment for a self-check once a tick
             if self.service.is_working and not self.service.is_broken and abs(jump) > UNNOTICED_JUMP:
                 self.truth.excuse(self.t)
 
@@ -234,10 +234,10 @@ class World:
         fresh = stages.get_stage(stage.project.name, stage.name)
         return set(inventory.render(fresh, expiry=self.service.expiry())["_meta"]["hostvars"])
 
-    def sing(self, at: dt.datetime) -> None:
-        """The canary's job: its heartbeat takes the way that those of hosts take."""
+    def check_itself(self, at: dt.datetime) -> None:
+        """The self-check's job: its heartbeat takes the way that those of hosts take."""
         if not self.network.is_door_shut:
-            self.service.sing(at)
+            self.service.check_itself(at)
 
     # --- judging ---
 
@@ -261,7 +261,7 @@ class World:
         has_short_stall = not self.service.is_sweeping and self.t - self.service.claimed_at <= self._patience
         is_deaf = self.network.is_door_shut or self.service.is_broken or has_short_stall
         self.invariants.failing_since = (self.invariants.failing_since or self.t) if is_deaf else None
-        if is_deaf:  # the canary needs a tick to be heard again, and so does a stall too short for a grace
+        if is_deaf:  # the self-check needs a tick to be heard again, and so does a stall too short for a grace
             self.invariants.excused_freeze_until = self.t + 2 * self.plan.step
         problems = [*self.invariants.check(self.t), *self._unlisted()]
         if problems:

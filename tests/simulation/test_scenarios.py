@@ -10,16 +10,16 @@ import pytest
 
 from inventory_service.models import Host, Transition
 from inventory_service.registry import liveness
-from inventory_service.registry.simulation.machines import BEAT, Machine
-from inventory_service.registry.simulation.service import Timing
-from inventory_service.registry.simulation.world import Plan, World
-from tests.registry.test_simulation import real_worker
+from tests.simulation.machines import BEAT, Machine
+from tests.simulation.service import Timing
+from tests.simulation.test_simulation import real_worker
+from tests.simulation.world import Plan, World
 
 MINUTE = 60.0
 
 
 def timing(**fields: float) -> Timing:
-    return Timing(sweep=20, canary=20, **fields)
+    return Timing(sweep=20, self_check=20, **fields)
 
 
 MakeWorld = Callable[..., World]
@@ -219,7 +219,7 @@ def test_it_freezes_one_stage_that_is_cut_off(make_world: MakeWorld) -> None:
     assert (len(run(world)), expired()) == (30, 0)
 
 
-def test_it_freezes_when_its_front_door_is_shut(make_world: MakeWorld) -> None:
+def test_it_freezes_when_its_address_is_shut_off(make_world: MakeWorld) -> None:
     world = make_world(hosts=3)
     world.during(
         5 * MINUTE,

@@ -13,7 +13,7 @@ import peewee
 
 from inventory_service.models import JobTick
 from inventory_service.registry import liveness
-from inventory_service.registry.simulation.world import World
+from tests.simulation.world import World
 
 _STALL = dt.timedelta(seconds=30)
 _JUMP_SECONDS = 5.0
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def plain_worker(world: World) -> None:
-    """Watch the clock, sweep, let the canary sing."""
+    """Watch the clock, sweep, let the service check itself."""
     clock, timing = world.clock, world.plan.timing
     wall, monotonic = clock.now(), clock.monotonic()
     while not world.wait():
@@ -30,7 +30,7 @@ def plain_worker(world: World) -> None:
         if abs(jump) > _JUMP_SECONDS:
             liveness.begin_grace(at=now, jump_seconds=jump)
         wall, monotonic = now, ticked
-        _try("canary", timing.canary, now, world.sing)
+        _try("self-check", timing.self_check, now, world.check_itself)
         _try("sweep", timing.sweep, now, world.service.watch_and_sweep)
 
 
