@@ -1,3 +1,3 @@
 """Callboard: who is live, what runs where, and the deployments between them."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,19 +1,29 @@
-"""Writes docs/settings.md, docs/cli.md and docs/api.md from the tables that the product itself uses."""
+"""Writes what the docs repeat of the product, from the tables that the product itself uses: docs/settings.md,
+docs/cli.md, docs/api.md, the tables of docs/architecture.md, and the version where a file has to spell it out.
+"""
 
 from __future__ import annotations
 
+import ast
+import re
 import sys
 import tempfile
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+import inventory_service
 from inventory_service import settings
 from inventory_service.cli import main
 from inventory_service.database import migrate, open_database
+from inventory_service.jobs import periodic
 from inventory_service.web.app import create_app
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS, PACKAGE = ROOT / "docs", ROOT / "inventory_service"
+VERSION = inventory_service.__version__
 
 
 def settings_page() -> str:
@@ -79,11 +89,82 @@ def api_page() -> str:
     )
 
 
-PAGES = {"settings.md": settings_page, "cli.md": cli_page, "api.md": api_page}
+# docs/architecture.md: what stands between the marks of a table is made here, the rest is written by hand
+
+
+def architecture_page() -> str:
+    text = (DOCS / "architecture.md").read_text()
+    for name, table in {"rooms": rooms, "imports": imports, "jobs": jobs}.items():
+        marked = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- end -->)", re.DOTALL)
+        if len(marked.findall(text)) != 1:
+            sys.exit(f"docs/architecture.md needs exactly one table marked `<!-- {name}: … -->` … `<!-- end -->`")
+        made = table()
+        text = marked.sub(lambda found: f"{found[1]}{made}\n{found[2]}", text)  # noqa: B023 - called at once
+    return text
+
+
+def rooms() -> str:
+    """Every package and the modules beside them, with the first sentence of their docstrings."""
+    folders = sorted(file.parent for file in PACKAGE.rglob("__init__.py") if file.parent != PACKAGE)
+    shown = [folder for folder in folders if PACKAGE in (folder.parent, folder.parent.parent)]
+    rows = [(f"{folder.relative_to(ROOT)}/", folder / "__init__.py") for folder in shown]
+    rows += [(str(file.relative_to(ROOT)), file) for file in sorted(PACKAGE.glob("[!_]*.py"))]
+    return "| room | what it is |\n|---|---|\n" + "\n".join(
+        f"| `{name}` | {_first_line(file)} |" for name, file in rows
+    )
+
+
+def _first_line(file: Path) -> str:
+    told = ast.get_docstring(ast.parse(file.read_text())) or sys.exit(f"{file} does not say what it is")
+    return re.sub(r"\s+", " ", told.partition("\n\n")[0]).replace("|", "\\|")
+
+
+def imports() -> str:
+    """The layers that import-linter holds the package to, the upper ones first."""
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    return "\n".join(f"{number}. {_layer(one)}" for number, one in enumerate(contract["layers"], 1))
+
+
+def _layer(names: str) -> str:
+    parts = re.split(r" ([|:]) ", names)
+    shown = [f"`{part.removeprefix('inventory_service.')}`" for part in parts[::2]]
+    return (", ".join(shown)) + (" (which may ask each other)" if ":" in parts else "")
+
+
+def jobs() -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        table = periodic.jobs(settings.load({"CALLBOARD_DATA_DIR": folder}))
+    rows = [
+        f"| `{job.title}`{' (each machine)' if job.is_local else ''} | {job.seconds:g} s | {job.help} |"
+        for job in table
+    ]
+    return "| job | every | what it does |\n|---|---|---|\n" + "\n".join(rows)
+
+
+# the version: inventory_service/__init__.py has it, these spell it out
+
+
+def galaxy() -> str:
+    return re.sub(r"(?m)^version: .*$", f"version: {VERSION}", (ROOT / "galaxy.yml").read_text())
+
+
+def agent() -> str:
+    return re.sub(r'(?m)^__version__ = ".*"$', f'__version__ = "{VERSION}"', (ROOT / AGENT).read_text())
+
+
+AGENT = "inventory_service/agent/callboard_agent.py"
+FILES: dict[str, Callable[[], str]] = {
+    "docs/settings.md": settings_page,
+    "docs/cli.md": cli_page,
+    "docs/api.md": api_page,
+    "docs/architecture.md": architecture_page,
+    "galaxy.yml": galaxy,
+    AGENT: agent,
+}
 
 if __name__ == "__main__":
-    stale = [name for name, page in PAGES.items() if not (DOCS / name).exists() or (DOCS / name).read_text() != page()]
+    stale = [name for name, made in FILES.items() if not (ROOT / name).exists() or (ROOT / name).read_text() != made()]
     if "--check" in sys.argv and stale:
-        sys.exit(f"docs/{', docs/'.join(stale)} differ from the product; run: python tools/docs.py")
+        sys.exit(f"{', '.join(stale)} differ from the product; run: python tools/docs.py")
     for name in stale:
-        (DOCS / name).write_text(PAGES[name]())
+        (ROOT / name).write_text(FILES[name]())

@@ -45,7 +45,7 @@ import urllib.parse
 import urllib.request
 from typing import Any, Callable, Dict, Iterator, List, NoReturn, Tuple, TypeVar
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 DONE, FOR_NOW, WRONG_USE, REFUSED, GONE, REJECTED = range(6)
 

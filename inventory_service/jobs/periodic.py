@@ -36,14 +36,22 @@ _SHORTEST_STALL_SECONDS = 5.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Job:
-    """Something to do every `seconds`. `work` gets the time of the tick. One that waits for others' servers
-    (`is_slow`) goes on beside the rest, so that it can't hold up the sweep.
+    """Something to do every `seconds`; `help` says what. `work` gets the time of the tick. One that waits for others'
+    servers (`is_slow`) goes on beside the rest, so that it can't hold up the sweep. One whose work lies on each machine
+    (`is_local`) ticks on each of them, the others on whichever comes first.
     """
 
-    name: str
+    title: str
     seconds: float
     work: Callable[[dt.datetime], object]
+    help: str = ""
     is_slow: bool = False
+    is_local: bool = False
+
+    @property
+    def name(self) -> str:
+        """The key of its row: who moves that forward owns the tick."""
+        return f"{self.title} on {platform.node()}" if self.is_local else self.title
 
 
 def jobs(settings: Settings, *, service_url: str = "") -> tuple[Job, ...]:
@@ -72,21 +80,64 @@ def jobs(settings: Settings, *, service_url: str = "") -> tuple[Job, ...]:
         convergence.converge_all(expiry=expiry(at), window_seconds=settings.converge_window_seconds)
 
     return (
-        Job("sweep", settings.sweep_seconds, watch_and_sweep),
-        Job("self-check", settings.self_check_seconds, SelfCheck(service_url or settings.own_url).beat),
-        Job("converge", settings.converge_seconds, converge),
-        Job("metrics", 60.0, lambda at: windows.sample(expiry=expiry(at))),
-        Job("scale", settings.scale_seconds, lambda at: loop.scale_all(cloud_of, expiry=expiry(at)), is_slow=True),
-        Job("hooks", settings.hook_seconds, lambda at: hooks.tend_all(cloud_of, expiry=expiry(at)), is_slow=True),
-        Job("schedule", 5.0, lambda at: schedules.run_due(at=at)),
-        Job("notify", 2.0, lambda at: notifications.tell(settings=settings, at=at), is_slow=True),
-        Job("prune", 60.0, forget),
-        Job("laptops", 30.0, lambda at: external.lose_silent(at=at)),
-        Job("prune runs", 60.0, lambda at: retention.prune_runs(settings, at=at)),
-        # Logs lie on the machine that executed their run, so each machine has a tick of its own.
-        Job(f"prune folders on {platform.node()}", 300.0, lambda _: retention.clear_folders(settings)),
-        # Only its own machine can tell at once that an executor died, and end what it left behind.
-        Job(f"recover on {platform.node()}", 5.0, lambda at: recovery.recover_lost(settings, at=at)),
+        Job(
+            "sweep",
+            settings.sweep_seconds,
+            watch_and_sweep,
+            "Records who fell silent; pauses expiry where too many did.",
+        ),
+        Job(
+            "self-check",
+            settings.self_check_seconds,
+            SelfCheck(service_url or settings.own_url).beat,
+            "Sends the service a heartbeat by the way that hosts take: whether it can hear at all.",
+        ),
+        Job("converge", settings.converge_seconds, converge, "Queues a run for each stage with hosts out of date."),
+        Job("metrics", 60.0, lambda at: windows.sample(expiry=expiry(at)), "Keeps each stage's metrics."),
+        Job(
+            "scale",
+            settings.scale_seconds,
+            lambda at: loop.scale_all(cloud_of, expiry=expiry(at)),
+            "Decides how many machines there are to be, and adds or removes them.",
+            is_slow=True,
+        ),
+        Job(
+            "hooks",
+            settings.hook_seconds,
+            lambda at: hooks.tend_all(cloud_of, expiry=expiry(at)),
+            "Answers the lifecycle hooks of Auto Scaling groups.",
+            is_slow=True,
+        ),
+        Job("schedule", 5.0, lambda at: schedules.run_due(at=at), "Starts the runs that a clock asks for."),
+        Job(
+            "notify",
+            2.0,
+            lambda at: notifications.tell(settings=settings, at=at),
+            "Makes messages of events and sends them.",
+            is_slow=True,
+        ),
+        Job("prune", 60.0, forget, "Forgets transitions, events, hosts, metrics and messages that are too old."),
+        Job(
+            "external runs",
+            30.0,
+            lambda at: external.lose_silent(at=at),
+            "Marks runs that are executed elsewhere as lost when nothing is heard of them.",
+        ),
+        Job("prune runs", 60.0, lambda at: retention.prune_runs(settings, at=at), "Removes events of old runs."),
+        Job(
+            "prune folders",
+            300.0,
+            lambda _: retention.clear_folders(settings),
+            "Removes logs of old runs, on the machine that executed them.",
+            is_local=True,
+        ),
+        Job(
+            "recover",
+            5.0,
+            lambda at: recovery.recover_lost(settings, at=at),
+            "Ends what a dead executor of this machine left behind, and marks its run as lost.",
+            is_local=True,
+        ),
     )
 
 
