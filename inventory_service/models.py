@@ -594,7 +594,7 @@ class ScalingDecision(_Table):
 
 
 class LifecycleAction(_Table):
-    """An Auto Scaling group waits for our word on an instance (scaling/lifecycle.py).
+    """An Auto Scaling group waits for our word on an instance (scaling/lifecycle/).
 
     `transition`: launching or terminating. `status`: waiting, continued, abandoned or over (AWS stopped waiting).
     """

@@ -23,7 +23,8 @@ from inventory_service.registry import liveness
 from inventory_service.registry.expiry_guard import watch
 from inventory_service.registry.retention import prune
 from inventory_service.registry.sweep import sweep
-from inventory_service.scaling import hooks, lifecycle, loop, windows
+from inventory_service.scaling import loop, windows
+from inventory_service.scaling.lifecycle import actions, hooks
 from inventory_service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def jobs(settings: Settings, *, service_url: str = "") -> tuple[Job, ...]:
         with database.atomic():
             windows.prune(at=at)
             loop.prune(at=at, days=settings.transition_days)
-            lifecycle.prune(at=at, days=settings.transition_days)
+            actions.prune(at=at, days=settings.transition_days)
             notifications.prune(at=at, days=settings.transition_days)
             webhooks.prune(at=at, days=settings.transition_days)
         recovery.erase_leftovers(settings)

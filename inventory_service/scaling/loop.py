@@ -24,9 +24,10 @@ from inventory_service.errors import CallboardError, CloudError
 from inventory_service.models import Host, Run, ScalingDecision, Stage, StageScaling
 from inventory_service.registry import hosts, liveness, stages
 from inventory_service.registry.stages import stage_name
-from inventory_service.scaling import drains, lifecycle, reconcile
+from inventory_service.scaling import drains, reconcile
 from inventory_service.scaling import fleet as fleets
 from inventory_service.scaling.fleet import Fleet
+from inventory_service.scaling.lifecycle import actions
 from inventory_service.scaling.machine_selection import choose
 from inventory_service.scaling.plan import HOLD, IN, OUT, Decision, Reading, plan
 from inventory_service.scaling.policies import Scheduled, Signal
@@ -61,7 +62,7 @@ class _Look:
 
 
 def scale_all(cloud_of: CloudOf, *, expiry: liveness.Expiry) -> list[int]:
-    """Look at each stage that scales; returns the numbers of drain runs to send. A stage whose turn fails says why on
+    """Look at each stage that scales; returns the numbers of its drain runs. A stage whose turn fails says why on
     its page, and the others go on.
     """
     runs: list[int] = []
@@ -111,7 +112,7 @@ def _turn(
     cloud = cloud_of(scaling.actuator.region)
     fleet = fleets.observe(stage, scaling.actuator, cloud, at=expiry.at)
     look = _Look(stage, scaling, scaling.actuator, cloud, fleet, expiry)
-    lifecycle.notice_fleet(stage, scaling.actuator, fleet, at=expiry.at)
+    actions.notice_fleet(stage, scaling.actuator, fleet, at=expiry.at)
     _compare(stage, row, look)
     waiting = open_decision(stage) or decide(stage, row, scaling, look)
     if waiting.status not in OPEN:
@@ -196,7 +197,7 @@ def _shown(signal: Signal, reading: Reading) -> dict[str, Any]:
 
 
 def _carry_on(look: _Look, decision: ScalingDecision) -> list[int]:
-    """Take the decision's next step; returns the number of the drain run to send, if there is one."""
+    """Take the decision's next step; returns the number of the drain run that it queued, if any."""
     try:
         if decision.action == IN:
             return _shrink(look, decision)

@@ -11,7 +11,8 @@ import pytest
 
 from inventory_service.adapters.ec2 import Cloud
 from inventory_service.models import MetricFrame, ScalingDecision, StageScaling
-from inventory_service.scaling import hooks, settings, windows
+from inventory_service.scaling import settings, windows
+from inventory_service.scaling.lifecycle import hooks
 from tests.fixtures.aws import LAUNCHING, Aws, PlayedGroup
 from tests.scaling.conftest import LIMITS, REGION, TARGET, World
 from tests.support import expiry

@@ -23,7 +23,8 @@ from inventory_service.models import (
     Stage,
     StageScaling,
 )
-from inventory_service.scaling import hooks, lifecycle, settings
+from inventory_service.scaling import settings
+from inventory_service.scaling.lifecycle import actions, answering, hooks, messages
 from tests.fixtures.aws import LAUNCHING, TERMINATING, Aws, Member, PlayedGroup
 from tests.scaling.conftest import REGION, World, crash_once
 from tests.support import ADA, START, Caller, Machine, expiry
@@ -306,7 +307,7 @@ def test_a_lost_message_is_made_up_for_by_the_loop(queued: Hooked) -> None:
 def test_a_message_is_deleted_only_after_it_was_written_down(queued: Hooked, monkeypatch: pytest.MonkeyPatch) -> None:
     queued.launch()
     with monkeypatch.context() as patch:
-        patch.setattr(lifecycle, "notice_event", _crash)
+        patch.setattr(actions, "notice_event", _crash)
         with pytest.raises(KeyboardInterrupt):
             queued.tend()
     assert queued.waiting_messages() == 1
@@ -327,7 +328,7 @@ def test_a_crash_between_any_two_steps_says_and_drains_nothing_twice(
     hooked: Hooked, monkeypatch: pytest.MonkeyPatch, step: str, *, is_after: bool
 ) -> None:
     hooked.world.configure(hooked.actuator, drain_playbook="drain.yml")
-    owners = (lifecycle.Tending, lifecycle.drains, lifecycle.hosts, Cloud)
+    owners = (answering.Tending, answering.drains, answering.hosts, Cloud)
     owner: Any = next(owner for owner in owners if hasattr(owner, step))
     crash, calls = crash_once(owner, step, KeyboardInterrupt, is_after=is_after)
     monkeypatch.setattr(owner, step, crash)
@@ -350,7 +351,7 @@ def test_a_crash_between_any_two_steps_says_and_drains_nothing_twice(
         survive(hooked)
     assert calls
     assert hooked.group.ended == {member.id: "terminating CONTINUE"}
-    assert lifecycle.waiting(hooked.stage) == []
+    assert actions.waiting(hooked.stage) == []
     words = [call["LifecycleActionResult"] for call in hooked.played.called("CompleteLifecycleAction")]
     assert words in (["CONTINUE"] * 2, ["CONTINUE"] * 3), "AWS takes each word once"
 
@@ -366,7 +367,7 @@ def test_a_crash_after_the_word_was_given_gives_it_once(hooked: Hooked, monkeypa
     (machine,) = hooked.enrol()
     hooked.converge(machine)
     with monkeypatch.context() as patch:
-        patch.setattr(lifecycle.Tending, "_close", _crash)
+        patch.setattr(answering.Tending, "_close", _crash)
         with pytest.raises(KeyboardInterrupt):
             hooked.tend()
     assert member.state == "InService"
@@ -386,7 +387,7 @@ GARBAGE = [
 
 @pytest.mark.parametrize("body", GARBAGE)
 def test_it_takes_no_event_from_garbage(body: str) -> None:
-    assert lifecycle.read_event(body) is None
+    assert messages.read_event(body) is None
 
 
 @pytest.mark.parametrize(
@@ -407,9 +408,9 @@ def test_it_takes_no_event_with_another_content(field: str, value: Any) -> None:
         "EC2InstanceId": "i-1234567890abcdef0",
         "LifecycleTransition": "autoscaling:EC2_INSTANCE_LAUNCHING",
     }
-    assert lifecycle.read_event(json.dumps({"detail": detail})) is not None
-    assert lifecycle.read_event(json.dumps(detail)) is not None, "a hook's own message"
-    assert lifecycle.read_event(json.dumps({"detail": {**detail, field: value}})) is None
+    assert messages.read_event(json.dumps({"detail": detail})) is not None
+    assert messages.read_event(json.dumps(detail)) is not None, "a hook's own message"
+    assert messages.read_event(json.dumps({"detail": {**detail, field: value}})) is None
 
 
 def test_what_is_not_for_us_leaves_the_queue_and_changes_nothing(queued: Hooked) -> None:
@@ -452,10 +453,10 @@ def test_actions_are_listed_and_forgotten_in_time(hooked: Hooked, viewer: Caller
     (row,) = viewer.get("/api/v1/stages/shop/production/scaling/lifecycle").json["items"]
     assert (row["instance"], row["status"], row["transition"]) == (member.id, "waiting", "launching")
     at = hooked.clock.advance(100 * 86400)
-    assert lifecycle.prune(at=at, days=93) == 0
+    assert actions.prune(at=at, days=93) == 0
     hooked.group.members.clear()
     hooked.tend()
-    assert lifecycle.prune(at=hooked.clock.advance(94 * 86400), days=93) == 1
+    assert actions.prune(at=hooked.clock.advance(94 * 86400), days=93) == 1
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from inventory_service.clock import iso
 from inventory_service.errors import InvalidError
 from inventory_service.models import LifecycleAction, ScalingDecision, StageScaling
 from inventory_service.registry.hosts import get_host
-from inventory_service.scaling import charts, lifecycle, preview, settings, windows
+from inventory_service.scaling import charts, preview, settings, windows
 from inventory_service.scaling.charts import Chart
+from inventory_service.scaling.lifecycle import actions
 from inventory_service.scaling.policies import STATISTICS, Limits
 from inventory_service.web import auth, context, present_scaling
 from inventory_service.web.api import answers
@@ -277,7 +278,7 @@ def _decision(row: ScalingDecision) -> dict[str, Any]:
 def list_lifecycle(path: StagePath, query: LifecycleQuery) -> dict[str, Any]:
     """What lifecycle hooks asked, what was answered, and why; for those that wait, what they wait for."""
     stage = auth.reach_stage(path.project, path.stage)
-    return {"items": [_action(row) for row in lifecycle.actions(stage, limit=query.limit)], "next": None}
+    return {"items": [_action(row) for row in actions.recent(stage, limit=query.limit)], "next": None}
 
 
 def _action(row: LifecycleAction) -> dict[str, Any]:

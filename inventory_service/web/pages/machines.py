@@ -6,7 +6,8 @@ import dataclasses
 import datetime as dt
 
 from inventory_service.models import LifecycleAction, Stage
-from inventory_service.scaling import lifecycle, settings
+from inventory_service.scaling import settings
+from inventory_service.scaling.lifecycle import actions
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ def of_stage(stage: Stage) -> Machines:
     problems = [(f"Scaling: {row.problem}", row.problem_at)] if row.problem else []
     problems += [(f"Lifecycle hooks: {row.hook_problem}", None)] if row.hook_problem else []
     found = [Difference(one["kind"], one["detail"], _moment(one.get("since"))) for one in row.findings]
-    return Machines(tuple(problems), tuple(found), tuple(lifecycle.waiting(stage)))
+    return Machines(tuple(problems), tuple(found), tuple(actions.waiting(stage)))
 
 
 def _moment(text: str | None) -> dt.datetime | None:

@@ -1,24 +1,10 @@
-"""Lifecycle hooks: an Auto Scaling group waits for our word before an instance serves, and before it ends.
-
-Launching: CONTINUE when its host is live, healthy and on the desired release; ABANDON, with the reason, when that is
-given up. Terminating: its host drains, then CONTINUE. While there is work going on, the group is asked to wait longer.
-
-Messages of the queue (EventBridge's, or those that a hook sends itself) only say where to look: they come late, twice
-and in any order. What the group itself says of the instance decides, so that each may be lost. An action is written
-down before its message is deleted, and ended here after AWS took the word; AWS takes it once.
-"""
+"""Our word on each action that waits, and the work that has to be done before it can be given."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import json
-import logging
-import re
-from collections.abc import Iterable
 from typing import Any
-
-import peewee as pw
 
 from inventory_service import audit
 from inventory_service.adapters.ec2 import ABANDON, CONTINUE, Cloud
@@ -31,116 +17,20 @@ from inventory_service.registry.stages import stage_name
 from inventory_service.scaling import drains
 from inventory_service.scaling import fleet as fleets
 from inventory_service.scaling.fleet import Fleet, Pair
-from inventory_service.scaling.settings import Actuator, Scaling
+from inventory_service.scaling.lifecycle.actions import (
+    ABANDONED,
+    CONTINUED,
+    OVER,
+    TRANSITIONS,
+    hook_of,
+    waiting,
+)
+from inventory_service.scaling.lifecycle.messages import LAUNCHING, TERMINATING
+from inventory_service.scaling.settings import Scaling
 
-log = logging.getLogger(__name__)
-
-LAUNCHING, TERMINATING = "launching", "terminating"
-WAITING, CONTINUED, ABANDONED, OVER = "waiting", "continued", "abandoned", "over"
-_WAITS = {"Pending:Wait": LAUNCHING, "Terminating:Wait": TERMINATING}
 _ON_ITS_WAY = {LAUNCHING: "Pending", TERMINATING: "Terminating"}
-_TRANSITIONS = {"autoscaling:EC2_INSTANCE_LAUNCHING": LAUNCHING, "autoscaling:EC2_INSTANCE_TERMINATING": TERMINATING}
 _LAG = dt.timedelta(minutes=2)  # for so long the group's own list may be behind an event
-_ANEW = dt.timedelta(minutes=10)  # an instance that waits again so long after our word waits for another one
 _LONGEST = {LAUNCHING: dt.timedelta(hours=2), TERMINATING: dt.timedelta(hours=3)}
-_INSTANCE = re.compile(r"i-[0-9a-f]{8,17}")
-_TOKEN = re.compile(r"[0-9a-fA-F-]{36}")
-_LARGEST_MESSAGE = 65536
-_BATCH = 500
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Event:
-    """A message that we understand: the group waits (or waited) for our word on the instance."""
-
-    group: str
-    hook: str
-    instance: str
-    transition: str
-    token: str
-
-
-def read_event(body: str) -> Event | None:
-    """The event of a message, EventBridge's or the hook's own; None for anything else."""
-    try:
-        told = json.loads(body) if len(body) <= _LARGEST_MESSAGE else None
-    except (ValueError, RecursionError):
-        return None
-    detail = told.get("detail", told) if isinstance(told, dict) else None
-    if not isinstance(detail, dict):
-        return None
-    names = (
-        "AutoScalingGroupName",
-        "LifecycleHookName",
-        "EC2InstanceId",
-        "LifecycleTransition",
-        "LifecycleActionToken",
-    )
-    words = [detail.get(name) for name in names]
-    if not all(isinstance(word, str) for word in words):
-        return None
-    group, hook, instance, transition, token = (str(word) for word in words)
-    if transition not in _TRANSITIONS or not _INSTANCE.fullmatch(instance) or not _TOKEN.fullmatch(token):
-        return None
-    return Event(group, hook, instance, _TRANSITIONS[transition], token)
-
-
-# what waits
-
-
-def notice_event(stage: Stage, actuator: Actuator, event: Event, *, at: dt.datetime) -> None:
-    """Write down what a message says, once however often it comes; another hook than ours is not for us."""
-    if hook_of(actuator, event.transition) != event.hook:
-        return
-    if LifecycleAction.select().where(LifecycleAction.token == event.token).exists():
-        return
-    with database.atomic():
-        same = _open(stage) & (LifecycleAction.instance == event.instance)
-        mine = same & (LifecycleAction.transition == event.transition)
-        if LifecycleAction.update(token=event.token).where(mine).execute() == 0:
-            _create(stage, event.instance, event.transition, event.hook, at=at, token=event.token)
-
-
-def notice_fleet(stage: Stage, actuator: Actuator, fleet: Fleet, *, at: dt.datetime) -> None:
-    """Write down whoever waits by the group's own list."""
-    for instance in (pair.instance for pair in fleet.pairs if pair.instance is not None):
-        transition = _WAITS.get(instance.lifecycle)
-        if transition is None or not (hook := hook_of(actuator, transition)):
-            continue
-        mine = (LifecycleAction.stage == stage) & (LifecycleAction.instance == instance.id)
-        mine &= LifecycleAction.transition == transition
-        answered = LifecycleAction.status.in_((CONTINUED, ABANDONED)) & (LifecycleAction.ended_at > at - _ANEW)
-        recent = LifecycleAction.ended_at.is_null() | answered
-        if not LifecycleAction.select().where(mine & recent).exists():
-            _create(stage, instance.id, transition, hook, at=at)
-
-
-def _create(stage: Stage, instance: str, transition: str, hook: str, *, at: dt.datetime, **more: Any) -> None:
-    row = {"stage": stage, "instance": instance, "transition": transition, "hook": hook, "status": WAITING, "at": at}
-    LifecycleAction.insert(**row, **more).on_conflict_ignore().execute()
-
-
-def hook_of(actuator: Actuator, transition: str) -> str:
-    """The name of our hook for that transition; "" where there is none."""
-    return actuator.launching_hook if transition == LAUNCHING else actuator.terminating_hook
-
-
-def _open(stage: Stage) -> Any:
-    return (LifecycleAction.stage == stage) & LifecycleAction.ended_at.is_null()
-
-
-def waiting(stage: Stage) -> list[LifecycleAction]:
-    """The actions that wait for our word, oldest first."""
-    return list(LifecycleAction.select().where(_open(stage)).order_by(LifecycleAction.id))
-
-
-def actions(stage: Stage, *, limit: int = 100) -> list[LifecycleAction]:
-    """The stage's actions, newest first."""
-    query = LifecycleAction.select().where(LifecycleAction.stage == stage)
-    return list(query.order_by(LifecycleAction.id.desc()).limit(limit))
-
-
-# our word on it
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -165,7 +55,7 @@ class Tending:
         self._timeouts: dict[str, int] | None = None
 
     def tend(self) -> list[int]:
-        """Take each action a step further; returns the numbers of drain runs to send. Raises CloudError."""
+        """Take each action a step further; returns the numbers of the drain runs that it queued. Raises CloudError."""
         found = waiting(self._stage)
         self._adopt(found)
         run = self._drain([action for action in found if self._is_to_drain(action)])
@@ -183,7 +73,7 @@ class Tending:
             if self._expiry.at - action.at > _LAG:
                 self._close(action, OVER, f"The group does not wait any more: it says {lifecycle or 'nothing of it'}.")
             return
-        if lifecycle not in _WAITS:
+        if lifecycle not in TRANSITIONS:
             return
         verdict = self._launching(pair) if action.transition == LAUNCHING else self._terminating(action, pair)
         if verdict.result:
@@ -213,7 +103,7 @@ class Tending:
         pair = self._pairs.get(action.instance)
         if action.transition != TERMINATING or action.run_id is not None or pair is None or pair.instance is None:
             return False
-        return _WAITS.get(pair.instance.lifecycle) == TERMINATING and self._is_reachable(pair)
+        return TRANSITIONS.get(pair.instance.lifecycle) == TERMINATING and self._is_reachable(pair)
 
     def _is_reachable(self, pair: Pair) -> bool:
         return pair.host is not None and self._expiry.is_listed(pair.host, self._stage)
@@ -299,17 +189,3 @@ class Tending:
                 what, target = "abandon" if status == ABANDONED else "continue", stage_name(self._stage)
                 told = f"{action.instance} ({action.transition}): {reason}"[:500]
                 audit.record(audit.SERVICE, f"scaling.{what}", target, at=self._expiry.at, reason=told)
-
-
-def forget_unanswered(answered: Iterable[int], *, at: dt.datetime) -> None:
-    """Of all stages but these (by id) no hook is answered: what waits there is over for us."""
-    open_elsewhere = LifecycleAction.ended_at.is_null() & LifecycleAction.stage.not_in(list(answered))
-    told = {"status": OVER, "reason": "The stage answers no hooks now.", "ended_at": at}
-    LifecycleAction.update(**told).where(open_elsewhere).execute()
-
-
-def prune(*, at: dt.datetime, days: int) -> int:
-    """Forget actions that ended more than `days` ago, a batch at a time; returns how many."""
-    old: pw.Expression = LifecycleAction.ended_at < at - dt.timedelta(days=days)
-    some = LifecycleAction.select(LifecycleAction.id).where(old).limit(_BATCH)
-    return int(LifecycleAction.delete().where(LifecycleAction.id.in_(list(some))).execute())

@@ -11,7 +11,9 @@ from inventory_service.models import Stage, StageScaling
 from inventory_service.registry import liveness, stages
 from inventory_service.registry.stages import stage_name
 from inventory_service.scaling import fleet as fleets
-from inventory_service.scaling import lifecycle
+from inventory_service.scaling.lifecycle import actions
+from inventory_service.scaling.lifecycle.answering import Tending
+from inventory_service.scaling.lifecycle.messages import read_event
 from inventory_service.scaling.loop import CloudOf
 from inventory_service.scaling.settings import Actuator, Scaling, find, parse
 
@@ -21,11 +23,12 @@ Hooked = tuple[Stage, StageScaling, Scaling, Actuator]
 
 
 def tend_all(cloud_of: CloudOf, *, expiry: liveness.Expiry) -> list[int]:
-    """Answer the hooks of each stage that has some; returns the numbers of drain runs to send. A stage whose turn
-    fails says why, and the others go on.
+    """Answer the hooks of each stage that has some; returns the numbers of the drain runs that it queued.
+
+    A stage whose turn fails says why, and the others go on.
     """
     found = _hooked()
-    lifecycle.forget_unanswered([one[0].id for one in found], at=expiry.at)
+    actions.forget_unanswered([one[0].id for one in found], at=expiry.at)
     problems: dict[int, str] = {}
     for region, queue in sorted({(one[3].region, one[3].queue_url) for one in found if one[3].queue_url}):
         listeners = [one for one in found if (one[3].region, one[3].queue_url) == (region, queue)]
@@ -69,10 +72,10 @@ def _listen(cloud: Cloud, queue: str, listeners: list[Hooked], *, at: dt.datetim
     """
     by_group = {actuator.group: (stage, actuator) for stage, _, _, actuator in listeners}
     for message in cloud.receive(queue):
-        event = lifecycle.read_event(message.body)
+        event = read_event(message.body)
         if event is not None and event.group in by_group:
             stage, actuator = by_group[event.group]
-            lifecycle.notice_event(stage, actuator, event, at=at)
+            actions.notice_event(stage, actuator, event, at=at)
         else:
             log.warning("%s held a message that is no lifecycle event of a group here: %.200r", queue, message.body)
         cloud.delete(queue, message)
@@ -80,11 +83,11 @@ def _listen(cloud: Cloud, queue: str, listeners: list[Hooked], *, at: dt.datetim
 
 def _tend(stage: Stage, scaling: Scaling, actuator: Actuator, cloud: Cloud, *, expiry: liveness.Expiry) -> list[int]:
     """Without a queue the group is asked each time; with one, only while something waits: the loop looks, too."""
-    if actuator.queue_url and not lifecycle.waiting(stage):
+    if actuator.queue_url and not actions.waiting(stage):
         return []
     fleet = fleets.observe(stage, actuator, cloud, at=expiry.at)
-    lifecycle.notice_fleet(stage, actuator, fleet, at=expiry.at)
-    return lifecycle.Tending(stage, scaling, cloud, fleet, expiry=expiry).tend()
+    actions.notice_fleet(stage, actuator, fleet, at=expiry.at)
+    return Tending(stage, scaling, cloud, fleet, expiry=expiry).tend()
 
 
 def _tell(stage: Stage, row: StageScaling, words: str | None) -> None:
