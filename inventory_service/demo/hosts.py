@@ -2,11 +2,12 @@
 
 Each `LoopbackHost` is a machine as far as Ansible can see: an address and a port of its own, an SSH
 host key, a home folder, and processes that die with it. It runs as the current user, root or not,
-on OpenSSH's sshd or, where that is missing, on a server in pure Python. Linux only: it reads /proc.
+on OpenSSH's sshd or, where that is missing, on asyncssh, a server in pure Python. Linux only: it reads /proc.
 """
 
 import contextlib
 import grp
+import importlib.util
 import ipaddress
 import os
 import pwd
@@ -240,13 +241,21 @@ def make_keypair(path: Path) -> str:
 
 
 def best_server(search_path: str | None = None) -> Server:
-    """`sshd` where it is installed and can serve the current account, else `asyncssh`.
+    """`sshd` where it is installed and can serve the current account, else `asyncssh` where that is installed.
 
+    Raises LoopbackHostError, which says what to install, where neither is.
     It serves an account with a login shell, no locked password, and terminals that it can hand out.
     `search_path` is where sshd is looked for; None: PATH, then /usr/sbin, seldom on a user's PATH.
     """
     serves = _sshd(search_path) and _is_login_shell(_account().pw_shell)
-    return "sshd" if serves and not _is_locked() and _terminals_work() else "asyncssh"
+    if serves and not _is_locked() and _terminals_work():
+        return "sshd"
+    if importlib.util.find_spec("asyncssh") is None:
+        raise LoopbackHostError(
+            "OpenSSH's sshd is missing or cannot serve this account; install the package openssh-server, or "
+            "`pip install 'callboard[demo]'` for an SSH server in pure Python."
+        )
+    return "asyncssh"
 
 
 def missing_sshd_hint() -> str:

@@ -1,1 +1,1 @@
-"""What runs in the background and when: execute a run, sweep, dispatch, converge, recover."""
+"""What runs in the background and when: start and execute runs, sweep, converge, recover."""

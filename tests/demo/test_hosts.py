@@ -358,5 +358,11 @@ def test_it_falls_back_to_asyncssh_where_sshd_is_missing(tmp_path):
     assert best_server(str(tmp_path)) == "asyncssh"
 
 
+def test_it_says_what_to_install_where_there_is_no_ssh_server(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "asyncssh", None)
+    with pytest.raises(LoopbackHostError, match="openssh-server, or `pip install 'callboard\\[demo\\]'`"):
+        best_server(str(tmp_path))
+
+
 def test_it_names_the_package_to_install():
     assert "openssh-server" in missing_sshd_hint()
