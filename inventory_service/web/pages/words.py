@@ -21,6 +21,7 @@ from inventory_service.models import Run, Stage
 from inventory_service.registry.stages import stage_name
 from inventory_service.text import secret_named, shown_value
 from inventory_service.web import context
+from inventory_service.web.templating import LineBreaks
 
 _STATIC = Path(__file__).parents[1] / "static"
 _COMMIT = re.compile(r"[0-9a-f]{12,64}")
@@ -30,7 +31,7 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 def install(app: Flask) -> None:
     """Add filters and globals to the application's templates."""
-    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.add_extension(LineBreaks)
     app.add_template_filter(iso, "iso")
     for word in (ago, moment, duration, took, short, stage_name, shown, seconds, secret_named):
         app.add_template_filter(word, word.__name__)
