@@ -66,6 +66,7 @@ class Invariants:
         self._generations: dict[int, int] = {}
         self._cursor = 0
         self._claimed = 0.0
+        self._swept = 0.0
         self._ticks = 0
 
     def check(self, t: float) -> Iterator[Problem]:
@@ -80,6 +81,7 @@ class Invariants:
         for stage in stages:
             own = [row for row in rows if row.stage == stage.id]
             yield from self._check_stage(stage, own, expiry, t)
+        self._swept = t if self._service.has_swept else self._swept
         self._service.has_swept = False
 
     def open_for_expiry(self, stage_id: int, until: float) -> None:
@@ -169,7 +171,8 @@ class Invariants:
             yield Problem("every transition is recorded once", said, lease)
         lease.last_state = row.to_state
         lease.expired_at = t if row.to_state == liveness.STALE and row.reason == "silent" and not is_over else None
-        lease.stale_at = t if row.to_state == liveness.STALE else lease.stale_at
+        if row.to_state == liveness.STALE:  # since the sweep before, which may have been long ago, on a full disk
+            lease.stale_at = min(self._swept, t - self._step)
         if row.reason == "silent":
             yield from self._check_silent(row.to_state, lease, t, is_over=is_over)
         elif row.to_state == liveness.GONE and not lease.has_ended:
@@ -195,7 +198,7 @@ class Invariants:
         lease.has_ended = True
         ttl, needed = lease.machine.stage.ttl_seconds, self._service.timing.gone_after
         since = lease.heard if lease.stale_at is None else max(lease.heard, lease.stale_at - ttl)
-        if t - since < needed - _SLACK - self._step:
+        if t - since < needed - _SLACK:
             yield Problem("nobody expires early", f"gone after {t - since:.0f} s", lease)
 
     def _has_heir(self, lease: Lease, t: float) -> bool:
