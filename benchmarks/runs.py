@@ -34,7 +34,7 @@ from inventory_service.demo.service import RunningService, free_port
 from inventory_service.deployments.launching import requests
 from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.first_start import make_ssh_key
-from inventory_service.models import Host, JobTick
+from inventory_service.models import Host
 from inventory_service.registry import inventory, liveness, stages
 from inventory_service.registry.stages import StageChange
 
@@ -109,7 +109,6 @@ class Site:
         migrate(open_database(self.settings.database_url))
         make_ssh_key(self.settings)
         now = self.clock.now()
-        JobTick.create(name="dispatch", next_at=now, last_finished_at=now)
         project = stages.create_project(
             name="shop", source=f"{self.source}/", description="", variables={}, actor=ME, at=now
         )
