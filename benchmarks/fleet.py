@@ -92,7 +92,8 @@ def compressed_time(file: Path, tokens: list[str], minutes: int) -> Row:
     size, growth, hosts = sizes[-1] / 1e6, sizes[-1] - sizes[0], len(tokens)
     cost = statistics.median(costs) / hosts * 1e6
     print(
-        f"{hosts:,} hosts, {minutes} minutes compressed: {size:.0f} MB, grown by {growth:,} bytes since the first, {cost:.0f} µs of CPU a beat",
+        f"{hosts:,} hosts, {minutes} minutes compressed: {size:.0f} MB, "
+        f"grown by {growth:,} bytes since the first, {cost:.0f} µs of CPU a beat",
         flush=True,
     )
     told = f"{size:.1f} MB"

@@ -35,7 +35,8 @@ import datetime, hashlib, os, peewee as pw
 from flask import Flask, request
 db = pw.SqliteDatabase(os.environ["NAIVE_DB"], pragmas={"journal_mode": "wal", "synchronous": "full"}, timeout=15)
 class Host(pw.Model):
-    id = pw.TextField(primary_key=True); secret = pw.TextField(); seen = pw.DateTimeField(); boot = pw.TextField(); seq = pw.BigIntegerField()
+    id = pw.TextField(primary_key=True); secret = pw.TextField(); seen = pw.DateTimeField()
+    boot = pw.TextField(); seq = pw.BigIntegerField()
     class Meta: database = db
 db.create_tables([Host]); db.close()
 app = Flask(__name__)
@@ -49,7 +50,8 @@ def beat():
     body = request.get_json()
     row = Host.get_by_id(owner)
     if hashlib.sha256(secret.encode()).hexdigest() != row.secret: return {}, 401
-    Host.insert(id=owner, secret=row.secret, seen=datetime.datetime.now(), boot=body["boot_id"], seq=body["seq"]).on_conflict(
+    now = datetime.datetime.now()
+    Host.insert(id=owner, secret=row.secret, seen=now, boot=body["boot_id"], seq=body["seq"]).on_conflict(
         conflict_target=[Host.id], preserve=[Host.seen, Host.boot, Host.seq]).execute()
     return {"state": "live"}
 """
@@ -81,7 +83,8 @@ class Peer:
         whole = self.whole
         cost = self.cpu_seconds / len(whole.latencies) * 1e6
         print(
-            f"{self.name:<44} {self.rate:8.0f}/s  p50 {whole.percentile(50):7.2f} ms  p99 {whole.percentile(99):7.2f} ms"
+            f"{self.name:<44} {self.rate:8.0f}/s  p50 {whole.percentile(50):7.2f} ms  "
+            f"p99 {whole.percentile(99):7.2f} ms"
             f"  {cost:6.0f} µs of CPU each",
             flush=True,
         )
@@ -129,8 +132,10 @@ def etcd(folder: Path, hosts: int) -> Iterator[tuple[int, int]]:
     """Debian's etcd with a lease for each host: (port, pid)."""
     port, peer_port = free_port(), free_port()
     client, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer_port}"
-    command = ["etcd", "--data-dir", str(folder / "etcd"), "--listen-client-urls", client, "--advertise-client-urls", client,
-               "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}",
+    command = ["etcd", "--data-dir", str(folder / "etcd"),
+               "--listen-client-urls", client, "--advertise-client-urls", client,
+               "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+               "--initial-cluster", f"default={peer}",
                "--log-level", "error"]  # fmt: skip
     with support.process(command, port=port, GOMAXPROCS="1") as pid:
         for number in range(1, hosts + 1):

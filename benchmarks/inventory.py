@@ -47,7 +47,8 @@ class InventoryModule(BaseInventoryPlugin):
     def parse(self, inventory, loader, path, cache=True):
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
-        request = urllib.request.Request(self.get_option("url"), headers={"Authorization": "Bearer " + self.get_option("token")})
+        headers = {"Authorization": "Bearer " + self.get_option("token")}
+        request = urllib.request.Request(self.get_option("url"), headers=headers)
         answer = json.load(urllib.request.urlopen(request))
         hostvars = answer.pop("_meta")["hostvars"]
         answer.pop("all")

@@ -46,7 +46,8 @@ WATCH = """() => {
     const now = Date.now() / 1000;
     for (const change of changes)
       for (const node of change.addedNodes)
-        for (const found of node.textContent.matchAll(pattern)) window.seen[`${found[1]} ${found[2]}`] ??= now - Number(found[3]);
+        for (const found of node.textContent.matchAll(pattern))
+          window.seen[`${found[1]} ${found[2]}`] ??= now - Number(found[3]);
   }).observe(log, { childList: true, subtree: true });
 }"""
 

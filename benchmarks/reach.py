@@ -57,7 +57,8 @@ class Site:
         with tempfile.TemporaryDirectory(prefix="cb-") as control:
             call = runner.PlaybookCall(
                 private_dir=self.folder, project_dir=self.folder, playbook=self.folder / "play.yml",
-                inventory=self.folder / "hosts.json", known_hosts=self.folder / "known_hosts", control_dir=Path(control),
+                inventory=self.folder / "hosts.json", known_hosts=self.folder / "known_hosts",
+                control_dir=Path(control),
                 attendance=Path(control) / "none", identities=(self.folder / "key",),
                 agent_socket=Path(control) / "agent", vault_ids=(), content_dir=content_dir(), extra_vars={},
                 limit=(), tags=(), skip_tags=(), is_check=False, is_diff=False, forks=10,

@@ -59,7 +59,8 @@ def machine() -> str:
         versions.append(f"etcd {told.split()[2]}")
     load = os.getloadavg()[0]
     return (
-        f"Measured on {dt.datetime.now(dt.UTC):%Y-%m-%d} on {os.cpu_count()} cores of {model[1] if model else 'a processor'}, "
+        f"Measured on {dt.datetime.now(dt.UTC):%Y-%m-%d} on {os.cpu_count()} cores "
+        f"of {model[1] if model else 'a processor'}, "
         f"Linux {platform.release()}, Python {platform.python_version()}, {', '.join(versions)}. "
         f"One-minute load of the machine at the end: {load:.1f}."
     )

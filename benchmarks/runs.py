@@ -1,4 +1,4 @@
-"""What tracking costs: the same playbook by plain ansible-playbook, by a run's executor, with ARA, with the laptop's callback.
+"""What tracking costs: the same playbook by plain ansible-playbook, by a run's executor, with ARA, with the callback.
 
 50 hosts x 10 tasks, forks 10, ansible_connection=local on all sides, the same frozen inventory; the peers take turns.
 Once with tasks that run a command, which is what takes the time, and once with tasks that do nothing on the hosts, so

@@ -31,7 +31,8 @@ from inventory_service.models import Stage
 SERVER_CORE, CLIENT_CORE = {0}, {max(os.sched_getaffinity(0))}
 FACTS = {
     "os": "Debian GNU/Linux 12", "kernel": "6.1.0-25-cloud-amd64", "cpus": 2, "memory_mb": 3925,
-    "architecture": "x86_64", "zone": "eu-central-1a", "instance_type": "t3.medium", "instance_id": "i-0a1b2c3d4e5f60718",
+    "architecture": "x86_64", "zone": "eu-central-1a", "instance_type": "t3.medium",
+    "instance_id": "i-0a1b2c3d4e5f60718",
 }  # fmt: skip
 METRICS = {"load1_per_cpu": 0.25, "memory_used_ratio": 0.5, "disk_used_ratio": 0.4}
 REVISION = "9b6293fa178bd58fe62eaf5eccc1120a2467074e"
@@ -338,7 +339,8 @@ def seed(stage: Stage, count: int) -> list[str]:
             [tuple(row.values()) for row in rows],
         )
         execute_many(
-            "INSERT INTO transition (host_id, stage_id, at, from_state, to_state, reason) VALUES (?, ?, ?, NULL, 'live', 'enrolled')",
+            "INSERT INTO transition (host_id, stage_id, at, from_state, to_state, reason) "
+            "VALUES (?, ?, ?, NULL, 'live', 'enrolled')",
             [(row["id"], stage.id, now) for row in rows],
         )
     return [one.token for one in minted]

@@ -29,7 +29,7 @@ VERSION = inventory_service.__version__
 def settings_page() -> str:
     rows = [f"| `{row.variable}` | {_code(row.default)} | {row.help} |" for row in settings.TABLE]
     return (
-        "# Settings\nFrom the environment, or from the TOML file that `CALLBOARD_CONFIG` names, with keys in lower "
+        "# Settings\nFrom the environment, or from the TOML file that `CALLBOARD_CONFIG` names, with keys in\nlower "
         "case and without the prefix.\n`callboard doctor` prints each value with its source.\n\n"
         "| setting | default | what it is |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"
         "## Settings of earlier versions\nThey do no harm; the service's log and `callboard doctor` name those that "
@@ -82,7 +82,7 @@ def api_page() -> str:
     ]
     return (
         "# HTTP API\nThe live OpenAPI document is at `/openapi/openapi.json`, a page to browse it at `/openapi/`.\n\n"
-        "`Authorization: Bearer …`; errors are JSON problems (RFC 9457); lists page with `?limit=` and `?cursor=`, "
+        "`Authorization: Bearer …`; errors are JSON problems (RFC 9457); lists page with `?limit=` and\n`?cursor=`, "
         "which takes the `next` of the page before; times are ISO 8601 in UTC.\n\n"
         "| method | path | what it does |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"
         "Beside it: `/agent`, `/agent.sha256`, `/healthz`, `/readyz`, `/metrics`.\n"

@@ -396,7 +396,7 @@ def enrolled(store: Store) -> State:
 
 
 def checked_url(text: str) -> str:
-    """The service's URL without a final slash. Raises AgentError for anything but plain http(s)://host[:port][/path]."""
+    """The service's URL without a final slash. Raises AgentError for all but plain http(s)://host[:port][/path]."""
     parts = urllib.parse.urlsplit(text)
     try:
         is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)

@@ -83,7 +83,8 @@ class _Group(click.Group):
             click.echo(f"callboard: {error.detail}", err=True)
             for field in error.errors:
                 if str(field["msg"]) not in error.detail:  # it is said already
-                    click.echo(f"  {'.'.join(str(part) for part in field['loc'])}: {field['msg']}", err=True)  # type: ignore[attr-defined]
+                    place = ".".join(str(part) for part in field["loc"])  # type: ignore[attr-defined]
+                    click.echo(f"  {place}: {field['msg']}", err=True)
             sys.exit(1)
 
 

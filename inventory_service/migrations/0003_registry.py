@@ -1,4 +1,4 @@
-"""What a host's identity and silence need: its earlier boots, since when it is stale, a host key that a run did not know."""
+"""What a host's identity and silence need: its earlier boots, since when it is stale, a host key that no run knew."""
 
 import peewee as pw
 

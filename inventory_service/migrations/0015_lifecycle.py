@@ -1,4 +1,4 @@
-"""Lifecycle actions of Auto Scaling groups; hosts on their way out; groups from EC2's tags; instances that are expected."""
+"""Lifecycle actions of Auto Scaling groups; hosts on their way out; groups from EC2's tags; expected instances."""
 
 import peewee as pw
 

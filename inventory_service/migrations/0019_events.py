@@ -77,7 +77,8 @@ class Known:
         self.tokens = pairs("SELECT name, id FROM api_token ORDER BY created_at")
         self.projects = pairs("SELECT name, id FROM project")
         self.stages = pairs(
-            "SELECT project.name || '/' || stage.name, stage.id FROM stage JOIN project ON project.id = stage.project_id"
+            "SELECT project.name || '/' || stage.name, stage.id FROM stage "
+            "JOIN project ON project.id = stage.project_id"
         )
         self.hosts = {
             row[0]: (row[1], row[2], row[3])

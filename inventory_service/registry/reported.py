@@ -99,7 +99,8 @@ def check_host_keys(lines: list[str]) -> list[str]:
 
 def _rebuild_key(line: str) -> str:
     parts = line.split(" ")
-    if len(line) > _LONGEST_KEY or len(parts) < 2 or parts[0] not in _KEY_TYPES or not is_plain_text(line):  # noqa: PLR2004
+    has_both_parts = len(parts) >= 2  # noqa: PLR2004 - type and key; a comment may follow
+    if len(line) > _LONGEST_KEY or not has_both_parts or parts[0] not in _KEY_TYPES or not is_plain_text(line):
         raise InvalidError.at("host_keys", "An SSH host key is not of the form 'type base64' with a known type.")
     kind, blob = parts[0], _decode(parts[1])
     words = _words(blob)

@@ -68,7 +68,8 @@ def _rows() -> list[_Row]:
 def sealed_columns() -> list[Any]:
     """The columns that hold sealed values, told by their names."""
     tables: tuple[Any, ...] = TABLES
-    return [column for table in tables for name, column in table._meta.fields.items() if name.startswith("sealed")]  # noqa: SLF001 - peewee's own way
+    columns = [item for table in tables for item in table._meta.fields.items()]  # noqa: SLF001 - peewee's own way
+    return [column for name, column in columns if name.startswith("sealed")]
 
 
 def _reseal(row: _Row, keys: Keyring) -> bool:

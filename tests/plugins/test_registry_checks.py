@@ -159,8 +159,8 @@ def test_a_host_of_one_stage_may_not_be_named_like_a_group_of_another(plugin: Mo
 @pytest.mark.parametrize(
     "url",
     [
-        "ftp://x", "file:///etc/passwd", "x", "", "http://", "http://u:p@x", "http://x?y", "http://x#y", "http://x:99999",
-        "http://x y", "http://x\n", "http://[::1", "javascript:x",
+        "ftp://x", "file:///etc/passwd", "x", "", "http://", "http://u:p@x", "http://x?y", "http://x#y",
+        "http://x:99999", "http://x y", "http://x\n", "http://[::1", "javascript:x",
     ],
 )  # fmt: skip
 def test_it_rejects_urls(plugin: ModuleType, url: str) -> None:

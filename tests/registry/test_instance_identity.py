@@ -658,4 +658,5 @@ def test_it_answers_any_signed_value_with_an_identity_or_its_own_error(name: str
     try:
         assert verify(text(**{name: value})).account_id == ACCOUNT
     except InstanceIdentityError as error:
-        assert error.reason in {Reason.FIELDS, Reason.NOT_JSON, Reason.REGION, Reason.ACCOUNT}  # noqa: PT017 - both may be
+        expected = {Reason.FIELDS, Reason.NOT_JSON, Reason.REGION, Reason.ACCOUNT}
+        assert error.reason in expected  # noqa: PT017 - both may be

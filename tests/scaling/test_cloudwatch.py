@@ -34,7 +34,7 @@ class Queue:
     world: World
     client: Any
 
-    def put(self, value: float, *, minutes_ago: float = 2, name: str = SOURCE["name"]) -> None:  # type: ignore[assignment]
+    def put(self, value: float, *, minutes_ago: float = 2, name: str = str(SOURCE["name"])) -> None:
         at = self.world.clock.now() - minutes_ago * MINUTE
         one = {"MetricName": name, "Timestamp": at, "Value": value}
         one["Dimensions"] = [{"Name": "QueueName", "Value": "jobs"}]

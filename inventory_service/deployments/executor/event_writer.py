@@ -60,7 +60,8 @@ _KEPT = frozenset(
 _COLUMNS = ("run_id", "counter", "at", "event", "host", "play", "task", "action", "status", "is_changed",
             "duration_seconds", "message", "log_start", "log_end")  # fmt: skip
 _INSERT = (
-    f"INSERT INTO run_event ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) ON CONFLICT DO NOTHING"  # noqa: S608
+    f"INSERT INTO run_event ({', '.join(_COLUMNS)}) "  # noqa: S608
+    f"VALUES ({', '.join('?' * len(_COLUMNS))}) ON CONFLICT DO NOTHING"
 )
 _UPDATE = "UPDATE run SET log_bytes = ?, is_log_cut = ?, in_flight = ? WHERE id = ?"
 _MOST_WAITING = 2000

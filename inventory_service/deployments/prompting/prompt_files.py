@@ -95,7 +95,8 @@ def _load(content: bytes) -> Any:
         return yaml.load(content.decode(), _Loader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
-        raise _FileError(f"no YAML{f' (line {mark.line + 1}: {error.problem})' if mark else ''}.") from error  # type: ignore[union-attr]
+        place = f" (line {mark.line + 1}: {error.problem})" if mark else ""  # type: ignore[union-attr]
+        raise _FileError(f"no YAML{place}.") from error
 
 
 # the file

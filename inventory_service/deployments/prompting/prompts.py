@@ -23,6 +23,7 @@ TEXTS, NUMBERS, CHOOSING = (TEXT, TEXTAREA), (INTEGER, FLOAT), (CHOICE, MULTIPLE
 LONGEST = 10_000
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _FLOAT = re.compile(r"[+-]?([0-9]{1,300}(\.[0-9]{0,300})?|\.[0-9]{1,300})([eE][+-]?[0-9]{1,3})?")
+_LARGEST_NUMBER = 1e300
 _TRUE, _FALSE = ("true", "yes", "on", "y", "1"), ("false", "no", "off", "n", "0")
 
 
@@ -165,7 +166,8 @@ def _integer(_: Prompt, value: Any) -> int:
 def _float(_: Prompt, value: Any) -> float:
     if isinstance(value, str) and _FLOAT.fullmatch(value.strip()):
         value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e300 or math.isnan(value):  # noqa: PLR2004
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or abs(value) > _LARGEST_NUMBER or math.isnan(value):
         raise AnswerError("Wanted: a number.")
     return float(value)
 

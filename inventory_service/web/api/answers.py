@@ -44,7 +44,7 @@ class AuditEntry(Answer):
     at: str
     action: str = Field(description="`stage.lock`, `host.refuse`, …")
     actor: str = Field(description="Its name: of a person, `token:<name>`, `enrolment`, or `callboard` itself")
-    actor_kind: Literal[tuple(map(str, events.ActorKind))] = Field(description="Who has that name")  # type: ignore[valid-type]
+    actor_kind: events.ActorKind = Field(description="Who has that name")
     actor_id: str | None = Field(description="Which one of its kind; null where there is but one, or it is forgotten")
     peer: str | None = Field(description="The address that the caller had")
     target: str = Field(description="Its name at that moment: `shop`, `shop/production`, `shop/production/web-1`")

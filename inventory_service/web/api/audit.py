@@ -21,7 +21,9 @@ class AuditQuery(Paging):
     action: str | None = Field(None, max_length=100, description="`host.refuse`; `host` for all about hosts")
     actor: str | None = Field(None, max_length=100, description="Exactly this one")
     target: str | None = Field(None, max_length=200, description="`shop/production`, and everything in it")
-    cursor: int | None = Field(None, ge=0, le=_LARGEST_ID, description="The `next` of the page before")  # type: ignore[assignment]
+    cursor: int | None = Field(  # type: ignore[assignment]
+        None, ge=0, le=_LARGEST_ID, description="The `next` of the page before"
+    )
 
 
 @api.get("/audit", summary="The audit log, newest first", responses={"200": answers.Page[answers.AuditEntry]})

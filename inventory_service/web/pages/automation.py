@@ -52,7 +52,8 @@ def _act(row: Stage, form: str, work: Callable[[], object], said: str = "") -> R
     try:
         made = work()
     except CallboardError as error:
-        words = [f"{item['loc'][1]}: {item['msg']}" for item in error.errors if len(item["loc"]) > 1]  # type: ignore[arg-type, index]
+        found = [item for item in error.errors if len(item["loc"]) > 1]  # type: ignore[arg-type]
+        words = [f"{item['loc'][1]}: {item['msg']}" for item in found]  # type: ignore[index]
         page = _show(row, error=" ".join([error.detail, *words]), error_in=form)
         return make_response(page, problems.status_of(error))
     if isinstance(made, Response):

@@ -123,4 +123,6 @@ def seconds(value: float | None) -> str:
     """`0.42 s`, `12.5 s`, `4 min 05 s`: what one task took."""
     if value is None:
         return ""
-    return duration(value) if value >= _MINUTE else f"{value:.2f} s" if value < 10 else f"{value:.1f} s"  # noqa: PLR2004
+    if value >= _MINUTE:
+        return duration(value)
+    return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"  # noqa: PLR2004

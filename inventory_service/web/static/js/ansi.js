@@ -33,7 +33,7 @@ class Splitter extends AnsiUp {
 }
 
 function classes(piece) {
-  const found = STYLES.filter((style) => piece[style]).map((style) => `ansi-${style}`);
+  const found = STYLES.filter(style => piece[style]).map(style => `ansi-${style}`);
   if (piece.fg && piece.fg.class_name !== "truecolor") found.push(piece.fg.class_name);
   return found.join(" ");
 }
@@ -43,8 +43,11 @@ export class AnsiLines {
 
   // One line, without its newline, as nodes.
   nodes(line) {
-    const cut = line.length > LONGEST ? `${line.slice(0, LONGEST)}… [${line.length - LONGEST} more characters are in the raw log]` : line;
-    return this.#splitter.split(cut.replace(/\r+$/, "")).map((piece) => {
+    const cut =
+      line.length > LONGEST
+        ? `${line.slice(0, LONGEST)}… [${line.length - LONGEST} more characters are in the raw log]`
+        : line;
+    return this.#splitter.split(cut.replace(/\r+$/, "")).map(piece => {
       const text = document.createTextNode(piece.text.replace(UNSEEN, "\ufffd"));
       const names = classes(piece);
       if (!names) return text;

@@ -1,12 +1,15 @@
 // Charts by uPlot in Callboard's colours. Lines differ by their dashes too, never by colour alone; a gap is no line.
-const HEIGHT = 190, MOST_ROWS = 2200;
+const HEIGHT = 190,
+  MOST_ROWS = 2200;
 const plots = new Set();
 const root = document.documentElement;
-const colour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
+const colour = name => getComputedStyle(root).getPropertyValue(name).trim();
 const short = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 const compact = new Intl.NumberFormat("en", { maximumSignificantDigits: 3, notation: "compact" });
 
-new MutationObserver(() => { for (const plot of plots) plot.redraw(); }).observe(root, { attributeFilter: ["data-bs-theme"] });
+new MutationObserver(() => {
+  for (const plot of plots) plot.redraw();
+}).observe(root, { attributeFilter: ["data-bs-theme"] });
 
 export function format(value, unit) {
   if (value === null || value === undefined) return "–";
@@ -24,11 +27,18 @@ export function moment(seconds, { isDay = true } = {}) {
 function ticks(_, moments) {
   const step = moments.length > 1 ? moments[1] - moments[0] : 0;
   const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
-  return moments.map((at) => (step >= 86400 || at % 86400 === 0 ? day.format(at * 1000) : moment(at, { isDay: false })));
+  return moments.map(at => (step >= 86400 || at % 86400 === 0 ? day.format(at * 1000) : moment(at, { isDay: false })));
 }
 
 function axis(more) {
-  return { stroke: () => colour("--cb-ink-2"), font: "12px system-ui, sans-serif", gap: 4, ticks: { show: false }, grid: { stroke: () => colour("--cb-line"), width: 1 }, ...more };
+  return {
+    stroke: () => colour("--cb-ink-2"),
+    font: "12px system-ui, sans-serif",
+    gap: 4,
+    ticks: { show: false },
+    grid: { stroke: () => colour("--cb-line"), width: 1 },
+    ...more,
+  };
 }
 
 // A lone value between two gaps has no line to be on: it gets a point.
@@ -39,8 +49,14 @@ function lonely(plot, number) {
 
 function series(line) {
   return {
-    label: line.label, scale: line.scale ?? "y", show: line.isShown ?? true, width: line.width ?? 1.5, dash: line.dash, spanGaps: false,
-    stroke: () => colour(line.colour), fill: line.fill ? () => colour(line.fill) : undefined,
+    label: line.label,
+    scale: line.scale ?? "y",
+    show: line.isShown ?? true,
+    width: line.width ?? 1.5,
+    dash: line.dash,
+    spanGaps: false,
+    stroke: () => colour(line.colour),
+    fill: line.fill ? () => colour(line.fill) : undefined,
     paths: line.isStepped ? window.uPlot.paths.stepped({ align: 1 }) : undefined,
     points: { show: () => false, filter: lonely, size: 5, fill: () => colour(line.colour) },
   };
@@ -56,7 +72,15 @@ function swatch(line) {
   picture.setAttribute("height", "10");
   picture.setAttribute("aria-hidden", "true");
   const stroke = document.createElementNS("http://www.w3.org/2000/svg", "line");
-  for (const [name, value] of Object.entries({ x1: 1, x2: 21, y1: 5, y2: 5, "stroke-width": 2.5, "stroke-dasharray": (line.dash ?? []).join(" ") })) stroke.setAttribute(name, value);
+  for (const [name, value] of Object.entries({
+    x1: 1,
+    x2: 21,
+    y1: 5,
+    y2: 5,
+    "stroke-width": 2.5,
+    "stroke-dasharray": (line.dash ?? []).join(" "),
+  }))
+    stroke.setAttribute(name, value);
   stroke.style.stroke = `var(${line.colour})`;
   picture.append(stroke);
   return picture;
@@ -78,41 +102,69 @@ function keys(box, lines, unit, toggle) {
     return { button, value };
   });
   const when = box.closest("figure").querySelector(".cb-chart-when");
-  box.replaceChildren(...buttons.map((one) => one.button));
+  box.replaceChildren(...buttons.map(one => one.button));
   return (at, data) => {
-    lines.forEach((line, number) => { buttons[number].value.textContent = format(data[number + 1][at], line.unit ?? unit); });
+    lines.forEach((line, number) => {
+      buttons[number].value.textContent = format(data[number + 1][at], line.unit ?? unit);
+    });
     when.textContent = data[0].length ? moment(data[0][at] ?? data[0].at(-1)) : "";
   };
 }
 
 function newest(data) {
-  return data[0].findLastIndex((_, at) => data.slice(1).some((column) => column[at] != null));
+  return data[0].findLastIndex((_, at) => data.slice(1).some(column => column[at] != null));
 }
 
 // draw(box, keysBox, {times, until, lines: [{label, values, colour, …}], unit}) → the plot, with `put(times, values)`.
 export function draw(box, keysBox, { times, until, lines, unit, height = HEIGHT, hooks = {}, sync = "page" }) {
-  const data = [times, ...lines.map((line) => line.values)];
-  const write = keys(keysBox, lines, unit, (number, isShown) => { plot.setSeries(number, { show: isShown }); plot.redraw(true, true); });
-  const show = (self) => write(self.cursor.idx ?? newest(self.data), self.data);
-  const second = lines.findIndex((line) => line.scale === "y2") + 1;
-  const isSecond = (self) => self.series[second].show;
+  const data = [times, ...lines.map(line => line.values)];
+  const write = keys(keysBox, lines, unit, (number, isShown) => {
+    plot.setSeries(number, { show: isShown });
+    plot.redraw(true, true);
+  });
+  const show = self => write(self.cursor.idx ?? newest(self.data), self.data);
+  const second = lines.findIndex(line => line.scale === "y2") + 1;
+  const isSecond = self => self.series[second].show;
   let end = until;
-  const plot = new window.uPlot({
-    width: Math.max(200, box.clientWidth), height, legend: { show: false }, hooks: { ...hooks, setCursor: [show] },
-    tzDate: (seconds) => window.uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
-    cursor: { drag: { x: false, y: false }, sync: { key: sync }, y: false },
-    scales: { x: { range: (self, low, high) => [low, Math.max(end ?? high, low + 1)] }, y: { range: fromZero }, y2: { range: fromZero } },
-    axes: [
-      axis({ values: ticks, size: 28 }),
-      axis({ values: (_, found) => found.map((value) => format(value, unit)), size: 56 }),
-      ...(second ? [axis({ scale: "y2", side: 1, size: (self) => (isSecond(self) ? 56 : 12), grid: { show: false }, values: (self, found) => found.map((value) => (isSecond(self) ? format(value, unit) : "")) })] : []),
-    ],
-    series: [{}, ...lines.map(series)],
-  }, data, box);
+  const plot = new window.uPlot(
+    {
+      width: Math.max(200, box.clientWidth),
+      height,
+      legend: { show: false },
+      hooks: { ...hooks, setCursor: [show] },
+      tzDate: seconds => window.uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+      cursor: { drag: { x: false, y: false }, sync: { key: sync }, y: false },
+      scales: {
+        x: { range: (self, low, high) => [low, Math.max(end ?? high, low + 1)] },
+        y: { range: fromZero },
+        y2: { range: fromZero },
+      },
+      axes: [
+        axis({ values: ticks, size: 28 }),
+        axis({ values: (_, found) => found.map(value => format(value, unit)), size: 56 }),
+        ...(second
+          ? [
+              axis({
+                scale: "y2",
+                side: 1,
+                size: self => (isSecond(self) ? 56 : 12),
+                grid: { show: false },
+                values: (self, found) => found.map(value => (isSecond(self) ? format(value, unit) : "")),
+              }),
+            ]
+          : []),
+      ],
+      series: [{}, ...lines.map(series)],
+    },
+    data,
+    box,
+  );
   plots.add(plot);
   box.querySelector("canvas").setAttribute("role", "img");
   show(plot);
-  new ResizeObserver(() => { if (box.clientWidth) plot.setSize({ width: box.clientWidth, height }); }).observe(box);
+  new ResizeObserver(() => {
+    if (box.clientWidth) plot.setSize({ width: box.clientWidth, height });
+  }).observe(box);
   plot.put = (moments, columns, last) => {
     end = last;
     plot.setData([moments, ...columns]);
@@ -142,20 +194,28 @@ export function tell(table, caption, times, lines, unit) {
     if (!gap) return;
     const words = cell("td", "nobody reported");
     words.colSpan = lines.length;
-    rows.push(row(cell("th", gap.from === gap.to ? moment(gap.to) : `${moment(gap.from)} to ${moment(gap.to)}`, "row"), words));
+    rows.push(
+      row(cell("th", gap.from === gap.to ? moment(gap.to) : `${moment(gap.from)} to ${moment(gap.to)}`, "row"), words),
+    );
     gap = null;
   };
   for (let at = times.length - 1; at >= 0 && rows.length < MOST_ROWS; at -= 1) {
-    if (lines.every((line) => line.values[at] == null)) {
+    if (lines.every(line => line.values[at] == null)) {
       gap = { from: times[at], to: gap?.to ?? times[at] };
       continue;
     }
     endGap();
-    rows.push(row(cell("th", moment(times[at]), "row"), ...lines.map((line) => cell("td", format(line.values[at], line.unit ?? unit)))));
+    rows.push(
+      row(
+        cell("th", moment(times[at]), "row"),
+        ...lines.map(line => cell("td", format(line.values[at], line.unit ?? unit))),
+      ),
+    );
   }
   endGap();
-  const head = document.createElement("thead"), body = document.createElement("tbody");
-  head.append(row(cell("th", "Time, UTC", "col"), ...lines.map((line) => cell("th", line.label, "col"))));
+  const head = document.createElement("thead"),
+    body = document.createElement("tbody");
+  head.append(row(cell("th", "Time, UTC", "col"), ...lines.map(line => cell("th", line.label, "col"))));
   body.append(...rows);
   const title = cell("caption", caption);
   title.className = "visually-hidden";

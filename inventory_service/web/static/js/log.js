@@ -1,12 +1,23 @@
 // A log that grows: lines go in by blocks, a bounded number per frame; the oldest blocks go when there are too many.
 import { AnsiLines } from "./ansi.js";
 
-const BLOCK_LINES = 200, FRAME_LINES = 1500, MOST_BLOCKS = 250, NEAR_END = 30;
+const BLOCK_LINES = 200,
+  FRAME_LINES = 1500,
+  MOST_BLOCKS = 250,
+  NEAR_END = 30;
 const STARS = / ?\*{3,}(?=(?:\u001b\[[\d;]*m)*\r?$)/;
 const HEADING = /^(?:\u001b\[[\d;]*m)*(?:PLAY|TASK|RUNNING HANDLER|PLAY RECAP)\b/;
 
 export class LogView {
-  #box; #button; #lines = new AnsiLines(); #waiting = []; #rest = ""; #block = null; #inBlock = 0; #isScheduled = false; #top = 0;
+  #box;
+  #button;
+  #lines = new AnsiLines();
+  #waiting = [];
+  #rest = "";
+  #block = null;
+  #inBlock = 0;
+  #isScheduled = false;
+  #top = 0;
   follows = true;
   dropped = 0;
 

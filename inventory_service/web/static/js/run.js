@@ -25,7 +25,8 @@ function finish(status) {
   view.end();
   if (view.isEmpty) box.dataset.empty = "Nothing was logged.";
   said.textContent = `The run has ended: ${status}.`;
-  if (document.getElementById("run-poll")?.hasAttribute("data-poll")) document.body.dispatchEvent(new CustomEvent("callboard:refresh"));
+  if (document.getElementById("run-poll")?.hasAttribute("data-poll"))
+    document.body.dispatchEvent(new CustomEvent("callboard:refresh"));
 }
 
 function showStatus() {
@@ -36,17 +37,20 @@ function showStatus() {
 box.classList.add("is-empty");
 box.dataset.empty = "Waiting for the first line…";
 
-const AGAIN_MS = 4000, MOST_TRIES = 15;
-let source, seen = null, tries = 0;
+const AGAIN_MS = 4000,
+  MOST_TRIES = 15;
+let source,
+  seen = null,
+  tries = 0;
 
 function connect() {
   const address = seen === null ? box.dataset.source : box.dataset.source.replace(/start=\d+/, `start=${seen}`);
   source = new EventSource(address);
-  source.addEventListener("log", (event) => {
+  source.addEventListener("log", event => {
     seen = event.lastEventId;
     take(JSON.parse(event.data).text);
   });
-  source.addEventListener("end", (event) => {
+  source.addEventListener("end", event => {
     source.close();
     finish(JSON.parse(event.data).status);
   });

@@ -16,15 +16,19 @@ function showFilters() {
   }
 }
 
-filter.addEventListener("submit", (event) => event.preventDefault());
-filter.addEventListener("input", () => { rememberFilter(); showFilters(); });
+filter.addEventListener("submit", event => event.preventDefault());
+filter.addEventListener("input", () => {
+  rememberFilter();
+  showFilters();
+});
 document.addEventListener("htmx:after:swap", showFilters);
 
 const hosts = document.getElementById("deploy-hosts");
 function countIncluded() {
   const boxes = [...hosts.querySelectorAll("input[name=include]")];
-  const ticked = boxes.filter((box) => box.checked).length;
-  hosts.querySelector("[data-included]").textContent = ticked === boxes.length ? `all ${ticked}` : `${ticked} of ${boxes.length}`;
+  const ticked = boxes.filter(box => box.checked).length;
+  hosts.querySelector("[data-included]").textContent =
+    ticked === boxes.length ? `all ${ticked}` : `${ticked} of ${boxes.length}`;
 }
 function findInList(event) {
   const words = event.target.value.toLowerCase();
@@ -34,4 +38,6 @@ function findInList(event) {
 }
 hosts?.addEventListener("change", countIncluded);
 hosts?.querySelector("[data-filter-list]")?.addEventListener("input", findInList);
-hosts?.querySelector("[data-filter-list]")?.addEventListener("keydown", (event) => { if (event.key === "Enter") event.preventDefault(); });
+hosts?.querySelector("[data-filter-list]")?.addEventListener("keydown", event => {
+  if (event.key === "Enter") event.preventDefault();
+});

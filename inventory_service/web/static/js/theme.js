@@ -2,7 +2,11 @@
 (() => {
   const system = matchMedia("(prefers-color-scheme: dark)");
   const stored = () => {
-    try { return localStorage.getItem("callboard-theme"); } catch { return null; }
+    try {
+      return localStorage.getItem("callboard-theme");
+    } catch {
+      return null;
+    }
   };
   const apply = () => {
     const chosen = stored() ?? (system.matches ? "dark" : "light");

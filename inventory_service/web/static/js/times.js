@@ -1,5 +1,7 @@
 // Relative times and durations that go on while the page stands still, by the service's clock.
-const MINUTE = 60, HOUR = 3600, DAY = 86400;
+const MINUTE = 60,
+  HOUR = 3600,
+  DAY = 86400;
 const offset = Date.parse(document.documentElement.dataset.now) - Date.now();
 
 export function duration(seconds) {
@@ -9,7 +11,8 @@ export function duration(seconds) {
     const rest = whole < 10 * MINUTE ? ` ${String(whole % MINUTE).padStart(2, "0")} s` : "";
     return `${Math.floor(whole / MINUTE)} min${rest}`;
   }
-  if (whole < DAY) return `${Math.floor(whole / HOUR)} h ${String(Math.floor((whole % HOUR) / MINUTE)).padStart(2, "0")} min`;
+  if (whole < DAY)
+    return `${Math.floor(whole / HOUR)} h ${String(Math.floor((whole % HOUR) / MINUTE)).padStart(2, "0")} min`;
   return `${Math.floor(whole / DAY)} d ${Math.floor((whole % DAY) / HOUR)} h`;
 }
 
