@@ -1,0 +1,312 @@
+"""A database of commit aec9e55, filled by that commit's own code, opens with the present code: everything is kept, and
+its past answers as it did.
+
+`old.db.gz` and `expected.json.gz` come from fill.py and do not change. Where an answer of today is meant to differ, the
+noun's function below says how: it makes of what the old code answered what is to be answered now. More fields than
+before need no word there.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import sqlite3
+import urllib.parse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import peewee
+import pytest
+from flask import Flask
+
+from inventory_service import settings as settings_module
+from inventory_service.accounts import users
+from inventory_service.clock import iso, parse_iso
+from inventory_service.database import migrate, open_database
+from inventory_service.errors import UnauthorizedError
+from inventory_service.models import ApiToken, Event, Host, JoinToken, Project, Schedule, Stage, User, Webhook
+from inventory_service.registry import past, stages
+from inventory_service.settings import Settings
+from inventory_service.vault import keyring, store
+from inventory_service.web.app import create_app
+from tests.support import FakeClock
+from tests.upgrade import sentences
+
+HERE = Path(__file__).parent
+EXPECTED: dict[str, Any] = json.loads(gzip.decompress((HERE / "expected.json.gz").read_bytes()))
+_MOST_SHOWN = 20
+
+# what is meant to differ
+
+Answer = Any
+"""The JSON, or the text, of one answer."""
+
+
+def _same(told: Answer, path: str) -> Answer:
+    return told
+
+
+def _run_diff(told: Answer, path: str) -> Answer:
+    """Why git can't be asked about commits is git's own word."""
+    return {**told, "commits": {name: value for name, value in told["commits"].items() if name != "reason"}}
+
+
+def _audit(told: Answer, path: str) -> Answer:
+    """Entries became events. Those about hosts name project, stage and host, and so a stage's filter finds more."""
+    query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(path).query))
+    if "target" not in query or query["target"] == "all stages":
+        return {**told, "items": [_event(item) for item in told["items"]]}
+    place, action = query["target"], query.get("action", "")
+    events = [_event(item) for item in _old_entries()]
+    found = [one for one in events if f"{one['target']}/".startswith(f"{place}/") and one["action"].startswith(action)]
+    return {"items": found[: int(query["limit"])]}
+
+
+def _event(entry: dict[str, Any]) -> dict[str, Any]:
+    action, target, details = entry["action"], entry["target"], entry["details"]
+    if action == "host.refuse" and "stage" in details:
+        target = f"{details['stage']}/{target}"
+    elif "id" in details and action.startswith("host."):
+        host = EXPECTED["answers"][f"/hosts/{details['id']}"]["body"]
+        target = f"{host['stage']}/{host['name']}"
+    renamed = {"freeze.begin": "expiry.pause", "freeze.end": "expiry.resume"}
+    return {**entry, "action": renamed.get(action, action), "target": target}
+
+
+def _old_entries() -> list[dict[str, Any]]:
+    """All of them, newest first, as far as they say something that is compared."""
+    with sqlite3.connect(":memory:") as opened:
+        opened.deserialize(gzip.decompress((HERE / "old.db.gz").read_bytes()))
+        rows = opened.execute("SELECT id, actor, action, target, details, peer FROM audit_entry ORDER BY id DESC")
+        names = ("id", "actor", "action", "target", "details", "peer")
+        return [{**dict(zip(names, row, strict=True)), "details": json.loads(row[4])} for row in rows]
+
+
+# The first pattern that matches a path says which noun it is about; the function makes the present answer of the old.
+NOUNS: dict[str, tuple[str, Callable[[Answer, str], Answer]]] = {
+    "audit": (r"/audit", _audit),
+    "run's inventory": (r"/runs/\d+/inventory", _same),
+    "run's variables": (r"/runs/\d+/variables", _same),
+    "run's events": (r"/runs/\d+/events", _same),
+    "run's log": (r"/runs/\d+/log", _same),
+    "run's export": (r"/runs/\d+/export", _same),
+    "runs' difference": (r"/runs/\d+/diff/\d+", _run_diff),
+    "run": (r"/runs/\d+$", _same),
+    "runs": (r"/runs\?", _same),
+    "host's metrics": (r"/hosts/\w+/metrics", _same),
+    "host": (r"/hosts/\w+$", _same),
+    "hosts": (r"/stages/[^/]+/[^/]+/hosts", _same),
+    "inventory": (r"/stages/[^/]+/[^/]+/inventory", _same),
+    "heartbeats": (r"/stages/[^/]+/[^/]+/heartbeats", _same),
+    "known_hosts": (r"/stages/[^/]+/[^/]+/known_hosts", _same),
+    "join tokens": (r"/stages/[^/]+/[^/]+/join-tokens", _same),
+    "releases": (r"/stages/[^/]+/[^/]+/releases", _same),
+    "stage's variables": (r"/stages/[^/]+/[^/]+/variables", _same),
+    "schedules": (r"/stages/[^/]+/[^/]+/schedules", _same),
+    "webhooks": (r"/stages/[^/]+/[^/]+/webhooks", _same),
+    "notifications": (r"/stages/[^/]+/[^/]+/notifications", _same),
+    "secrets": (r"/(stages/[^/]+|projects)/[^/]+/secrets", _same),
+    "stage's metrics": (r"/stages/[^/]+/[^/]+/metrics", _same),
+    "lifecycle": (r"/stages/[^/]+/[^/]+/scaling/lifecycle", _same),
+    "decisions": (r"/stages/[^/]+/[^/]+/scaling/decisions", _same),
+    "scaling": (r"/stages/[^/]+/[^/]+/scaling$", _same),
+    "stage": (r"/stages/[^/]+/[^/]+$", _same),
+    "project": (r"/projects", _same),
+    "accounts": (r"/(whoami|users|tokens)$", _same),
+}
+# Tables that have another name now.
+RENAMED = {"audit_entry": "event"}
+# Rows that are meant to go: (table, how many).
+DROPPED = {"service_state": 2}  # when the service heard itself last, and with which token
+
+
+# the database
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """The old service's, over a copy of its database and nothing else of its files."""
+    (tmp_path / "callboard.db").write_bytes(gzip.decompress((HERE / "old.db.gz").read_bytes()))
+    own = {**EXPECTED["settings"], "keyring": tuple(EXPECTED["settings"]["keyring"])}
+    return settings_module.load({}, data_dir=tmp_path, **own)
+
+
+@pytest.fixture
+def upgraded(settings: Settings) -> Iterator[peewee.Database]:
+    opened = open_database(settings.database_url)
+    migrate(opened)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    made = FakeClock()
+    made.jump((parse_iso(EXPECTED["at"]) - made.now()).total_seconds())
+    return made
+
+
+@pytest.fixture
+def app(upgraded: peewee.Database, settings: Settings, clock: FakeClock) -> Flask:
+    return create_app(settings, clock)
+
+
+def ask(app: Flask, path: str, token: str = EXPECTED["admin_token"]) -> dict[str, Any]:
+    answer = app.test_client().get(f"/api/v1{path}", headers={"Authorization": f"Bearer {token}"})
+    body = answer.get_json(silent=True)
+    return {"status": answer.status_code, "body": answer.get_data(as_text=True) if body is None else body}
+
+
+def differences(wanted: Any, found: Any, place: str = "") -> list[str]:
+    """Each place where `found` is not what was wanted; it may have more fields."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        lost = [f"{place}.{name}: lost {wanted[name]!r}" for name in wanted if name not in found]
+        kept = [differences(wanted[name], found[name], f"{place}.{name}") for name in wanted if name in found]
+        return [*lost, *(line for lines in kept for line in lines)]
+    if isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+        pairs = enumerate(zip(wanted, found, strict=True))
+        return [line for number, (one, two) in pairs for line in differences(one, two, f"{place}[{number}]")]
+    return [] if wanted == found else [f"{place}: {found!r} instead of {wanted!r}"[:1000]]
+
+
+def test_the_old_database_holds_every_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "old.db"
+    file.write_bytes(gzip.decompress((HERE / "old.db.gz").read_bytes()))
+    assert sentences.missing(str(file)) == []
+
+
+def test_the_upgraded_database_is_whole(upgraded: peewee.Database) -> None:
+    assert upgraded.execute_sql("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert upgraded.execute_sql("PRAGMA foreign_key_check").fetchall() == []
+
+
+def test_an_upgraded_database_has_the_schema_of_a_new_one(upgraded: peewee.Database, tmp_path: Path) -> None:
+    """Else later migrations would do one thing here and another there."""
+    had = _columns(upgraded)
+    fresh = open_database(f"sqlite:///{tmp_path / 'fresh.db'}")
+    migrate(fresh)
+    found = _columns(fresh)
+    fresh.close()
+    assert had == found
+
+
+def _columns(opened: peewee.Database) -> dict[str, list[str]]:
+    return {table: sorted(one.name for one in opened.get_columns(table)) for table in opened.get_tables()}
+
+
+def test_to_migrate_twice_is_harmless(upgraded: peewee.Database) -> None:
+    before = "\n".join(_dump(upgraded))
+    assert migrate(upgraded) == []
+    assert "\n".join(_dump(upgraded)) == before
+
+
+def _dump(opened: peewee.Database) -> Iterator[str]:
+    with sqlite3.connect(opened.database) as raw:
+        yield from raw.iterdump()
+
+
+def test_it_keeps_every_row(upgraded: peewee.Database) -> None:
+    names = {table: RENAMED.get(table, table) for table in EXPECTED["counts"]}
+    found = {
+        table: upgraded.execute_sql(f'SELECT COUNT(*) FROM "{name}"').fetchone()[0] for table, name in names.items()
+    }
+    assert found == {table: count - DROPPED.get(table, 0) for table, count in EXPECTED["counts"].items()}
+
+
+def test_events_name_who_was_there(upgraded: peewee.Database) -> None:
+    """A name may have belonged to several, one after the other; ids tell them apart."""
+    rows = Event.select(Event, Host).join(Host, on=(Event.target_id == Host.id), attr="about")
+    hosts = list(rows.where(Event.target_kind == "host"))
+    wrong = [f"{row.name} of {row.target_path} at {row.at}" for row in hosts if row.at < row.about.enrolled_at]
+    assert (wrong, len(hosts) > 50) == ([], True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "table"),
+    [
+        ("person", User),
+        ("token", ApiToken),
+        ("host", Host),
+        ("join_token", JoinToken),
+        ("schedule", Schedule),
+        ("webhook", Webhook),
+    ],
+)
+def test_actors_are_known_by_their_ids(upgraded: peewee.Database, kind: str, table: type[peewee.Model]) -> None:
+    told = {row.actor_id for row in Event.select().where(Event.actor_kind == kind)}
+    known = {str(row.id) for row in table.select()}
+    assert (told - known, len(told) > 0) == (set(), True)
+
+
+def test_a_person_named_as_the_service_is_none(upgraded: peewee.Database) -> None:
+    rows = Event.select().where(Event.actor_name == "callboard")
+    assert {(row.actor_kind, row.peer is None) for row in rows} == {("service", True), ("person", False)}
+
+
+# what it answers
+
+
+def _noun(path: str) -> str:
+    return next(noun for noun, (pattern, _) in NOUNS.items() if re.match(pattern, path))
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_it_answers_as_before(app: Flask, noun: str) -> None:
+    paths = [path for path in EXPECTED["answers"] if _noun(path) == noun]
+    assert paths, f"nothing was asked about {noun}"
+    wanted = {path: EXPECTED["answers"][path] for path in paths}
+    mapped = {path: {**told, "body": NOUNS[noun][1](told["body"], path)} for path, told in wanted.items()}
+    lines = [line for path in paths for line in differences(mapped[path], ask(app, path), path)]
+    assert not lines, f"{len(lines)} differences:\n" + "\n".join(lines[:_MOST_SHOWN])
+
+
+def test_it_draws_the_same_timelines(app: Flask, clock: FakeClock) -> None:
+    since = parse_iso(EXPECTED["marks"]["after release 1"]).replace(hour=0)
+    found = {
+        f"{stage.project.name}/{stage.name}": {
+            f"{host.name} {host.id}": [[span.state, iso(max(span.since, since)), iso(span.until)] for span in spans]
+            for host, spans in past.timeline(stage, since=since, until=clock.now()).items()
+        }
+        for stage in Stage.select(Stage, Project).join(Project)
+    }
+    assert differences(EXPECTED["timelines"], found) == []
+
+
+# what lets people and machines in
+
+
+def test_sealed_secrets_still_open(upgraded: peewee.Database, settings: Settings) -> None:
+    keys = keyring.load(settings)
+    found = {
+        f"{stage.project.name}/{stage.name}": {
+            name: opened.value.decode("latin-1") for name, opened in store.open_for_stage(stage, keys).items()
+        }
+        for stage in stages.list_stages()
+    }
+    assert found == EXPECTED["secrets"]
+
+
+def test_users_still_sign_in(upgraded: peewee.Database) -> None:
+    for name, password in EXPECTED["users"].items():
+        assert users.sign_in(name, password).name == name
+    for name, password in EXPECTED["no_users"].items():
+        with pytest.raises(UnauthorizedError):
+            users.sign_in(name, password)
+
+
+def test_tokens_still_hold(app: Flask) -> None:
+    for name, text in EXPECTED["token_texts"].items():
+        assert ask(app, "/whoami", text)["status"] == EXPECTED["tokens"][name]["status"], name
+
+
+def test_machines_are_still_known_by_their_tokens(app: Flask) -> None:
+    found, wanted = {}, {}
+    for told in EXPECTED["beats"]:
+        headers = {"Authorization": f"Bearer {told['token']}"}
+        answer = app.test_client().post("/api/v1/heartbeat", json=told["body"], headers=headers)
+        key = f"{told['host']} {told['token'].split('_')[1]}"
+        found[key] = (answer.status_code, answer.get_json().get("state"))
+        wanted[key] = (told["status"], told["state"])
+    assert found == wanted
