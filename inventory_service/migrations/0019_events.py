@@ -56,12 +56,25 @@ def up(migrator, db):
             peer=peer,
             changes={},
             details=told,
-            **known.actor(actor, peer),
-            **known.target(action, target, told),
+            **known.actor(actor, peer, target, at),
+            **known.target(action, target, told, at),
         ).execute()
     if rows and isinstance(db, pw.PostgresqlDatabase):
         db.execute_sql("SELECT setval(pg_get_serial_sequence('event', 'id'), (SELECT MAX(id) FROM event))")
     db.drop_tables([type("AuditEntry", (Table,), {})])
+
+
+def dated(db, sql):
+    """{name: [(since when, id), …]}, oldest first: one name may have belonged to several, one after the other."""
+    found = {}
+    for name, since, id_ in db.execute_sql(sql).fetchall():
+        found.setdefault(name, []).append((since, id_))
+    return found
+
+
+def last(known, name, at):
+    """The id of the one that had the name at that moment, None where nobody is known."""
+    return next((id_ for since, id_ in reversed(known.get(name, [])) if since <= at), None)
 
 
 class Known:
@@ -74,7 +87,11 @@ class Known:
         self.users = (
             pairs("SELECT name, id FROM user") if not _is_postgresql(db) else pairs('SELECT name, id FROM "user"')
         )
-        self.tokens = pairs("SELECT name, id FROM api_token ORDER BY created_at")
+        self.tokens = dated(db, "SELECT name, created_at, id FROM api_token ORDER BY created_at")
+        self.schedules = pairs(
+            "SELECT project.name || '/' || stage.name || '/' || schedule.name, schedule.id FROM schedule "
+            "JOIN stage ON stage.id = schedule.stage_id JOIN project ON project.id = stage.project_id"
+        )
         self.projects = pairs("SELECT name, id FROM project")
         self.stages = pairs(
             "SELECT project.name || '/' || stage.name, stage.id FROM stage "
@@ -87,22 +104,34 @@ class Known:
                 "JOIN stage ON stage.id = host.stage_id JOIN project ON project.id = stage.project_id"
             ).fetchall()
         }
-        self.by_path = {f"{path}/{name}": id_ for id_, (name, _, path) in self.hosts.items()}
+        self.by_path = dated(
+            db,
+            "SELECT project.name || '/' || stage.name || '/' || host.name, enrolled_at, host.id FROM host "
+            "JOIN stage ON stage.id = host.stage_id JOIN project ON project.id = stage.project_id ORDER BY enrolled_at",
+        )
         self.runs = pairs("SELECT id, stage_id FROM run")
 
-    def actor(self, name, peer):
+    def actor(self, name, peer, target, at):
         for pattern, kind in KINDS:
             found = pattern.fullmatch(name)
             if found:
-                own = self.tokens.get(found["id"]) if kind == "token" else found["id"]
-                return {"actor_kind": kind, "actor_id": own}
+                return {"actor_kind": kind, "actor_id": self._actor_id(kind, found["id"], target, at)}
         if name in ONLY_INSIDE and peer is None:  # a person with that name has an address
             return {"actor_kind": ONLY_INSIDE[name], "actor_id": None}
         if name == "enrolment" and peer is not None and name not in self.users:
             return {"actor_kind": "machine", "actor_id": None}
         return {"actor_kind": "person", "actor_id": self._text(self.users.get(name))}
 
-    def target(self, action, target, details):  # noqa: PLR0911 - a table of cases
+    def _actor_id(self, kind, told, target, at):
+        if kind == "token":
+            return last(self.tokens, told, at)
+        if kind == "host":  # it acts on itself
+            return last(self.by_path, target, at)
+        if kind == "schedule":
+            return self._text(self.schedules.get(f"{target}/{told}"))
+        return told
+
+    def target(self, action, target, details, at):  # noqa: PLR0911 - a table of cases
         noun = action.partition(".")[0]
         if target == "all stages":
             return _target("service", None, target, None)
@@ -110,7 +139,7 @@ class Known:
             path = details.get("stage")
             return _target("host", None, f"{path}/{target}" if path else target, self.stages.get(path))
         if noun == "host":
-            return self._host(target, details)
+            return self._host(target, details, at)
         if noun == "run" and target.startswith("run "):
             number = target[4:]
             return _target("run", number, target, self.runs.get(int(number)) if number.isdecimal() else None)
@@ -121,8 +150,8 @@ class Known:
             return _target("stage", self._text(self.stages.get(target)), target, self.stages.get(target))
         return _target("project", self._text(self.projects.get(target)), target, None)
 
-    def _host(self, target, details):
-        own = details.get("id") or self.by_path.get(target)
+    def _host(self, target, details, at):
+        own = details.get("id") or last(self.by_path, target, at)
         _, stage_id, path = self.hosts.get(own, (None, None, None))
         if "/" not in target and path is not None:
             target = f"{path}/{target}"
