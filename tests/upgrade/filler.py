@@ -234,7 +234,7 @@ def execute(number: int, began: str) -> int:
     """
     settings, clock = load_settings(), TurnedClock(parse_iso(began), is_ticking=True)
     taken = events.EventWriter.handle
-    events.EventWriter.handle = lambda self, event: taken(self, {**event, "created": iso(clock.now())})  # type: ignore[method-assign]
+    events.EventWriter.handle = lambda self, event: taken(self, {**event, "created": iso(clock.now())})
     processes.adopt_orphans()
     open_database(settings.database_url)
     run = execution.claim(number, at=clock.now())
