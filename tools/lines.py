@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 LONGEST = 120
-OTHERS = re.compile(r"(^|/)vendor/|\.(lock|png|pem|csv)$|^LICENSE$")
+OTHERS = re.compile(r"(^|/)vendor/|\.(lock|png|pem|csv|gz)$|^LICENSE$")
 UNBREAKABLE = re.compile(r"^\s*\|.*\|\s*$|^\S*\s*<?https?://\S+$")
 
 
