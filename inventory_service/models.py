@@ -136,7 +136,10 @@ class Stage(_Table):
 
 
 class StageLock(_Table):
-    """A stage is held: by a run (`holder` = run) while it works, or by a person (`holder` = person)."""
+    """A stage is taken by a run while it works (`holder` = run), or queued runs wait (`holder` = person) since a
+    person, or the service after a rollout that stopped, has locked it.
+    `reasons`: [{code, …}], whose first one is `code`.
+    """
 
     id = pw.AutoField()
     stage_id: int
@@ -144,7 +147,10 @@ class StageLock(_Table):
     holder = pw.TextField()
     run_id = pw.IntegerField(null=True)
     locked_by = pw.TextField()
-    reason = pw.TextField()
+    locked_by_kind = pw.TextField()
+    locked_by_id = pw.TextField(null=True)
+    code = pw.TextField()
+    reasons = pw.JSONField()
     locked_at = UtcDateTimeField()
 
     class Meta:
@@ -310,8 +316,8 @@ class Run(_Table):
 
     `attempt` rises whenever somebody takes the run over, so that whoever had it before can tell (leases.py).
     `in_flight` holds {host: task} as of the last written events. `override_lock` is the reason to go past a
-    person's lock that was there when the run was asked for. `told_bytes`: how much of its log a laptop has sent, which
-    is kept masked.
+    person's lock that was there when the run was asked for. `end_reasons`: [{code, …}], whose first one is `end_code`.
+    `received_bytes`: how much of its log an external run has sent, which is kept masked.
     """
 
     id = pw.AutoField()
@@ -331,11 +337,14 @@ class Run(_Table):
     extra_vars = pw.JSONField()
     comment = pw.TextField(default="")
     created_by = pw.TextField()
+    created_by_kind = pw.TextField()
+    created_by_id = pw.TextField(null=True)
     created_at = UtcDateTimeField()
     started_at = UtcDateTimeField(null=True)
     ended_at = UtcDateTimeField(null=True)
     sent_at = UtcDateTimeField(null=True)
-    error = pw.TextField(null=True)
+    end_code = pw.TextField(null=True)
+    end_reasons = pw.JSONField(default=list)
     return_code = pw.IntegerField(null=True)
     snapshot = pw.JSONField(null=True)
     executor = pw.JSONField(null=True)
@@ -344,16 +353,18 @@ class Run(_Table):
     lease_at = UtcDateTimeField(null=True)
     cancel_requested_at = UtcDateTimeField(null=True)
     cancel_requested_by = pw.TextField(null=True)
+    cancel_requested_by_kind = pw.TextField(null=True)
+    cancel_requested_by_id = pw.TextField(null=True)
     idempotency_key = pw.TextField(null=True, unique=True)
     idempotency_hash = pw.TextField(null=True)
     override_lock = pw.TextField(null=True)
-    allows_frozen = pw.BooleanField(default=False)
+    allows_paused_expiry = pw.BooleanField(default=False)
     repeat_of = pw.IntegerField(null=True)
     rolls_back = pw.IntegerField(null=True)
     repeat_mode = pw.TextField(null=True)
     source_commit = pw.TextField(null=True)
     log_bytes = pw.BigIntegerField(default=0)
-    told_bytes = pw.BigIntegerField(default=0)
+    received_bytes = pw.BigIntegerField(default=0)
     is_log_cut = pw.BooleanField(default=False)
     sealed_vars = pw.TextField(null=True)
     origin = pw.TextField(default="service")
@@ -391,7 +402,8 @@ class RunHost(_Table):
     skipped = pw.IntegerField(default=0)
     rescued = pw.IntegerField(default=0)
     ignored = pw.IntegerField(default=0)
-    message = pw.TextField(null=True)
+    message_code = pw.TextField(null=True)
+    message_params = pw.JSONField(null=True)
 
     class Meta:
         indexes = ((("run", "name"), True),)
@@ -444,7 +456,8 @@ class Schedule(_Table):
     next_at = UtcDateTimeField(null=True)
     last_at = UtcDateTimeField(null=True)
     last_run_id = pw.IntegerField(null=True)
-    last_error = pw.TextField(null=True)
+    last_failure_code = pw.TextField(null=True)
+    last_failure_params = pw.JSONField(null=True)
     created_by = pw.TextField()
     created_at = UtcDateTimeField()
 
@@ -479,7 +492,8 @@ class WebhookDelivery(_Table):
     ref = pw.TextField(null=True)
     revision = pw.TextField(null=True)
     outcome = pw.TextField()
-    detail = pw.TextField()
+    detail_code = pw.TextField()
+    detail_params = pw.JSONField()
     run_id = pw.IntegerField(null=True)
 
     class Meta:

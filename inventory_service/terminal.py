@@ -36,7 +36,7 @@ STATE_STYLES = {
     "unreachable": "red",
     "untouched": "dim",
     "conflict": "yellow",
-    "skipped (stale)": "yellow",
+    "left_out": "yellow",
 }
 
 

@@ -18,9 +18,11 @@ from typing import Any
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from inventory_service import wording
 from inventory_service.audit import Actor
 from inventory_service.database import database
-from inventory_service.models import Host, Stage, Transition
+from inventory_service.deployments.runs.outcome import Ending
+from inventory_service.models import Host, Run, Stage, StageLock, Transition
 from inventory_service.registry import enrolment, heartbeats, hosts, join_tokens, liveness
 from tests import documented
 
@@ -194,3 +196,14 @@ def at_once(work: Callable[[int], Any], count: int) -> list[Any]:
         thread.join()
     sys.setswitchinterval(interval)
     return results
+
+
+def why(ended: Run | Ending) -> str:
+    """Why a run ended, as people read it; empty for nothing."""
+    reasons = ended.end_reasons if isinstance(ended, Run) else [one.to_json() for one in ended.reasons]
+    return wording.run.ended(reasons) or ""
+
+
+def why_locked(row: StageLock) -> str:
+    """Why a stage is locked, as people read it."""
+    return wording.lock.why(row.reasons)

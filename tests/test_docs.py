@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from inventory_service import settings
-from inventory_service.deployments.runs import statuses
+from inventory_service.codes import statuses
 from inventory_service.registry import liveness
 
 ROOT = Path(__file__).parents[1]

@@ -46,7 +46,7 @@ class PlaybookCall:
     inventory: Path
     known_hosts: Path
     control_dir: Path
-    attendance: Path
+    exclusion_socket: Path
     identities: tuple[Path, ...]
     agent_socket: Path
     vault_ids: tuple[tuple[str, Path], ...]
@@ -140,7 +140,7 @@ def environment(call: PlaybookCall) -> dict[str, str]:
         "ANSIBLE_INVENTORY_ENABLED": "registry",
         **_plugin_paths(call.project_dir, call.content_dir),
         "ANSIBLE_CALLBACK_PLUGINS": str(call.content_dir / "plugins" / "callback"),
-        _ATTENDANCE: str(call.attendance),
+        _ATTENDANCE: str(call.exclusion_socket),
         _UNATTENDED: "1",
         **(_mitogen() if call.has_mitogen else {}),
         "CALLBOARD_LARGEST_TEXT": str(_LARGEST_TEXT),

@@ -12,16 +12,18 @@ from typing import Any
 
 import peewee as pw
 
-from inventory_service import audit, credentials
+from inventory_service import credentials
 from inventory_service.adapters import notify
 from inventory_service.database import database
 from inventory_service.errors import InvalidError, NotFoundError
-from inventory_service.events import ActorKind, TargetKind
+from inventory_service.events import Actor, ActorKind, EventName, TargetKind, record, target
 from inventory_service.models import Event, Notice, Notification, Project, Run, ServiceState, Stage
 from inventory_service.registry import liveness
 from inventory_service.registry.stages import stage_name
 from inventory_service.settings import Settings
 from inventory_service.vault import keyring
+from inventory_service.wording import event as wording
+from inventory_service.wording import run as run_wording
 
 # what people choose → the audit log's actions
 EVENTS: dict[str, tuple[str, ...]] = {
@@ -52,7 +54,7 @@ def create(
     events: list[str],
     description: str,
     settings: Settings,
-    actor: audit.Actor,
+    actor: Actor,
     at: dt.datetime,
 ) -> Notification:
     """Tell this Apprise URL of these events. Raises InvalidError."""
@@ -71,7 +73,8 @@ def create(
             created_by=actor.name,
             created_at=at,
         )
-        audit.record(actor, "notification.create", stage_name(stage), at=at, id=own, service=service)
+        details = {"id": own, "service": service, "events": row.events}
+        record(EventName.NOTIFICATION_CREATE, target(stage), actor=actor, at=at, details=details)
     return row
 
 
@@ -92,11 +95,11 @@ def find(stage: Stage, notification_id: str) -> Notification:
     return row
 
 
-def remove(row: Notification, *, actor: audit.Actor, at: dt.datetime) -> None:
+def remove(row: Notification, *, actor: Actor, at: dt.datetime) -> None:
     """Tell it no more."""
     with database.atomic():
         Notification.delete().where(Notification.id == row.id).execute()
-        audit.record(actor, "notification.remove", stage_name(row.stage), at=at, id=row.id)
+        record(EventName.NOTIFICATION_REMOVE, target(row.stage), actor=actor, at=at, details={"id": row.id})
 
 
 def last_notice(row: Notification) -> Notice | None:
@@ -177,14 +180,23 @@ def _subject(entry: Event) -> _Subject | None:
     if number is not None:
         return _about_run(entry, int(number))
     if entry.target_kind == TargetKind.SERVICE:
-        return _Subject(None, f"Callboard: {entry.name} for all stages", (entry.details.get("reason", ""),), "/")
+        return _Subject(
+            None,
+            f"Callboard: {entry.name} for all stages",
+            (wording.reason(entry.name, entry.reason_code, entry.details),),
+            "/",
+        )
     name = _stage_of(entry)
     if name is None:
         return None
-    told = entry.details.get("reason", "")
+    told = _why(entry)
     told = f"{entry.target_path.rpartition('/')[2]}: {told}" if entry.target_kind == TargetKind.HOST else told
     who = "" if entry.actor_kind == ActorKind.SERVICE else f" by {entry.actor_name}"
     return _Subject(name, f"{name}: {_WORDS.get(entry.name, entry.name)}{who}", (told,), f"/stages/{name}")
+
+
+def _why(entry: Event) -> str:
+    return wording.reason(entry.name, entry.reason_code, entry.details)
 
 
 _WORDS = {
@@ -211,8 +223,8 @@ def _about_run(entry: Event, number: int) -> _Subject | None:
     word = "started" if _EVENT_OF[entry.name] == "run.started" else entry.name.removeprefix("run.")
     release = f" of release {run.release_number}" if run.release_number else ""
     title = f"{stage_name(run.stage)}: {run.kind} {number}{release} {word}"
-    error = run.error if word != "started" else None
-    return _Subject(stage_name(run.stage), title, (f"by {run.created_by}", run.comment, error or ""), f"/runs/{number}")
+    why = run_wording.ended(run.end_reasons) if word != "started" else None
+    return _Subject(stage_name(run.stage), title, (f"by {run.created_by}", run.comment, why or ""), f"/runs/{number}")
 
 
 def _send(settings: Settings, *, at: dt.datetime) -> int:

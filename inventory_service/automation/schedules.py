@@ -11,15 +11,17 @@ from typing import Any
 import peewee as pw
 from cronsim import CronSim, CronSimError
 
-from inventory_service import audit
+from inventory_service import events
+from inventory_service.codes import statuses
+from inventory_service.codes.automation import ScheduleFailure
 from inventory_service.database import database
 from inventory_service.deployments.launching import requests
 from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.deployments.prompting import answering
-from inventory_service.deployments.runs import statuses
 from inventory_service.errors import CallboardError, ConflictError, InvalidError, NotFoundError
-from inventory_service.events import Actor, ActorKind
+from inventory_service.events import SERVICE, Actor, ActorKind, EventName
 from inventory_service.models import Project, Run, Schedule, Stage
+from inventory_service.reasons import Reason, because, columns
 from inventory_service.registry import names
 from inventory_service.registry.stages import stage_name
 from inventory_service.settings import Settings
@@ -39,7 +41,7 @@ class Plan:
     request: dict[str, Any]
 
 
-def create(stage: Stage, name: str, plan: Plan, *, settings: Settings, actor: audit.Actor, at: dt.datetime) -> Schedule:
+def create(stage: Stage, name: str, plan: Plan, *, settings: Settings, actor: Actor, at: dt.datetime) -> Schedule:
     """Add a schedule to a stage. Raises InvalidError, also where its playbook asks for what nobody would answer, or
     ConflictError for a name in use.
     """
@@ -48,7 +50,8 @@ def create(stage: Stage, name: str, plan: Plan, *, settings: Settings, actor: au
     try:
         with database.atomic():
             row = Schedule.create(stage=stage, name=name, **fields)
-            audit.record(actor, "schedule.create", stage_name(stage), at=at, name=name, cron=plan.cron)
+            details = {"name": name, "cron": plan.cron, "timezone": plan.timezone, "kind": plan.request.get("kind")}
+            events.record(EventName.SCHEDULE_CREATE, events.target(stage), actor=actor, at=at, details=details)
     except pw.IntegrityError as error:
         raise ConflictError(f"{stage_name(stage)} has a schedule {name!r} already; change or remove it.") from error
     return row
@@ -99,21 +102,22 @@ def list_of(stage: Stage) -> list[Schedule]:
     return list(Schedule.select().where(Schedule.stage == stage).order_by(Schedule.name))
 
 
-def switch(schedule: Schedule, *, is_enabled: bool, actor: audit.Actor, at: dt.datetime) -> Schedule:
+def switch(schedule: Schedule, *, is_enabled: bool, actor: Actor, at: dt.datetime) -> Schedule:
     """Pause a schedule or let it go on; what fell into the pause is not made up for."""
     following = next_after(schedule.cron, schedule.timezone, at) if is_enabled else None
     with database.atomic():
         Schedule.update(is_enabled=is_enabled, next_at=following).where(Schedule.id == schedule.id).execute()
-        word = "schedule.resume" if is_enabled else "schedule.pause"
-        audit.record(actor, word, stage_name(schedule.stage), at=at, name=schedule.name)
+        name = EventName.SCHEDULE_RESUME if is_enabled else EventName.SCHEDULE_PAUSE
+        events.record(name, events.target(schedule.stage), actor=actor, at=at, details={"name": schedule.name})
     return Schedule.get_by_id(schedule.id)
 
 
-def remove(schedule: Schedule, *, actor: audit.Actor, at: dt.datetime) -> None:
+def remove(schedule: Schedule, *, actor: Actor, at: dt.datetime) -> None:
     """End a schedule; the runs that it started stay."""
     with database.atomic():
         Schedule.delete().where(Schedule.id == schedule.id).execute()
-        audit.record(actor, "schedule.remove", stage_name(schedule.stage), at=at, name=schedule.name)
+        target, details = events.target(schedule.stage), {"name": schedule.name}
+        events.record(EventName.SCHEDULE_REMOVE, target, actor=actor, at=at, details=details)
 
 
 def run_due(*, at: dt.datetime) -> list[int]:
@@ -131,32 +135,38 @@ def _claim(row: Schedule, *, at: dt.datetime) -> bool:
 
 
 def _start(row: Schedule, *, at: dt.datetime) -> Run | None:
-    try:
-        _refuse(row, at=at)
-        request = _run_request({"comment": f"schedule {row.name}", **row.request})
-        run, _ = requests.request_run(
-            row.stage, request, actor=Actor(f"schedule:{row.name}", kind=ActorKind.SCHEDULE, id=str(row.id)), at=at
-        )
-    except CallboardError as error:
-        log.warning("the schedule %s of %s started nothing: %s", row.name, stage_name(row.stage), error.detail)
-        with database.atomic():
-            _note(row, last_error=error.detail[:_LONGEST_ERROR])
-            audit.record(
-                audit.SERVICE, "schedule.fail", stage_name(row.stage), at=at, name=row.name, reason=error.detail
-            )
-        return None
-    _note(row, last_run_id=run.id, last_at=at, last_error=None)
-    return run
+    failure = _refusal(row, at=at)
+    if failure is None:
+        try:
+            request = _run_request({"comment": f"schedule {row.name}", **row.request})
+            run, _ = requests.request_run(row.stage, request, actor=_actor(row), at=at)
+        except CallboardError as error:
+            failure = because(ScheduleFailure.REFUSED, text=error.detail[:_LONGEST_ERROR])
+        else:
+            _note(row, last_run_id=run.id, last_at=at, **columns("last_failure", None))
+            return run
+    log.warning("the schedule %s of %s started nothing: %s", row.name, stage_name(row.stage), failure)
+    with database.atomic():
+        _note(row, **columns("last_failure", failure))
+        details = {"name": row.name}
+        target = events.target(row.stage)
+        events.record(EventName.SCHEDULE_FAIL, target, actor=SERVICE, at=at, reason=failure, details=details)
+    return None
 
 
-def _refuse(row: Schedule, *, at: dt.datetime) -> None:
+def _actor(row: Schedule) -> Actor:
+    return Actor(f"schedule:{row.name}", kind=ActorKind.SCHEDULE, id=str(row.id))
+
+
+def _refusal(row: Schedule, *, at: dt.datetime) -> Reason | None:
     """No run for a moment long past, as with cron; none beside the one before, so that slow runs don't pile up."""
     if at - row.next_at > _TOO_LATE:
-        raise ConflictError(f"No worker was there at {row.next_at:%Y-%m-%d %H:%M} UTC; that run was left out.")
+        return because(ScheduleFailure.NO_WORKER, moment=f"{row.next_at:%Y-%m-%d %H:%M}")
     if row.last_run_id is not None:
         run = Run.get_or_none((Run.id == row.last_run_id) & Run.status.in_(statuses.ACTIVE))
         if run is not None:
-            raise ConflictError(f"Run {run.id} of the time before is still {run.status}; this one was left out.")
+            return because(ScheduleFailure.STILL_ACTIVE, run=run.id, status=run.status)
+    return None
 
 
 def _note(row: Schedule, **fields: Any) -> None:

@@ -20,20 +20,23 @@ from typing import Any
 
 import peewee as pw
 
-from inventory_service import audit, credentials
+from inventory_service import credentials, events
 from inventory_service.automation import pushes
 from inventory_service.automation.pushes import GITHUB, GITLAB, Push
+from inventory_service.codes import statuses
+from inventory_service.codes.automation import Delivery
 from inventory_service.database import database
 from inventory_service.deployments.launching import requests
 from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.deployments.prompting import answering
-from inventory_service.deployments.runs import statuses
 from inventory_service.errors import CallboardError, InvalidError, NotFoundError, UnauthorizedError
-from inventory_service.events import Actor, ActorKind
+from inventory_service.events import Actor, ActorKind, EventName
 from inventory_service.models import Project, Run, Stage, Webhook, WebhookDelivery
+from inventory_service.reasons import Reason, because, columns
 from inventory_service.registry.stages import stage_name
 from inventory_service.settings import Settings
 from inventory_service.vault import keyring
+from inventory_service.wording import automation as wording
 
 DEPLOYED, IGNORED, REFUSED, REPEATED = "deployed", "ignored", "refused", "repeated"
 _REFUSED = "This webhook's signature does not hold."
@@ -44,7 +47,16 @@ _MOST_REFS = 20
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a delivery: DEPLOYED, IGNORED, REFUSED or REPEATED, the reason, and the run that it made."""
+    """What came of a delivery: DEPLOYED, IGNORED or REFUSED, the reason, and the run that it made."""
+
+    outcome: str
+    reason: Reason
+    run_id: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Received:
+    """What a delivery is answered: an outcome of those, or REPEATED, and a sentence."""
 
     outcome: str
     detail: str
@@ -59,7 +71,7 @@ def create(
     description: str,
     extra_vars: dict[str, Any] | None = None,
     settings: Settings,
-    actor: audit.Actor,
+    actor: Actor,
     at: dt.datetime,
 ) -> tuple[Webhook, str]:
     """Add a webhook; returns it and its secret, which is told this once. `extra_vars`: those of its deploys.
@@ -82,7 +94,8 @@ def create(
             created_by=actor.name,
             created_at=at,
         )
-        audit.record(actor, "webhook.create", stage_name(stage), at=at, id=own, refs=refs)
+        details = {"id": own, "refs": refs}
+        events.record(EventName.WEBHOOK_CREATE, events.target(stage), actor=actor, at=at, details=details)
     return row, secret
 
 
@@ -119,16 +132,17 @@ def deliveries(webhook: Webhook, *, limit: int = 50) -> list[WebhookDelivery]:
     return list(query.order_by(WebhookDelivery.id.desc()).limit(limit))
 
 
-def remove(webhook: Webhook, *, actor: audit.Actor, at: dt.datetime) -> None:
+def remove(webhook: Webhook, *, actor: Actor, at: dt.datetime) -> None:
     """End a webhook; the runs that it started stay."""
     with database.atomic():
         Webhook.delete().where(Webhook.id == webhook.id).execute()
-        audit.record(actor, "webhook.remove", stage_name(webhook.stage), at=at, id=webhook.id)
+        target, details = events.target(webhook.stage), {"id": webhook.id}
+        events.record(EventName.WEBHOOK_REMOVE, target, actor=actor, at=at, details=details)
 
 
 def receive(
     webhook_id: str, headers: Mapping[str, str], body: bytes, *, settings: Settings, peer: str, at: dt.datetime
-) -> Answer:
+) -> Received:
     """Take one delivery in; names of headers in lower case.
 
     Raises UnauthorizedError, in the same words for every reason, and InvalidError for what is no push.
@@ -142,19 +156,25 @@ def receive(
     try:
         with database.atomic():
             row = WebhookDelivery.create(
-                webhook=webhook, digest=digest, at=at, event=event, outcome=REFUSED, detail="Not carried out."
+                webhook=webhook,
+                digest=digest,
+                at=at,
+                event=event,
+                outcome=REFUSED,
+                **columns("detail", because(Delivery.UNFINISHED)),
             )
             answer = _act(webhook, push, peer=peer, at=at)
             fields = {"ref": push and push.ref, "revision": push and push.revision, "run_id": answer.run_id}
-            fields |= {"outcome": answer.outcome, "detail": answer.detail}
+            fields |= {"outcome": answer.outcome, **columns("detail", answer.reason)}
             WebhookDelivery.update(**fields).where(WebhookDelivery.id == row.id).execute()
     except pw.IntegrityError:  # the same body came twice at once
-        return Answer(REPEATED, "This delivery is being taken in already.")
-    return answer
+        return Received(REPEATED, "This delivery is being taken in already.")
+    return Received(answer.outcome, wording.delivery(answer.reason.code, answer.reason.params), answer.run_id)
 
 
-def _repeated(known: WebhookDelivery) -> Answer:
-    return Answer(REPEATED, f"This delivery was taken in before: {known.outcome}. {known.detail}", known.run_id)
+def _repeated(known: WebhookDelivery) -> Received:
+    detail = wording.delivery(known.detail_code, known.detail_params)
+    return Received(REPEATED, f"This delivery was taken in before: {known.outcome}. {detail}", known.run_id)
 
 
 def _authentic(
@@ -197,11 +217,11 @@ def _is_same(wanted: str, given: str) -> bool:
 
 def _act(webhook: Webhook, push: Push | None, *, peer: str, at: dt.datetime) -> Answer:
     if push is None:
-        return Answer(IGNORED, "Only pushes of branches and tags deploy.")
+        return Answer(IGNORED, because(Delivery.NO_PUSH))
     if push.revision is None:
-        return Answer(IGNORED, f"{push.ref} was deleted.")
+        return Answer(IGNORED, because(Delivery.REF_DELETED, ref=push.ref))
     if not any(fnmatch.fnmatchcase(push.ref, pattern) for pattern in webhook.refs):
-        return Answer(IGNORED, f"{push.ref} is none of {', '.join(webhook.refs)}.")
+        return Answer(IGNORED, because(Delivery.OTHER_REF, ref=push.ref, refs=webhook.refs))
     actor = Actor(f"webhook:{webhook.id}", peer, kind=ActorKind.WEBHOOK, id=webhook.id)
     comment = f"{push.ref} by {push.by}: {push.message}"[:2000]
     wanted = RunRequest(
@@ -210,14 +230,15 @@ def _act(webhook: Webhook, push: Push | None, *, peer: str, at: dt.datetime) -> 
     try:
         run, _ = requests.request_run(webhook.stage, wanted, actor=actor, at=at)
     except CallboardError as error:
-        return Answer(REFUSED, error.detail)
+        return Answer(REFUSED, because(Delivery.REFUSED, text=error.detail))
     _supersede(run, actor=actor, at=at)
-    return Answer(DEPLOYED, f"Run {run.id} deploys {push.revision[:12]}.", run.id)
+    return Answer(DEPLOYED, because(Delivery.DEPLOYS, run=run.id, revision=push.revision), run.id)
 
 
-def _supersede(run: Run, *, actor: audit.Actor, at: dt.datetime) -> None:
+def _supersede(run: Run, *, actor: Actor, at: dt.datetime) -> None:
     """Older pushes of the same webhook that still wait would only be deployed over."""
-    older = (Run.stage == run.stage_id) & (Run.created_by == actor.name) & (Run.id < run.id)
+    mine = (Run.created_by_kind == str(actor.kind)) & (Run.created_by_id == actor.id)
+    older = (Run.stage == run.stage_id) & mine & (Run.id < run.id)
     for waiting in Run.select().where(older & (Run.status == statuses.QUEUED)):
         requests.cancel(waiting, actor=actor, at=at)
 
@@ -227,8 +248,9 @@ def prune(*, at: dt.datetime, days: int) -> int:
 
     Returns how many rows lost their words.
     """
-    old = (WebhookDelivery.at < at - dt.timedelta(days=days)) & (WebhookDelivery.detail != "")
-    return int(WebhookDelivery.update(detail="", ref=None, revision=None).where(old).execute())
+    old = (WebhookDelivery.at < at - dt.timedelta(days=days)) & (WebhookDelivery.detail_code != str(Delivery.FORGOTTEN))
+    forgotten = columns("detail", because(Delivery.FORGOTTEN))
+    return int(WebhookDelivery.update(**forgotten, ref=None, revision=None).where(old).execute())
 
 
 def as_shown(webhook: Webhook, url: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import click
 from inventory_service.cli.arguments import given, mapping_in, secret_vars_option, stage_path, variables
 from inventory_service.cli.prompting import advised, prompt_option, with_answers
 from inventory_service.client import Client, ClientError
-from inventory_service.deployments.runs import statuses
+from inventory_service.codes import statuses
 from inventory_service.terminal import json_option, print_json, print_log, print_table
 from inventory_service.text import harmless
 

@@ -1,4 +1,4 @@
-"""Bringing live hosts that are behind to their stage's desired release, without anyone asking.
+"""Bringing live hosts that are out of date to their stage's desired release, without anyone asking.
 
 Hosts that boot, that joined during a rollout or came back are gathered into one run per stage. Whom the run works on
 and which release it brings is settled when it starts, not when it was queued: a rollout in between would make both
@@ -12,27 +12,27 @@ import datetime as dt
 
 from peewee import fn
 
-from inventory_service import audit
+from inventory_service.codes import results, statuses
+from inventory_service.codes.run import End
 from inventory_service.database import database
 from inventory_service.deployments import locks
 from inventory_service.deployments.executor.targets import Targets
 from inventory_service.deployments.launching.requests import RunRequest, is_known, request_run
-from inventory_service.deployments.runs import history, outcome, statuses
-from inventory_service.errors import CallboardError, ConflictError
+from inventory_service.deployments.runs import history
+from inventory_service.deployments.runs.outcome import RunEndsError
+from inventory_service.errors import ConflictError
+from inventory_service.events import SERVICE, Actor, ActorKind
 from inventory_service.models import Host, Run, RunHost, Stage, Transition
 from inventory_service.registry import alarms, hosts, liveness, stages
 from inventory_service.registry import inventory as rendering
 from inventory_service.registry.stages import stage_name
+from inventory_service.wording import run as wording
 
 _FIRST_PAUSE_SECONDS = 20
 _MOST_ATTEMPTS = 4
 _MOST_HOSTS = 200
 _LONGEST_WINDOWS = 6
 _GAVE_UP = "Convergence gave up: "
-
-
-class NothingToDoError(CallboardError):
-    """A converge run's turn came, and there was nothing for it to do any more, or nothing that it may do now."""
 
 
 def converge_all(*, expiry: liveness.Expiry, window_seconds: float = 0) -> list[int]:
@@ -47,16 +47,21 @@ def converge_all(*, expiry: liveness.Expiry, window_seconds: float = 0) -> list[
 
 
 def _converge(stage: Stage, *, expiry: liveness.Expiry, window: dt.timedelta) -> Run | None:
-    if not stage.has_convergence or stage.desired_release_number is None or is_held(stage) or expiry.is_frozen(stage):
+    if (
+        not stage.has_convergence
+        or stage.desired_release_number is None
+        or is_kept_away(stage)
+        or expiry.is_frozen(stage)
+    ):
         return None
     due = hosts_due(stage, expiry=expiry)
     if not due or not _is_gathered(stage, due, at=expiry.at, window=window):
         return None
-    request = RunRequest(kind=statuses.CONVERGE, comment=f"{len(due)} host{'s' if len(due) != 1 else ''} behind")
-    return request_run(stage, request, actor=audit.SERVICE, at=expiry.at)[0]
+    request = RunRequest(kind=statuses.CONVERGE, comment=f"{len(due)} host{'s' if len(due) != 1 else ''} out of date")
+    return request_run(stage, request, actor=SERVICE, at=expiry.at)[0]
 
 
-def is_held(stage: Stage) -> bool:
+def is_kept_away(stage: Stage) -> bool:
     """Whether a person's lock, or a run that waits or works, keeps convergence away."""
     return locks.find(stage, locks.BY_PERSON) is not None or locks.active_runs(stage.id).exists()
 
@@ -71,7 +76,7 @@ def _is_gathered(stage: Stage, due: list[Host], *, at: dt.datetime, window: dt.t
     return len(recent) < len(moments) or max(recent) <= at - window
 
 
-def hosts_behind(stage: Stage, *, expiry: liveness.Expiry) -> list[Host]:
+def hosts_out_of_date(stage: Stage, *, expiry: liveness.Expiry) -> list[Host]:
     """Live hosts that do not run what they should, leaving out the quarantined and the draining ones."""
     desired = hosts.desired_release(stage)
     return [
@@ -86,8 +91,8 @@ def hosts_behind(stage: Stage, *, expiry: liveness.Expiry) -> list[Host]:
 
 def hosts_due(stage: Stage, *, expiry: liveness.Expiry) -> list[Host]:
     """Those of them whose pause is over, at most as many as one run takes."""
-    behind = hosts_behind(stage, expiry=expiry)
-    return [host for host in behind if host.converge_after is None or host.converge_after <= expiry.at][:_MOST_HOSTS]
+    found = hosts_out_of_date(stage, expiry=expiry)
+    return [host for host in found if host.converge_after is None or host.converge_after <= expiry.at][:_MOST_HOSTS]
 
 
 # now, because somebody asks
@@ -98,19 +103,20 @@ def converge_now(
     request: RunRequest,
     *,
     is_releasing: bool,
-    actor: audit.Actor,
+    actor: Actor,
     expiry: liveness.Expiry,
 ) -> tuple[Run, bool]:
-    """Queue a converge run for a person: everybody who is behind when it starts, or whom its limit names.
+    """Queue a converge run for a person: everybody who is out of date when it starts, or whom its limit
+    names.
 
-    `is_releasing` lets quarantined hosts go first. Raises ConflictError when nobody is behind.
+    `is_releasing` lets quarantined hosts go first. Raises ConflictError when nobody is out of date.
     """
     with database.atomic():
         is_new = not is_known(request.idempotency_key)
         if is_releasing and is_new:
             release_quarantined(stage, actor=actor, at=expiry.at)
         is_open = request.limit is None and stage.desired_release_number is not None and is_new
-        if is_open and not hosts_behind(stage, expiry=expiry):
+        if is_open and not hosts_out_of_date(stage, expiry=expiry):
             raise ConflictError(f"Nobody to converge: {_about_nobody(stage, expiry=expiry)}")
         return request_run(stage, request, actor=actor, at=expiry.at)
 
@@ -118,11 +124,13 @@ def converge_now(
 def _about_nobody(stage: Stage, *, expiry: liveness.Expiry) -> str:
     waiting = [host.name for host in hosts.live_hosts(stage, expiry=expiry) if host.is_quarantined]
     if waiting:
-        return f"who is behind in {stage_name(stage)} is in quarantine ({', '.join(waiting[:5])}). Release it first."
+        return (
+            f"who is out of date in {stage_name(stage)} is in quarantine ({', '.join(waiting[:5])}). Release it first."
+        )
     return f"every live host of {stage_name(stage)} runs what it should."
 
 
-def release_quarantined(stage: Stage, *, actor: audit.Actor, at: dt.datetime) -> int:
+def release_quarantined(stage: Stage, *, actor: Actor, at: dt.datetime) -> int:
     """Let every quarantined host of the stage be converged again; returns how many there were."""
     held = Host.select().where((Host.stage == stage) & Host.gone_at.is_null() & Host.is_quarantined)
     for host in list(held):
@@ -139,17 +147,23 @@ def chooses_late(run: Run) -> bool:
 
 
 def targets(run: Run, *, expiry: liveness.Expiry) -> Targets:
-    """The inventory of this moment and the hosts that are behind now. Raises NothingToDoError."""
-    stage, is_automatic = run.stage, run.created_by == audit.SERVICE.name
+    """The inventory of this moment and the hosts that are out of date now. Raises RunEndsError where there is nothing
+    to do any more, or nothing that may be done now.
+    """
+    stage, is_automatic = run.stage, _is_automatic(run)
     if is_automatic and expiry.is_frozen(stage):
-        raise NothingToDoError("Not run: the stage is frozen, so it is unclear who is live.")
-    find = hosts_due if is_automatic else hosts_behind
+        raise RunEndsError(statuses.CANCELED, End.EXPIRY_PAUSED)
+    find = hosts_due if is_automatic else hosts_out_of_date
     chosen = tuple(host for host in find(stage, expiry=expiry) if host.name not in run.exclude)
     if not chosen:
-        raise NothingToDoError("Not run: nobody is behind any more.")
+        raise RunEndsError(statuses.CANCELED, End.NOBODY_OUT_OF_DATE)
     if is_automatic:
         count_attempts(chosen, at=expiry.at)
     return Targets(rendering.render(stage, expiry=expiry), chosen)
+
+
+def _is_automatic(run: Run) -> bool:
+    return bool(run.created_by_kind == ActorKind.SERVICE)
 
 
 def count_attempts(chosen: tuple[Host, ...], *, at: dt.datetime) -> None:
@@ -175,12 +189,12 @@ def conclude(run: Run) -> list[str]:
     rows = list(RunHost.select(RunHost, Host).join(Host).where(RunHost.run == run))
     with database.atomic():
         if run.status == statuses.SUCCESSFUL:
-            _let_go([row for row in rows if row.status in (outcome.OK, outcome.CHANGED)])
-        if run.kind != statuses.CONVERGE or run.created_by != audit.SERVICE.name:
+            _let_go([row for row in rows if row.status in (results.OK, results.CHANGED)])
+        if run.kind != statuses.CONVERGE or not _is_automatic(run):
             return []
-        if any(row.status in outcome.WORKED_ON for row in rows):
-            _give_back([row for row in rows if row.status not in outcome.WORKED_ON])
-        bad = (outcome.FAILED, outcome.UNREACHABLE, *([] if run.status == statuses.CANCELED else [outcome.LOST]))
+        if any(row.status in results.WORKED_ON for row in rows):
+            _give_back([row for row in rows if row.status not in results.WORKED_ON])
+        bad = (results.FAILED, results.UNREACHABLE, *([] if run.status == statuses.CANCELED else [results.LOST]))
         return _give_up(run, [row for row in rows if row.status in bad])
 
 
@@ -196,7 +210,7 @@ def _give_back(rows: list[RunHost]) -> None:
 
 
 def _give_up(run: Run, rows: list[RunHost]) -> list[str]:
-    known = [(row.host, row.message) for row in rows if row.host is not None]
+    known = [(row.host, wording.host_note(row.message_code, row.message_params)) for row in rows if row.host]
     hopeless = [(host, message) for host, message in known if host.converge_attempts >= _MOST_ATTEMPTS]
     for host, message in hopeless:
         words = history.failure_of(run, host.name) or message

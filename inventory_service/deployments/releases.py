@@ -53,16 +53,16 @@ def before(stage: Stage, number: int | None) -> Release:
 
 
 def make_desired(stage: Stage, release: Release, *, at: dt.datetime) -> None:
-    """The whole stage should run this release from now on: hosts held on another are let go, attempts count anew."""
+    """The whole stage should run this release from now on: pins to another end, attempts count anew."""
     Release.update(succeeded_at=at).where(Release.id == release.id).execute()
     Stage.update(desired_release_number=release.number).where(Stage.id == stage.id).execute()
     anew = {"held_release_number": None, "converge_attempts": 0, "converge_after": None}
     Host.update(**anew).where((Host.stage == stage) & Host.gone_at.is_null()).execute()
 
 
-def record_on_hosts(release: Release, host_ids: list[str], *, is_held: bool) -> None:
-    """These hosts run the release now. `is_held`: it is not the stage's desired one, and they stay on it."""
-    held = release.number if is_held else None
+def record_on_hosts(release: Release, host_ids: list[str], *, is_pinned: bool) -> None:
+    """These hosts run the release now. `is_pinned`: it is not the stage's desired one, and they stay on it."""
+    pinned = release.number if is_pinned else None
     Host.update(
-        release_number=release.number, revision=release.revision, held_release_number=held, converge_attempts=0
+        release_number=release.number, revision=release.revision, held_release_number=pinned, converge_attempts=0
     ).where(Host.id.in_(host_ids)).execute()

@@ -8,7 +8,8 @@ from typing import Any
 import peewee as pw
 
 from inventory_service.database import database
-from inventory_service.models import Conflict, Event, Host, RunHost, Transition
+from inventory_service.models import Conflict, Event, Host, Transition
+from inventory_service.records import runs
 from inventory_service.registry import liveness
 
 _BATCH = 500
@@ -44,7 +45,7 @@ def _forget_hosts(before: dt.datetime) -> int:
     ids = [row.id for row in Host.select(Host.id).where(is_old).limit(_BATCH)]
     if ids:
         with database.atomic():
-            RunHost.update(host=None).where(RunHost.host.in_(ids)).execute()
+            runs.forget_hosts(ids)
             Transition.delete().where(Transition.host.in_(ids)).execute()
             Conflict.delete().where(Conflict.host.in_(ids)).execute()
             Host.delete().where(Host.id.in_(ids)).execute()

@@ -13,7 +13,8 @@ import peewee as pw
 from inventory_service import audit
 from inventory_service.database import database
 from inventory_service.errors import ConflictError, InvalidError, NotFoundError
-from inventory_service.models import Project, Run, Stage
+from inventory_service.models import Project, Stage
+from inventory_service.records import runs
 from inventory_service.registry import names
 from inventory_service.registry.number_or_percent import check_amount
 
@@ -115,7 +116,7 @@ def update_project(project: Project, *, changes: dict[str, Any], actor: audit.Ac
 def archive_project(project: Project, *, actor: audit.Actor, at: dt.datetime) -> None:
     """Take a project and its stages out of sight. Their history stays."""
     with database.atomic():
-        _cancel_waiting(Stage.project == project, at=at)
+        runs.cancel_waiting_for(Stage.project == project, actor=actor, at=at)
         Project.update(archived_at=at).where(Project.id == project.id).execute()
         Stage.update(archived_at=at).where((Stage.project == project) & Stage.archived_at.is_null()).execute()
         audit.record(actor, "project.archive", project.name, at=at)
@@ -244,16 +245,9 @@ def update_stage(stage: Stage, *, change: StageChange, actor: audit.Actor, at: d
 def archive_stage(stage: Stage, *, actor: audit.Actor, at: dt.datetime) -> None:
     """Take a stage out of sight; its hosts' credentials end, its history stays."""
     with database.atomic():
-        _cancel_waiting(Stage.id == stage.id, at=at)
+        runs.cancel_waiting_for(Stage.id == stage.id, actor=actor, at=at)
         Stage.update(archived_at=at).where(Stage.id == stage.id).execute()
         audit.record(actor, "stage.archive", stage_name(stage), at=at)
-
-
-def _cancel_waiting(which: pw.Expression, *, at: dt.datetime) -> None:
-    """Runs that wait for these stages would wait for ever, or begin on what is out of sight."""
-    ended = {"status": "canceled", "ended_at": at, "error": "Canceled before it started: its stage was archived."}
-    waiting = (Run.status == "queued") & Run.stage.in_(Stage.select(Stage.id).where(which))
-    Run.update(**ended, sealed_vars=None).where(waiting).execute()
 
 
 def list_stages(project: Project | None = None) -> list[Stage]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
+from inventory_service.codes import statuses
 from inventory_service.deployments.launching import requests
 from inventory_service.deployments.launching.requests import RunRequest
-from inventory_service.deployments.runs import statuses
 from inventory_service.events import Actor, ActorKind
 from inventory_service.models import Host, Run, Stage
 
@@ -23,6 +23,6 @@ def request(
         playbook=playbook,
         limit=",".join(sorted(host.name for host in present)),
         comment=words,
-        allow_frozen=allow_frozen,
+        allows_paused_expiry=allow_frozen,
     )
     return requests.request_run(stage, wanted, actor=ACTOR, at=at)[0]

@@ -7,8 +7,8 @@ import datetime as dt
 from typing import Any
 
 from inventory_service.adapters.ec2 import PENDING, RUNNING, STAGE_TAG, Cloud, Instance
+from inventory_service.codes import statuses
 from inventory_service.deployments import locks
-from inventory_service.deployments.runs import statuses
 from inventory_service.models import Host, Run, RunHost, ScalingDecision, Stage, StageScaling
 from inventory_service.registry import hosts, liveness
 from inventory_service.registry.stages import stage_name

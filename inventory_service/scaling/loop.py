@@ -17,9 +17,9 @@ from typing import Any
 
 from inventory_service import audit
 from inventory_service.adapters.ec2 import DECISION_TAG, NO_CAPACITY, STAGE_TAG, Cloud
+from inventory_service.codes import statuses
 from inventory_service.database import database
 from inventory_service.deployments.launching import requests
-from inventory_service.deployments.runs import statuses
 from inventory_service.errors import CallboardError, CloudError
 from inventory_service.models import Host, Run, ScalingDecision, Stage, StageScaling
 from inventory_service.registry import hosts, liveness, stages

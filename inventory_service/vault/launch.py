@@ -41,10 +41,5 @@ def open_for(run: Run, keys: Keyring) -> dict[str, Any]:
     return opened
 
 
-def erase(run_id: int) -> None:
-    """Forget a run's secret extra vars."""
-    Run.update(sealed_vars=None).where((Run.id == run_id) & Run.sealed_vars.is_null(False)).execute()
-
-
 def _context(stage: Stage) -> str:
     return f"a launch on stage {stage.id}"

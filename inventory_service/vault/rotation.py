@@ -10,7 +10,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from inventory_service.models import TABLES
+from inventory_service.models import TABLES, Run
+from inventory_service.records import runs
 from inventory_service.settings import Settings
 from inventory_service.vault import keyring
 from inventory_service.vault.keyring import Keyring, SealError
@@ -78,6 +79,9 @@ def _reseal(row: _Row, keys: Keyring) -> bool:
         fresh = row.sealed if keys.is_current(row.sealed) else keys.reseal(row.sealed)
     except SealError:
         return False
+    if row.model is Run:
+        runs.reseal(int(row.id), row.sealed, fresh)
+        return True
     same = (row.model.id == row.id) & (row.column == row.sealed)
     row.model.update({row.column: fresh}).where(same).execute()
     return True

@@ -15,13 +15,15 @@ from typing import IO, Any
 from xml.sax.saxutils import XMLGenerator
 from xml.sax.xmlreader import AttributesImpl
 
-from inventory_service.deployments.runs import history, snapshot, statuses
+from inventory_service.codes import statuses
+from inventory_service.deployments.runs import history, snapshot
 from inventory_service.deployments.runs.logs import RunLog
 from inventory_service.errors import ConflictError, NotFoundError
 from inventory_service.models import Run, RunEvent
 from inventory_service.registry.stages import stage_name
 from inventory_service.text import harmless
 from inventory_service.web import present
+from inventory_service.wording import run as wording
 
 _IN_MEMORY = 4 * 1024 * 1024
 _PAGE = 2000
@@ -122,7 +124,7 @@ def _run_suite(xml: XMLGenerator, run: Run) -> None:
     counts = {"tests": 1, "failures": int(is_bad), "errors": 0, "skipped": 0, "time": f"{seconds:.3f}"}
     with _element(xml, "testsuite", name="run", **counts), _element(xml, "testcase", **case):
         if is_bad:
-            _trouble(xml, "failure", run.status, run.error or "")
+            _trouble(xml, "failure", run.status, wording.ended(run.end_reasons) or "")
 
 
 def _host_suite(xml: XMLGenerator, host: str, events: list[RunEvent]) -> None:

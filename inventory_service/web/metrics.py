@@ -13,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from inventory_service.accounts.roles import Principal
 from inventory_service.clock import iso
-from inventory_service.deployments.runs import statuses
+from inventory_service.codes import statuses
 from inventory_service.models import JobTick, Project, Run, Stage
 from inventory_service.registry import hosts, liveness, stages
 from inventory_service.web import auth, context, scaling_metrics

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from inventory_service.clock import iso
+from inventory_service.codes import statuses
 from inventory_service.deployments import locks
 from inventory_service.deployments.launching import run_queue
 from inventory_service.deployments.prompting.answering import Question
-from inventory_service.deployments.runs import statuses
 from inventory_service.models import (
     ApiToken,
     Event,
@@ -28,6 +28,8 @@ from inventory_service.models import (
 from inventory_service.registry import expiry_guard, hosts, liveness
 from inventory_service.registry.stages import shown_source, stage_name
 from inventory_service.web import context
+from inventory_service.wording import lock as lock_wording
+from inventory_service.wording import run as wording
 
 _DEAF = "heartbeats can't be written: the database is locked or full"
 
@@ -90,7 +92,10 @@ def freeze_of(row: Stage) -> dict[str, Any] | None:
 
 def lock(row: StageLock | None) -> dict[str, Any] | None:
     """A person's lock."""
-    return None if row is None else {"locked_by": row.locked_by, "reason": row.reason, "locked_at": iso(row.locked_at)}
+    if row is None:
+        return None
+    reason = lock_wording.why(row.reasons)
+    return {"locked_by": row.locked_by, "code": row.code, "reason": reason, "locked_at": iso(row.locked_at)}
 
 
 def _run_of(row: StageLock | None) -> int | None:
@@ -236,7 +241,9 @@ def run(row: Run) -> dict[str, Any]:
         "started_at": iso(row.started_at),
         "ended_at": iso(row.ended_at),
         "duration_seconds": _seconds(row),
-        "error": row.error,
+        "error": wording.ended(row.end_reasons),
+        "end_code": row.end_code,
+        "end_reasons": row.end_reasons,
         "rolls_back": row.rolls_back,
         "cancel_requested_by": row.cancel_requested_by,
         "origin": row.origin,
@@ -250,7 +257,7 @@ def queue(row: Run) -> dict[str, Any] | None:
     if row.status != statuses.QUEUED:
         return None
     waiting = run_queue.waiting(row)
-    return {"position": waiting.position, "waits_for": waiting.words}
+    return {"position": waiting.position, "waits_for": waiting.reason}
 
 
 def question(one: Question) -> dict[str, Any]:
@@ -268,7 +275,27 @@ def run_host(row: RunHost) -> dict[str, Any]:
     """What a run did on one host."""
     counters = ("ok", "changed", "failed", "unreachable", "skipped", "rescued", "ignored")
     counts = {name: getattr(row, name) for name in counters}
-    return {"host": row.name, "address": row.address, "status": row.status, **counts, "message": row.message}
+    message = wording.host_note(row.message_code, row.message_params)
+    told = {"message": message, "message_code": row.message_code}
+    return {"host": row.name, "address": row.address, "status": row.status, **counts, **told}
+
+
+def snapshot(row: Run) -> dict[str, Any] | None:
+    """What a run froze, but for the inventory; None for one that has not begun."""
+    if not row.snapshot:
+        return None
+    frozen = {key: value for key, value in row.snapshot.items() if key != "inventory"}
+    if "sender" in frozen:
+        frozen["laptop"] = frozen["sender"]  # as earlier versions named it
+    if "missing" in frozen:
+        frozen["missing"] = [_missing(one) for one in frozen["missing"]]
+        frozen["notes"] = [wording.snapshot_note(note) for note in frozen["notes"]]
+    return frozen
+
+
+def _missing(one: dict[str, Any]) -> dict[str, Any]:
+    reason = wording.host_note(one["code"], one["params"])
+    return {"host": one["host"], "status": one["status"], "code": one["code"], "reason": reason}
 
 
 def event_of_audit(row: Event) -> dict[str, Any]:

@@ -86,7 +86,8 @@ def test_it_tells_of_a_run(
     told: Notification, inbox: Inbox, stage: Stage, settings: Settings, clock: FakeClock
 ) -> None:
     run, _ = requests.request_run(stage, RunRequest(kind="deploy", comment="v2"), actor=ADA, at=clock.now())
-    Run.update(error="1 of 2 hosts failed: web-1.", release_number=7).execute()
+    reasons = [{"code": "hosts_failed", "hosts": ["web-1"], "more": 0, "of": 2}]
+    Run.update(end_code="hosts_failed", end_reasons=reasons, release_number=7).execute()
     audit.record(audit.SERVICE, "run.failed", f"run {run.id}", at=clock.now())
     assert tell(settings, clock) == 2
     assert inbox.titles == [

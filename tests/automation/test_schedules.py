@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from inventory_service import wording
 from inventory_service.automation import schedules
 from inventory_service.automation.schedules import Plan
-from inventory_service.deployments.runs import statuses
+from inventory_service.codes import statuses
 from inventory_service.errors import CallboardError, ConflictError, InvalidError
 from inventory_service.models import Event, Run, Schedule, Stage
 from inventory_service.settings import Settings
@@ -29,6 +30,10 @@ def add(settings: Settings) -> Add:
         return schedules.create(stage, "nightly", plan, settings=settings, actor=ADA, at=clock.now())
 
     return make
+
+
+def why_failed(row: Schedule) -> str:
+    return wording.automation.schedule_failure(row.last_failure_code, row.last_failure_params) or ""
 
 
 def fresh(row: Schedule) -> Schedule:
@@ -68,7 +73,7 @@ def test_it_runs_once_where_the_clocks_are_set_forward() -> None:
 def test_it_leaves_out_what_was_missed_and_says_so(add: Add, stage: Stage, clock: FakeClock) -> None:
     row = add(stage, clock)
     assert schedules.run_due(at=clock.advance(3600 + 601)) == []
-    assert "No worker was there at 2026-11-23 15:00 UTC" in fresh(row).last_error
+    assert "No worker was there at 2026-11-23 15:00 UTC" in why_failed(fresh(row))
     assert fresh(row).next_at == START + dt.timedelta(hours=25)
     assert Event.select().where(Event.name == "schedule.fail").count() == 1
 
@@ -77,10 +82,10 @@ def test_it_does_not_pile_up_runs(add: Add, stage: Stage, clock: FakeClock) -> N
     row = add(stage, clock, cron="* * * * *")
     (number,) = schedules.run_due(at=clock.advance(60))
     assert schedules.run_due(at=clock.advance(60)) == []
-    assert f"Run {number} of the time before is still queued" in fresh(row).last_error
+    assert f"Run {number} of the time before is still queued" in why_failed(fresh(row))
     Run.update(status=statuses.SUCCESSFUL).execute()
     assert len(schedules.run_due(at=clock.advance(60))) == 1
-    assert fresh(row).last_error is None
+    assert fresh(row).last_failure_code is None
 
 
 def test_it_notes_why_nothing_could_be_started(add: Add, stage: Stage, clock: FakeClock) -> None:
@@ -88,7 +93,7 @@ def test_it_notes_why_nothing_could_be_started(add: Add, stage: Stage, clock: Fa
     at = clock.advance(3600)
     Stage.update(frozen_at=at).execute()
     assert schedules.run_due(at=at) == []
-    assert "is frozen" in fresh(row).last_error
+    assert "is paused" in why_failed(fresh(row))
 
 
 def test_it_rests_and_goes_on(add: Add, stage: Stage, clock: FakeClock) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from inventory_service.codes import statuses
 from inventory_service.deployments.launching import requests
-from inventory_service.deployments.runs import statuses
 from inventory_service.models import Run, Stage, Webhook, WebhookDelivery
 from inventory_service.registry import stages
 from inventory_service.settings import Settings
@@ -175,7 +175,7 @@ def test_it_says_why_a_push_was_refused(
     body = text(GITHUB_PUSH)
     assert deliver(github, body, by_github(github, body))[1]["outcome"] == "refused"
     shown = operator.get(f"{PATH}/{github['id']}").get_json()["deliveries"]
-    assert "is frozen" in shown[0]["detail"]
+    assert "is paused" in shown[0]["detail"]
 
 
 def test_it_ends_with_its_stage(github: dict[str, Any], deliver: Deliver, stage: Stage, clock: FakeClock) -> None:

@@ -13,7 +13,7 @@ from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.errors import ConflictError
 from inventory_service.models import Event, Host, Release, Run, RunEvent, RunHost, Stage
 from inventory_service.registry import hosts, stages
-from tests.support import ADA, START, FakeClock, Machine, expiry
+from tests.support import ADA, START, FakeClock, Machine, expiry, why
 
 
 def converge(clock: FakeClock, window_seconds: float = 0) -> list[int]:
@@ -44,25 +44,25 @@ def test_it_leaves_a_stage_without_a_release_alone(web_1: Machine, clock: FakeCl
     assert converge(clock) == []
 
 
-def test_it_gathers_all_hosts_behind_into_one_run(
+def test_it_gathers_all_hosts_out_of_date_into_one_run(
     released: Release, web_1: Machine, web_2: Machine, clock: FakeClock
 ) -> None:
     (run_id,) = converge(clock)
     run = requests.get(run_id)
     assert (run.kind, run.release_number, run.limit) == ("converge", 1, None)
-    assert (run.created_by, run.comment) == ("callboard", "2 hosts behind")
+    assert (run.created_by, run.comment) == ("callboard", "2 hosts out of date")
     assert chosen(run_id, clock) == ["web-1", "web-2"]
 
 
-def test_it_takes_only_hosts_that_are_behind(
+def test_it_takes_only_hosts_that_are_out_of_date(
     released: Release, web_1: Machine, web_2: Machine, clock: FakeClock
 ) -> None:
-    releases.record_on_hosts(released, [web_1.host_id], is_held=False)
+    releases.record_on_hosts(released, [web_1.host_id], is_pinned=False)
     assert chosen(converge(clock)[0], clock) == ["web-2"]
 
 
 def test_it_does_nothing_where_everybody_is_up_to_date(released: Release, web_1: Machine, clock: FakeClock) -> None:
-    releases.record_on_hosts(released, [web_1.host_id], is_held=False)
+    releases.record_on_hosts(released, [web_1.host_id], is_pinned=False)
     assert converge(clock) == []
 
 
@@ -139,8 +139,8 @@ def test_it_quarantines_a_host_after_four_attempts_with_the_reason(
     )
     assert not web_2.row.is_quarantined
     told = Event.get(Event.name == "host.quarantine")
-    assert (told.target, told.details["reason"]) == ("shop/production/web-1", web_1.row.quarantine_reason)
-    releases.record_on_hosts(released, [web_2.host_id], is_held=False)
+    assert (told.target_path, told.details["reason"]) == ("shop/production/web-1", web_1.row.quarantine_reason)
+    releases.record_on_hosts(released, [web_2.host_id], is_pinned=False)
     assert converge(clock) == []
 
 
@@ -219,9 +219,9 @@ def test_it_brings_newcomers_what_was_rolled_back_to(
 
 
 def crowd(stage: Stage, clock: FakeClock, *, count: int, per_second: int) -> list[int]:
-    """So many hosts boot, with a look each second until nobody is behind; the sizes of the runs that came of it."""
+    """So many hosts boot, with a look each second until nobody is out of date; the sizes of the runs of it."""
     sizes, booted = [], 0
-    while booted < count or convergence.hosts_behind(
+    while booted < count or convergence.hosts_out_of_date(
         stages.get_stage("shop", "production"), expiry=expiry(clock.now())
     ):
         for number in range(booted, min(count, booted + per_second)):
@@ -288,14 +288,14 @@ def test_it_ends_a_run_that_has_nothing_to_do_any_more_as_canceled(
     if change == "frozen":
         Stage.update(frozen_at=clock.now(), freeze_reason="silence").execute()
     elif change == "converged":
-        releases.record_on_hosts(released, [web_1.host_id], is_held=False)
+        releases.record_on_hosts(released, [web_1.host_id], is_pinned=False)
     else:
         Host.update(is_quarantined=True).execute()
     claimed = execution.claim(run_id, at=clock.now())
     assert claimed is not None
     assert execution.execute(claimed, settings=settings, clock=clock) == "canceled"
     run = requests.get(run_id)
-    assert run.error.startswith("Not run: ")
+    assert why(run).startswith("Not run: ")
     assert (web_1.row.converge_attempts, rollout.rolled_back_by(run)) == (0, None)
 
 
@@ -336,7 +336,7 @@ def test_it_rejects_to_converge_nobody(released: Release, web_1: Machine, clock:
     Host.update(is_quarantined=True).execute()
     with pytest.raises(ConflictError, match=r"is in quarantine \(web-1\)\. Release it first"):
         ask(clock)
-    releases.record_on_hosts(released, [web_1.host_id], is_held=False)
+    releases.record_on_hosts(released, [web_1.host_id], is_pinned=False)
     Host.update(is_quarantined=False).execute()
     with pytest.raises(ConflictError, match="runs what it should"):
         ask(clock)
@@ -351,5 +351,5 @@ def test_it_releases_the_quarantined_first_when_told_to(released: Release, web_1
 
 def test_it_answers_the_same_run_to_the_same_key(released: Release, web_1: Machine, clock: FakeClock) -> None:
     first = ask(clock, idempotency_key="k")
-    releases.record_on_hosts(released, [web_1.host_id], is_held=False)
+    releases.record_on_hosts(released, [web_1.host_id], is_pinned=False)
     assert ask(clock, idempotency_key="k").id == first.id

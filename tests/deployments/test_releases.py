@@ -33,8 +33,8 @@ def test_it_holds_hosts_on_a_release_of_their_own_until_the_next_whole_one(
     stage: Stage, web_1: Machine, web_2: Machine, release: Make
 ) -> None:
     first, trial = release(stage), release(stage, "b" * 40, is_good=False)
-    releases.record_on_hosts(first, [web_1.host_id, web_2.host_id], is_held=False)
-    releases.record_on_hosts(trial, [web_1.host_id], is_held=True)
+    releases.record_on_hosts(first, [web_1.host_id, web_2.host_id], is_pinned=False)
+    releases.record_on_hosts(trial, [web_1.host_id], is_pinned=True)
     desired = hosts.desired_release(stages.get_stage("shop", "production"))
     assert [hosts.is_converged(machine.row, desired) for machine in (web_1, web_2)] == [True, True]
     releases.make_desired(stage, first, at=START)
@@ -43,5 +43,5 @@ def test_it_holds_hosts_on_a_release_of_their_own_until_the_next_whole_one(
 
 def test_it_gives_a_host_that_was_reached_new_attempts(stage: Stage, web_1: Machine, release: Make) -> None:
     Host.update(converge_attempts=3).execute()
-    releases.record_on_hosts(release(stage), [web_1.host_id], is_held=False)
+    releases.record_on_hosts(release(stage), [web_1.host_id], is_pinned=False)
     assert (web_1.row.converge_attempts, web_1.row.release_number) == (0, 1)

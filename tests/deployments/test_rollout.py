@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
+from inventory_service.codes.run import End
 from inventory_service.deployments import convergence, locks, releases, rollout
 from inventory_service.deployments.executor import execution
 from inventory_service.deployments.launching import requests, run_queue
 from inventory_service.deployments.runs.outcome import Ending, HostCount
 from inventory_service.models import Event, Host, Release, Run, RunEvent, RunHost, Stage
+from inventory_service.reasons import because
 from inventory_service.registry import hosts, stages
 from inventory_service.registry.stages import StageChange
-from tests.support import ADA, FakeClock, Machine, expiry
+from tests.support import ADA, FakeClock, Machine, expiry, why, why_locked
 
 Queue = Callable[..., Run]
 UNHEALTHY = "web-1: it is not healthy: / answered 500. Waited 4 s."
@@ -31,7 +33,7 @@ def machines(stage: Stage, clock: FakeClock) -> list[Machine]:
 @pytest.fixture
 def first(stage: Stage, machines: list[Machine], release: Callable[..., Release]) -> Release:
     made = release(stage)
-    releases.record_on_hosts(made, [machine.host_id for machine in machines], is_held=False)
+    releases.record_on_hosts(made, [machine.host_id for machine in machines], is_pinned=False)
     stages.update_stage(stage, change=StageChange(has_auto_rollback=True), actor=ADA, at=stage.created_at)
     return made
 
@@ -66,9 +68,10 @@ def end(
                 message=UNHEALTHY, log_start=0, log_end=0,
             )  # fmt: skip
         chosen = tuple(hosts.list_hosts(stage))
-        error = None if status == "successful" else "1 of 3 hosts failed: web-1."
+        failed = because(End.HOSTS_FAILED, hosts=["web-1"], more=0, of=3)
+        ending = Ending(status, () if status == "successful" else (failed,))
         prepared = execution.Prepared(None, chosen, target)
-        result = execution.Result(Ending(status, error), prepared, in_flight=in_flight or {})
+        result = execution.Result(ending, prepared, in_flight=in_flight or {})
         execution._finish(claimed, result, counts, at=clock.now())
         return requests.get(claimed.id)
 
@@ -81,7 +84,7 @@ def automatic() -> list[Run]:
 
 def lock_of(stage: Stage) -> str | None:
     held = locks.find(stage, locks.BY_PERSON)
-    return held.reason if held else None
+    return why_locked(held) if held else None
 
 
 def test_it_rolls_a_stopped_rollout_back_locks_and_says_why(end: Callable[..., Run], stage: Stage) -> None:
@@ -89,7 +92,7 @@ def test_it_rolls_a_stopped_rollout_back_locks_and_says_why(end: Callable[..., R
     (back,) = automatic()
     assert (back.kind, back.status, back.release_number, back.limit) == ("rollback", "queued", 1, "web-1")
     assert (back.rolls_back, back.created_by, rollout.rolled_back_by(run)) == (run.id, "callboard", back.id)
-    assert run.error == (
+    assert why(run) == (
         f"1 of 3 hosts failed: web-1. {UNHEALTHY} Run {back.id} goes back to release 1 on 1 of its hosts. "
         "The stage is locked."
     )
@@ -149,11 +152,11 @@ def test_it_keeps_a_persons_lock_and_adds_its_reason(end: Callable[..., Run], st
     assert claimed is not None
     locks.lock(stage, reason="Wait for me.", actor=ADA, at=stage.created_at)
     RunHost.create(run=claimed, host=Host.get(Host.name == "web-1"), name="web-1", address="10.0.0.1", status="failed")
-    rollout.conclude(claimed, Ending("failed", "It failed."), at=stage.created_at)
+    rollout.conclude(claimed, Ending("failed", (because(End.OTHER, text="It failed."),)), at=stage.created_at)
     held = locks.find(stage, locks.BY_PERSON)
     assert held is not None
     assert held.locked_by == "ada"
-    assert held.reason.startswith("Wait for me. The rollout of release")
+    assert why_locked(held).startswith("Wait for me. The rollout of release")
 
 
 @pytest.mark.parametrize(
@@ -187,7 +190,7 @@ def test_it_rolls_hosts_back_whose_task_the_time_cut_off(end: Callable[..., Run]
 
 def test_it_only_locks_where_there_is_nothing_to_go_back_to(end: Callable[..., Run], stage: Stage) -> None:
     Stage.update(desired_release_number=None).execute()
-    assert "There is no release before it to go back to. The stage is locked." in (end(STOPPED).error or "")
+    assert "There is no release before it to go back to. The stage is locked." in why(end(STOPPED))
     assert automatic() == []
     assert "no release before it" in (lock_of(stage) or "")
 
@@ -201,7 +204,7 @@ def test_it_holds_hosts_of_a_stopped_rollout_for_somebody_to_look(
     Stage.update(has_auto_rollback=False).execute()
     machines[0].beat(clock.now(), release_number=2, revision="b" * 40, is_healthy=False)
     run = end({"web-1": HostCount(ok=9, failed=1), "web-2": HostCount(ok=9, changed=1), "web-3": HostCount()})
-    assert run.error == f"1 of 3 hosts failed: web-1. {UNHEALTHY}"
+    assert why(run) == f"1 of 3 hosts failed: web-1. {UNHEALTHY}"
     assert (automatic(), lock_of(stage)) == ([], None)
     assert [machine.row.held_release_number for machine in machines] == [2, 2, None]
     assert convergence.converge_all(expiry=expiry(clock.now())) == []

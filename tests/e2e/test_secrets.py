@@ -322,7 +322,7 @@ def _play_on_laptop(planted: Planted, folder: Path) -> str:
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert "callboard: recorded as run" in done.stderr, done.stdout + done.stderr
-    (run,) = (row for row in site.client.get("/api/v1/runs")["items"] if row["origin"] == "laptop")
+    (run,) = (row for row in site.client.get("/api/v1/runs")["items"] if row["origin"] == "external")
     log = site.log(run["id"])
     assert ("********" in log, "kept to itself" in log, "(hidden by no_log)" in log) == (True, False, True), log
     return log

@@ -13,7 +13,7 @@ from inventory_service.clock import SystemClock
 from inventory_service.deployments.launching import requests
 from inventory_service.models import Host, Run, RunHost, Stage
 from inventory_service.settings import Settings
-from tests.support import Machine, wait_for
+from tests.support import Machine, wait_for, why
 
 Ask = Callable[..., Run]
 Join = Callable[..., list[Machine]]
@@ -69,8 +69,8 @@ def test_it_leaves_out_a_host_that_fell_silent_before_its_batch(
 ) -> None:
     join("web-1", "web-2", "web-3")
     run = play("web-2")
-    assert (run.status, run.error) == ("successful", None)
-    assert statuses(run) == {"web-1": "changed", "web-2": "skipped (stale)", "web-3": "ok"}
+    assert (run.status, why(run)) == ("successful", "")
+    assert statuses(run) == {"web-1": "changed", "web-2": "left_out", "web-3": "ok"}
     assert RunHost.get(RunHost.name == "web-2").message.startswith("Left out: it has been silent since")
     assert "callboard: web-2 is left out" in (settings.run_dir(run.id) / "log").read_text()
 
@@ -81,29 +81,29 @@ def test_it_excuses_a_host_that_is_unreachable_because_it_died(
 ) -> None:
     join("dead-1", "web-1", "web-2")
     run = play("dead-1", serial="[2, 1]", strategy=strategy, more="max_fail_percentage: 0")
-    words = {"dead-1": "skipped (stale)", "web-1": "changed", "web-2": "ok"}
-    assert (run.status, statuses(run)) == ("successful", words), run.error
+    words = {"dead-1": "left_out", "web-1": "changed", "web-2": "ok"}
+    assert (run.status, statuses(run)) == ("successful", words), why(run)
 
 
 def test_it_fails_where_a_live_host_is_unreachable(join: Join, play: Callable[..., Run]) -> None:
     join("dead-1", "web-1")
     run = play(serial="2")
     assert run.status == "failed"
-    assert run.error.startswith("1 of 2 hosts was unreachable: dead-1. dead-1: ")
+    assert why(run).startswith("1 of 2 hosts was unreachable: dead-1. dead-1: ")
 
 
 def test_it_ends_a_play_whose_batch_failed_but_for_those_left_out(join: Join, play: Callable[..., Run]) -> None:
     join("web-1", "x-bad", "y-silent", "z")
     run = play("y-silent", serial="[1, 2, 1]")
-    assert (run.status, run.error) == ("failed", "1 of 4 hosts failed: x-bad. x-bad: Failed as requested from task")
-    assert statuses(run) == {"web-1": "changed", "x-bad": "failed", "y-silent": "skipped (stale)", "z": "untouched"}
+    assert (run.status, why(run)) == ("failed", "1 of 4 hosts failed: x-bad. x-bad: Failed as requested from task")
+    assert statuses(run) == {"web-1": "changed", "x-bad": "failed", "y-silent": "left_out", "z": "untouched"}
 
 
 def test_it_bears_unreachable_hosts_within_the_budget(join: Join, play: Callable[..., Run]) -> None:
     Stage.update(maximum_unreachable="1").execute()
     join("dead-1", "web-1", "web-2")
     run = play(serial="[2, 1]")
-    assert (run.status, run.error) == ("successful", None)
+    assert (run.status, why(run)) == ("successful", "")
     assert statuses(run) == {"dead-1": "unreachable", "web-1": "changed", "web-2": "ok"}
 
 
@@ -112,7 +112,7 @@ def test_it_stops_beyond_the_budget_of_unreachable_hosts(join: Join, play: Calla
     join("web-1", "dead-1", "dead-2", "web-2")
     run = play(serial="3")
     assert (run.status, statuses(run)["web-2"]) == ("failed", "untouched")
-    assert run.error.startswith("Stopped: 2 of the run's 4 hosts are unreachable")
+    assert why(run).startswith("Stopped: 2 of the run's 4 hosts are unreachable")
 
 
 def test_it_stops_where_too_few_hosts_are_left_healthy(join: Join, play: Callable[..., Run]) -> None:
@@ -120,4 +120,4 @@ def test_it_stops_where_too_few_hosts_are_left_healthy(join: Join, play: Callabl
     join("web-1", "web-2", "web-3", "web-4")
     run = play("web-3", "web-4")
     assert (run.status, statuses(run)["web-2"]) == ("failed", "untouched")
-    assert run.error.startswith("Stopped: 2 of the 4 hosts that were live at the start are left healthy")
+    assert why(run).startswith("Stopped: 2 of the 4 hosts that were live at the start are left healthy")

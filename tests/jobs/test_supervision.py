@@ -22,7 +22,7 @@ from inventory_service.deployments.executor import recovery
 from inventory_service.deployments.launching import requests
 from inventory_service.models import Project, Run, RunEvent, RunHost, Stage
 from inventory_service.settings import Settings
-from tests.support import ADA, Machine, wait_for
+from tests.support import ADA, Machine, wait_for, why
 
 Ask = Callable[..., Run]
 Join = Callable[..., list[Machine]]
@@ -53,7 +53,7 @@ def test_it_names_the_host_and_task_of_an_executor_that_was_killed(
     at = SystemClock().now() + recovery._LEASE_HERE * 2
     wait_for(lambda: recovery.recover_lost(settings, at=at) == [run.id], 20)
     assert processes.marked("CALLBOARD_RUN", f"{settings.data_dir}#{run.id}") == []
-    assert "died with a task under way on web-1 (Sleep well)." in requests.get(run.id).error
+    assert "died with a task under way on web-1 (Sleep well)." in why(requests.get(run.id))
     assert {row.name: row.status for row in RunHost.select()} == {"web-1": "lost", "web-2": "untouched"}
     assert (sockets.exists(), [file for file in ("work", "reserve") if (folder / file).exists()]) == (False, [])
 
@@ -63,7 +63,7 @@ def test_it_ends_a_run_that_is_silent_for_too_long(join: Join, ask: Ask, execute
     Stage.update(idle_timeout_seconds=2).execute()
     run = execute(ask(SLEEP))
     assert (RunHost.get().status, "'Sleep well' was under way" in RunHost.get().message) == ("lost", True)
-    assert (run.status, "idle for 2 s" in run.error) == ("timeout", True), run.error
+    assert (run.status, "idle for 2 s" in why(run)) == ("timeout", True), why(run)
 
 
 def test_it_hears_of_a_cancel_while_it_prepares(
@@ -124,7 +124,7 @@ def test_it_records_the_outcome_on_a_disk_that_filled_up(
     assert done.returncode == 0, done.stderr
     open_database(settings_module.load({}, data_dir=copy).database_url)
     ended = requests.get(run.id)
-    assert (ended.status, "No space left on device" in ended.error) == ("failed", True), (ended.error, done.stderr)
+    assert (ended.status, "No space left on device" in why(ended)) == ("failed", True), (why(ended), done.stderr)
     assert RunHost.get().status in ("lost", "changed", "failed"), "it was worked on"
     shutil.rmtree(copy)
 

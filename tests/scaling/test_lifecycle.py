@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from inventory_service.adapters.ec2 import Cloud
+from inventory_service.codes import statuses
 from inventory_service.deployments.launching import requests
 from inventory_service.deployments.launching.requests import RunRequest
-from inventory_service.deployments.runs import statuses
 from inventory_service.models import (
     Event,
     Host,

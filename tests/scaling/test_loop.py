@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from inventory_service.adapters.ec2 import Cloud
+from inventory_service.codes import statuses
 from inventory_service.deployments.launching import requests
 from inventory_service.deployments.launching.requests import RunRequest
-from inventory_service.deployments.runs import statuses
 from inventory_service.errors import CloudError
 from inventory_service.models import Event, Host, Release, Run, RunHost, ScalingDecision, Stage, StageScaling
 from inventory_service.scaling import loop, settings
@@ -156,7 +156,7 @@ def roll_back(stage: Stage, world: World) -> None:
     at = world.clock.now()
     Run.create(
         stage=stage, kind="rollback", status="queued", playbook="rollback.yml", exclude=[], tags=[], skip_tags=[],
-        extra_vars={}, created_by="ada", created_at=at, sent_at=at,
+        extra_vars={}, created_by="ada", created_by_kind="person", created_at=at, sent_at=at,
     )  # fmt: skip
 
 

@@ -53,6 +53,36 @@ def _run_diff(told: Answer, path: str) -> Answer:
     return {**told, "commits": {name: value for name, value in told["commits"].items() if name != "reason"}}
 
 
+# What is said of the ends of runs in other words now.
+_ENDS = {
+    "Not run: nobody is behind any more.": "Not run: nobody is out of date any more.",
+    "Not run: the stage is frozen, so it is unclear who is live.": (
+        "Not run: the expiry of the stage's hosts is paused, so it is unclear who is live."
+    ),
+    "The laptop fell silent. If it kept a spool, `callboard spool send` there tells the rest.": (
+        "The machine that records it fell silent. If it kept a spool, `callboard spool send` there sends the rest."
+    ),
+}
+
+
+def _run(told: Answer, path: str) -> Answer:
+    if "items" in told:
+        return {**told, "items": [_run(item, path) for item in told["items"]]}
+    if "origin" not in told:  # a refusal
+        return told
+    hosts = {"hosts": [_run_host(one) for one in told["hosts"]]} if "hosts" in told else {}
+    origin = {"laptop": "external"}.get(told["origin"], told["origin"])
+    return {**told, **hosts, "origin": origin, "error": _ENDS.get(told["error"], told["error"])}
+
+
+def _run_host(told: dict[str, Any]) -> dict[str, Any]:
+    return {**told, "status": {"skipped (stale)": "left_out"}.get(told["status"], told["status"])}
+
+
+def _host(told: Answer, path: str) -> Answer:
+    return {**told, "runs": [_run_host(one) for one in told["runs"]]}
+
+
 def _audit(told: Answer, path: str) -> Answer:
     """Entries became events. Those about hosts name project, stage and host, and so a stage's filter finds more."""
     query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(path).query))
@@ -93,10 +123,10 @@ NOUNS: dict[str, tuple[str, Callable[[Answer, str], Answer]]] = {
     "run's log": (r"/runs/\d+/log", _same),
     "run's export": (r"/runs/\d+/export", _same),
     "runs' difference": (r"/runs/\d+/diff/\d+", _run_diff),
-    "run": (r"/runs/\d+$", _same),
-    "runs": (r"/runs\?", _same),
+    "run": (r"/runs/\d+$", _run),
+    "runs": (r"/runs\?", _run),
     "host's metrics": (r"/hosts/\w+/metrics", _same),
-    "host": (r"/hosts/\w+$", _same),
+    "host": (r"/hosts/\w+$", _host),
     "hosts": (r"/stages/[^/]+/[^/]+/hosts", _same),
     "inventory": (r"/stages/[^/]+/[^/]+/inventory", _same),
     "heartbeats": (r"/stages/[^/]+/[^/]+/heartbeats", _same),

@@ -123,7 +123,7 @@ def test_it_rotates_the_secret_extra_vars_of_waiting_runs(stage: Stage, settings
     sealed = keyring.load(settings).seal({"pin": "canary"}, context="launch")
     run = Run.create(
         stage=stage, kind="deploy", status="queued", playbook="deploy.yml", exclude=[], tags=[], skip_tags=[],
-        extra_vars={}, created_by="ada", created_at=clock.now(), sealed_vars=sealed,
+        extra_vars={}, created_by="ada", created_by_kind="person", created_at=clock.now(), sealed_vars=sealed,
     )  # fmt: skip
     rotate(settings)
     fresh = Run.get_by_id(run.id).sealed_vars

@@ -65,6 +65,7 @@ def run(stage: Stage, clock: FakeClock) -> Run:
         skip_tags=[],
         extra_vars={},
         created_by="ada",
+        created_by_kind="person",
         created_at=clock.now(),
         sent_at=clock.now(),
     )

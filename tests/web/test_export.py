@@ -18,7 +18,8 @@ HOSTILE = "no \x1b[31mroute\x1b[0m \x00\x08\ufffe<b>&]]>"
 @pytest.fixture
 def ended(run: Run) -> Run:
     """A run that failed on one of its two hosts."""
-    Run.update(status="failed", error="1 of 2 hosts failed: web-2.", started_at=START, ended_at=START).execute()
+    reasons = [{"code": "hosts_failed", "hosts": ["web-2"], "more": 0, "of": 2}]
+    Run.update(status="failed", end_reasons=reasons, started_at=START, ended_at=START).execute()
     event_writer.copy_log(run.id, 0, b"TASK [Say]\nok: [web-1]\n")
     for name, status in (("web-1", "ok"), ("web-2", "failed"), ("web-3", "untouched")):
         RunHost.create(run=run, name=name, address="10.0.0.1", status=status)

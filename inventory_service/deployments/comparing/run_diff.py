@@ -118,10 +118,10 @@ def _notes(before: Run, after: Run) -> list[str]:
 def _lacks(run: Run) -> list[str]:
     if run.snapshot is None:
         return [f"Run {run.id} froze nothing: it is {run.status}."]
-    laptop = run.snapshot.get("laptop")
-    if laptop is not None:
-        is_dirty = " Its checkout had changes that are not committed." if laptop["dirty"] else ""
-        return [f"Run {run.id} was recorded from a laptop, so its variables and collections are not known.{is_dirty}"]
+    sender = run.snapshot.get("sender")
+    if sender is not None:
+        is_dirty = " Its checkout had changes that are not committed." if sender["dirty"] else ""
+        return [f"Run {run.id} is only recorded here, so its variables and collections are not known.{is_dirty}"]
     if not snapshot.is_full(run):
         return [f"Run {run.id} was recorded before runs kept variables, options and collections."]
     return []

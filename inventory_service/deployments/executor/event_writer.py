@@ -19,10 +19,13 @@ import peewee as pw
 from pydantic_core import to_json
 
 from inventory_service.clock import Clock, parse_iso
+from inventory_service.codes.run import End, HostNote
 from inventory_service.database import database, execute_many, to_microseconds
 from inventory_service.deployments.executor import host_keys, no_log
 from inventory_service.deployments.runs.outcome import HostCount, from_stats
 from inventory_service.models import RunLogChunk
+from inventory_service.reasons import Reason, because
+from inventory_service.records import runs
 from inventory_service.vault.masking import Masker
 
 log = logging.getLogger(__name__)
@@ -63,7 +66,6 @@ _INSERT = (
     f"INSERT INTO run_event ({', '.join(_COLUMNS)}) "  # noqa: S608
     f"VALUES ({', '.join('?' * len(_COLUMNS))}) ON CONFLICT DO NOTHING"
 )
-_UPDATE = "UPDATE run SET log_bytes = ?, is_log_cut = ?, in_flight = ? WHERE id = ?"
 _MOST_WAITING = 2000
 _MOST_UNSTORED = 20_000
 _LAST_TRIES = 5
@@ -85,7 +87,7 @@ class EventWriter:
     ) -> None:
         self.counts: dict[str, HostCount] = {}
         self.in_flight: dict[str, str] = {}
-        self.problem: str | None = None
+        self.problem: Reason | None = None
         self._run_id = run_id
         self._clock = clock
         self._log = log_path.open("ab", buffering=0)
@@ -196,7 +198,7 @@ class EventWriter:
             written = self._log.write(data) or 0
         except OSError as error:
             log.exception("the log of run %s ends here", self._run_id)
-            written, self.problem = 0, f"the log could not be written ({error.strerror})"
+            written, self.problem = 0, because(End.LOG_INCOMPLETE, text=error.strerror or str(error))
         self._is_cut = self._is_cut or written < len(data)
         return written
 
@@ -204,7 +206,7 @@ class EventWriter:
         """Keep per-host counters of our own: Ansible's final ones are missing when it is stopped."""
         data = event.get("event_data") or {}
         if event["event"] == "playbook_on_stats":
-            self.counts, self._has_stats = _with_messages(from_stats(data), self.counts), True
+            self.counts, self._has_stats = _with_notes(from_stats(data), self.counts), True
             return
         host, status = data.get("host"), _STATUS.get(event["event"])
         if event["event"] == "runner_on_start" and host:
@@ -215,7 +217,7 @@ class EventWriter:
         count = self.counts.setdefault(host, HostCount())
         _add(count, status, data)
         if host_keys.is_mismatch(event):
-            count.message = host_keys.words(host)
+            count.note = because(HostNote.HOST_KEY_MISMATCH, host=host)
 
     def _store(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Write the rows; returns those that are still to be written, when the database did not answer."""
@@ -225,11 +227,11 @@ class EventWriter:
                 if self._uncopied:
                     copy_log(self._run_id, self._size - len(self._uncopied), bytes(self._uncopied))
                 in_flight = to_json(self.in_flight).decode()
-                execute_many(_UPDATE, [(self._size, self._is_cut, in_flight, self._run_id)])
+                runs.note_progress(self._run_id, log_bytes=self._size, is_log_cut=self._is_cut, in_flight=in_flight)
         except pw.OperationalError as error:
             log.exception("%s events of run %s could not be stored yet", len(rows), self._run_id)
             if len(rows) > _MOST_UNSTORED:
-                self.problem = f"events could not be stored ({error})"
+                self.problem = because(End.EVENTS_INCOMPLETE, text=str(error))
             return rows[-_MOST_UNSTORED:]
         if self._uncopied:
             self._uncopied.clear()
@@ -245,10 +247,10 @@ def _well_formed(event: dict[str, Any]) -> dict[str, Any]:
     return {**event, "event_data": {**data, "host": _text(host)} if isinstance(data, dict) else {}}
 
 
-def _with_messages(stats: dict[str, HostCount], seen: dict[str, HostCount]) -> dict[str, HostCount]:
+def _with_notes(stats: dict[str, HostCount], seen: dict[str, HostCount]) -> dict[str, HostCount]:
     """Ansible's final counters, with what was noted on the way."""
     for name, count in stats.items():
-        count.message = seen[name].message if name in seen else None
+        count.note = seen[name].note if name in seen else None
     return stats
 
 

@@ -20,24 +20,29 @@ from typing import Any
 
 import peewee as pw
 
-from inventory_service import audit
 from inventory_service.adapters import line_server, processes, runner
 from inventory_service.clock import Clock
+from inventory_service.codes import results, statuses
+from inventory_service.codes.run import End, HostNote
 from inventory_service.content import content_dir
 from inventory_service.database import database
-from inventory_service.deployments import convergence, locks, releases, rollout, variables
-from inventory_service.deployments.executor import leases, targets
+from inventory_service.deployments import convergence, releases, rollout, variables
+from inventory_service.deployments.executor import targets
 from inventory_service.deployments.executor.event_writer import EventWriter
-from inventory_service.deployments.executor.heartbeat_reports import Gate
-from inventory_service.deployments.executor.host_exclusion import Attendance
-from inventory_service.deployments.executor.supervisor import PATIENCE_SECONDS, Watch
+from inventory_service.deployments.executor.heartbeat_reports import HeartbeatReports
+from inventory_service.deployments.executor.host_exclusion import HostExclusion
+from inventory_service.deployments.executor.supervisor import PATIENCE_SECONDS, RunSupervisor
 from inventory_service.deployments.launching import repeat, requests, run_queue
 from inventory_service.deployments.prompting import answering
-from inventory_service.deployments.runs import logs, outcome, run_secrets, snapshot, statuses
-from inventory_service.deployments.runs.run_secrets import CONTROL, CONTROL_PREFIX, RESERVE, WORK, Handed, RunSecrets
+from inventory_service.deployments.runs import logs, outcome, run_secrets, snapshot
+from inventory_service.deployments.runs.outcome import Ending, RunEndsError, ending_because, ending_of
+from inventory_service.deployments.runs.run_secrets import CONTROL, CONTROL_PREFIX, RESERVE, WORK, LaidOut, RunSecrets
 from inventory_service.deployments.source.sources import SHIPPED, Source, find_playbook, folder_reader
 from inventory_service.errors import CallboardError
 from inventory_service.models import Host, Release, Run, RunHost
+from inventory_service.reasons import Reason, because
+from inventory_service.records import runs
+from inventory_service.records.runs import HostResult
 from inventory_service.registry import hosts, known_hosts, liveness
 from inventory_service.registry import inventory as rendering
 from inventory_service.registry.stages import MITOGEN, stage_name
@@ -47,7 +52,7 @@ from inventory_service.vault import masking
 log = logging.getLogger(__name__)
 
 MARKER = "CALLBOARD_RUN"
-_GATE = "gate"
+_REPORTS = "heartbeats"
 _RESERVE_BYTES = 4 * 2**20
 _FINISH_TRIES = 60
 
@@ -68,13 +73,13 @@ class Result:
     `in_flight` are the hosts with a task that never ended, and the task.
     """
 
-    ending: outcome.Ending
+    ending: Ending
     prepared: Prepared | None = None
     stale: frozenset[str] = frozenset()
     in_flight: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
-    def with_note(self, note: str) -> Result:
-        """The same result with one more sentence in its error."""
+    def with_note(self, note: Reason) -> Result:
+        """The same result with one more reason."""
         return dataclasses.replace(self, ending=self.ending.with_note(note))
 
 
@@ -87,10 +92,9 @@ def claim(run_id: int, *, at: dt.datetime) -> Run | None:
     try:
         with database.atomic():
             run = requests.get(run_id)
-            if run.status != statuses.QUEUED or not run_queue.is_due(run) or not locks.take_for_run(run, at=at):
+            is_due = run.status == statuses.QUEUED and run_queue.is_due(run)
+            if not is_due or not runs.claim(run, identity, at=at):
                 return None
-            mine = {"status": statuses.RUNNING, "executor": identity, "attempt": Run.attempt + 1}
-            Run.update(**mine, started_at=at, lease_at=at).where(Run.id == run_id).execute()
     except pw.IntegrityError:  # somebody else took the stage at the same moment
         return None
     return requests.get(run_id)
@@ -103,32 +107,37 @@ def execute(run: Run, *, settings: Settings, clock: Clock) -> str:
     reserve, work = _make_reserve(folder / RESERVE), folder / WORK
     largest = settings.run_log_mb * 2**20
     writer = EventWriter(run.id, folder / "log", clock, has_copy=settings.has_log_copies, largest_log=largest)
-    watch = Watch(run, settings, clock)
-    result = Result(outcome.Ending(statuses.FAILED))
+    supervisor = RunSupervisor(run, settings, clock)
+    result = Result(Ending(statuses.FAILED))
     try:
-        result = _work(run, writer, watch, work, settings=settings, clock=clock)
+        result = _work(run, writer, supervisor, work, settings=settings, clock=clock)
     except CallboardError as error:
         writer.say(error.detail)
-        is_idle = isinstance(error, convergence.NothingToDoError)
-        result = Result(outcome.Ending(statuses.CANCELED if is_idle else statuses.FAILED, error.detail))
+        result = Result(_ending_of(error))
     except Exception as error:
         log.exception("run %s failed inside the service", run.id)
-        result = Result(outcome.Ending(statuses.FAILED, f"Callboard itself failed: {error!r}."))
+        result = Result(ending_because(statuses.FAILED, End.SERVICE_FAILED, text=repr(error)))
     finally:
         writer.close()
     result = dataclasses.replace(result, in_flight=writer.in_flight)
-    if watch.ending is not None:
-        result = dataclasses.replace(result, ending=watch.ending)
+    if supervisor.ending is not None:
+        result = dataclasses.replace(result, ending=supervisor.ending)
     if writer.problem is not None:
-        result = result.with_note(f"Incomplete: {writer.problem}.")
+        result = result.with_note(writer.problem)
     if result.ending.status == statuses.FAILED and shutil.disk_usage(settings.data_dir).free < _RESERVE_BYTES // 4:
-        result = result.with_note(f"No space left on device: the disk of {settings.data_dir} is full.")
-    ending = dataclasses.replace(result.ending, error=result.ending.error and writer.masker.text(result.ending.error))
-    result = dataclasses.replace(result, ending=ending)
+        result = result.with_note(because(End.DISK_FULL, folder=str(settings.data_dir)))
+    masked = (because(one.code, **writer.masker.value(dict(one.params))) for one in result.ending.reasons)
+    result = dataclasses.replace(result, ending=dataclasses.replace(result.ending, reasons=tuple(masked)))
     reserve.unlink(missing_ok=True)
     status = _insist(lambda: _finish(run, result, writer.counts, at=clock.now()), work)
     shutil.rmtree(work, ignore_errors=True)
     return status
+
+
+def _ending_of(error: CallboardError) -> Ending:
+    if isinstance(error, RunEndsError):
+        return error.ending
+    return ending_because(statuses.FAILED, End.NOT_PREPARED, text=error.detail)
 
 
 def _make_reserve(path: Path) -> Path:
@@ -153,7 +162,9 @@ def _insist(write: Callable[[], str], work: Path) -> str:
     return write()
 
 
-def _work(run: Run, writer: EventWriter, watch: Watch, work: Path, *, settings: Settings, clock: Clock) -> Result:
+def _work(
+    run: Run, writer: EventWriter, supervisor: RunSupervisor, work: Path, *, settings: Settings, clock: Clock
+) -> Result:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(mode=0o700)
     secrets = run_secrets.open_for(run, settings)
@@ -162,24 +173,24 @@ def _work(run: Run, writer: EventWriter, watch: Watch, work: Path, *, settings: 
     with contextlib.ExitStack() as stack:
         control = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=CONTROL_PREFIX)))  # short, for sockets
         (work / CONTROL).symlink_to(control)
-        handed = stack.enter_context(secrets.laid_out(work / "secrets", control / "agent"))
-        stack.enter_context(watch)
-        prepared = _prepare(run, work, control, secrets, handed, settings=settings, clock=clock)
+        laid_out = stack.enter_context(secrets.laid_out(work / "secrets", control / "agent"))
+        stack.enter_context(supervisor)
+        prepared = _prepare(run, work, control, secrets, laid_out, settings=settings, clock=clock)
         after = settings.gone_after_seconds
-        attendance = Attendance(run, prepared.hosts, prepared.live, clock=clock, gone_after_seconds=after)
+        exclusion = HostExclusion(run, prepared.hosts, prepared.live, clock=clock, gone_after_seconds=after)
         names = [host.name for host in prepared.hosts]
-        gate = Gate(run.stage, names, clock=clock, gone_after_seconds=after)
+        reports = HeartbeatReports(run.stage, names, clock=clock, gone_after_seconds=after)
 
         def on_event(event: dict[str, Any]) -> None:
-            watch.hear()
+            supervisor.note_activity()
             writer.handle(event)
 
-        stack.enter_context(line_server.answering(control / _GATE, gate.answer))
-        stack.enter_context(line_server.answering(prepared.call.attendance, attendance.answer))
+        stack.enter_context(line_server.answering(control / _REPORTS, reports.answer))
+        stack.enter_context(line_server.answering(prepared.call.exclusion_socket, exclusion.answer))
         played = _play(prepared.call, on_event)
     processes.end(processes.descendants(os.getpid()), patience_seconds=PATIENCE_SECONDS)
     writer.close()
-    return _result(played, prepared, attendance, writer.counts, complaint=logs.last_error(work.parent / "log"))
+    return _result(played, prepared, exclusion, writer.counts, complaint=logs.last_error(work.parent / "log"))
 
 
 def _play(call: runner.PlaybookCall, on_event: Callable[[dict[str, Any]], None]) -> runner.Outcome:
@@ -188,42 +199,42 @@ def _play(call: runner.PlaybookCall, on_event: Callable[[dict[str, Any]], None])
         return runner.run_playbook(call, on_event)
     except OSError as error:
         log.exception("ansible-runner could not write")
-        return runner.Outcome(-1, f"The run's files could not be written ({error.strerror}); free some space.")
+        return runner.Outcome(-1, error.strerror or str(error))
 
 
 def _result(
     played: runner.Outcome,
     prepared: Prepared,
-    attendance: Attendance,
+    exclusion: HostExclusion,
     counts: dict[str, outcome.HostCount],
     *,
     complaint: str,
 ) -> Result:
-    ending = outcome.ending_of(
+    ending = ending_of(
         return_code=played.return_code,
         counts=counts,
         expected=[host.name for host in prepared.hosts],
-        stale=attendance.stale,
-        tolerated=attendance.tolerated,
+        stale=exclusion.stale,
+        tolerated=exclusion.tolerated,
         complaint=complaint,
     )
     if played.problem is not None and ending.status == statuses.FAILED:
-        ending = ending.with_note(played.problem)
-    if attendance.stop is not None:
-        ending = outcome.Ending(statuses.FAILED, f"Stopped: {attendance.stop}")
-    return Result(ending, prepared, frozenset(attendance.stale))
+        ending = ending.with_note(because(End.FILES_UNWRITABLE, text=played.problem))
+    if exclusion.stop is not None:
+        ending = Ending(statuses.FAILED, (exclusion.stop,))
+    return Result(ending, prepared, frozenset(exclusion.stale))
 
 
 def _prepare(
-    run: Run, work: Path, control: Path, secrets: RunSecrets, handed: Handed, *, settings: Settings, clock: Clock
+    run: Run, work: Path, control: Path, secrets: RunSecrets, laid_out: LaidOut, *, settings: Settings, clock: Clock
 ) -> Prepared:
     _check_space(settings)
     stage, source = run.stage, Source(run.stage.project, settings)
     expiry = liveness.expiry(at=clock.now(), gone_after_seconds=settings.gone_after_seconds)
     original = repeat.exactly_repeated(run)
     chosen = _targets(run, original, expiry=expiry)
-    if not run.allows_frozen:  # it was asked for earlier
-        requests.refuse_frozen(stage, expiry=expiry)
+    if not run.allows_paused_expiry:  # it was asked for earlier
+        requests.refuse_paused(stage, expiry=expiry)
     release = _release(run, source, at=clock.now())
     revision = (
         release.revision if release else source.resolve(run.source_commit or run.revision or stage.default_revision)
@@ -257,9 +268,9 @@ def _prepare(
         extra_vars={
             **secrets.resolve(run.extra_vars, work / "secrets"),
             **own,
-            "callboard_gate": str(control / _GATE),
+            "callboard_gate": str(control / _REPORTS),
         },
-        handed=handed,
+        laid_out=laid_out,
     )
     return Prepared(call, chosen.chosen, release, tuple(hosts.live_hosts(stage, expiry=expiry)))
 
@@ -293,7 +304,7 @@ def _release(run: Run, source: Source, *, at: dt.datetime) -> Release | None:
         return None
     number = run.stage.desired_release_number if run.kind == statuses.CONVERGE else run.release_number
     if number is not None:
-        Run.update(release_number=number).where(Run.id == run.id).execute()
+        runs.name_release(run, number)
         return releases.get(run.stage, number)
     name = run.revision or run.stage.default_revision
     revision = source.resolve(name)
@@ -301,7 +312,7 @@ def _release(run: Run, source: Source, *, at: dt.datetime) -> Release | None:
     release = releases.create(
         run.stage, revision=revision, revision_name=name, variables=variables, created_by=run.created_by, at=at
     )
-    Run.update(release_number=release.number).where(Run.id == run.id).execute()
+    runs.name_release(run, release.number)
     return release
 
 
@@ -314,7 +325,7 @@ def _call(
     inventory: Path,
     chosen: tuple[Host, ...],
     extra_vars: dict[str, Any],
-    handed: Handed,
+    laid_out: LaidOut,
 ) -> runner.PlaybookCall:
     shipped = SHIPPED if run.kind in statuses.RELEASE_KINDS else ()
     return runner.PlaybookCall(
@@ -324,10 +335,10 @@ def _call(
         inventory=inventory,
         known_hosts=_write(work / "known_hosts", known_hosts.render(list(chosen))),
         control_dir=control_dir,
-        attendance=control_dir / "attendance",
-        identities=handed.identities,
-        agent_socket=handed.agent_socket,
-        vault_ids=handed.vault_ids,
+        exclusion_socket=control_dir / "exclusion",
+        identities=laid_out.identities,
+        agent_socket=laid_out.agent_socket,
+        vault_ids=laid_out.vault_ids,
         content_dir=content_dir(),
         extra_vars=extra_vars,
         limit=tuple(host.name for host in chosen),
@@ -376,22 +387,19 @@ def _own_extra_vars(run: Run, source: Source, release: Release | None, revision:
 
 
 def _finish(run: Run, result: Result, counts: dict[str, outcome.HostCount], *, at: dt.datetime) -> str:
-    """Record status, hosts and release in one transaction, and free the stage with it; returns the run's status.
+    """Record hosts, release and end in one transaction, which frees the stage; returns the run's status.
 
     An executor that lost its run to somebody else records nothing.
     """
     status = result.ending.status
     with database.atomic():
-        ended = Run.update(status=status, error=result.ending.error, ended_at=at, in_flight=None, sealed_vars=None)
-        if ended.where(leases.held(run)).execute() != 1:
+        if not runs.renew_lease(run, at=at).is_held:
             log.error("run %s was given up by others; nothing of it is recorded", run.id)
             return statuses.LOST
         record_hosts(run.id, counts, stale=result.stale, in_flight=result.in_flight)
         if result.prepared is not None and not run.is_check:
             _record_release(run, result, result.prepared, at=at)
-        Run.update(error=rollout.conclude(run, result.ending, at=at)).where(Run.id == run.id).execute()
-        locks.free_from_run(run.id)
-        audit.record(audit.SERVICE, f"run.{status}", f"run {run.id}", at=at)
+        runs.end(run, status, rollout.conclude(run, result.ending, at=at), at=at)
     return status
 
 
@@ -404,17 +412,24 @@ def record_hosts(
 ) -> None:
     """Write each host's counters and status; hosts that no task reached become `untouched`, missing ones stay so."""
     under_way = in_flight or {}
-    rows = list(RunHost.select().where((RunHost.run == run_id) & RunHost.status.not_in(outcome.MISSING)))
-    names = [row.name for row in rows]
-    words = outcome.host_statuses(counts, expected=names, stale=stale, in_flight=under_way)
+    rows = list(RunHost.select().where((RunHost.run == run_id) & RunHost.status.not_in(results.MISSING)))
+    words = outcome.host_statuses(counts, expected=[row.name for row in rows], stale=stale, in_flight=under_way)
+    found = {row.name: counts.get(row.name, outcome.HostCount()) for row in rows}
+    runs.record_results(
+        (row, HostResult(words[row.name], found[row.name].columns(), _note(row, words, found, under_way)))
+        for row in rows
+    )
     for row in rows:
-        count = counts.get(row.name, outcome.HostCount())
-        fields = {**dataclasses.asdict(count), "status": words[row.name], "message": count.message or row.message}
-        if words[row.name] == outcome.LOST:
-            fields["message"] = outcome.under_way(under_way[row.name])
-        RunHost.update(**fields).where(RunHost.id == row.id).execute()
-        if count.message is not None and row.host_id is not None:
+        if found[row.name].note is not None and row.host_id is not None:
             hosts.note_host_key(row.host_id, f"run {run_id} met a machine without a host key of record")
+
+
+def _note(
+    row: RunHost, words: Mapping[str, str], found: Mapping[str, outcome.HostCount], under_way: Mapping[str, str]
+) -> Reason | None:
+    if words[row.name] == results.LOST:
+        return because(HostNote.UNDER_WAY, task=under_way[row.name])
+    return found[row.name].note
 
 
 def _record_release(run: Run, result: Result, prepared: Prepared, *, at: dt.datetime) -> None:
@@ -423,13 +438,13 @@ def _record_release(run: Run, result: Result, prepared: Prepared, *, at: dt.date
         return
     is_partial = run.kind != statuses.CONVERGE and bool(run.limit or run.exclude or run.tags or run.skip_tags)
     is_good = result.ending.status == statuses.SUCCESSFUL
-    rows = RunHost.select().where((RunHost.run == run.id) & RunHost.status.in_((outcome.OK, outcome.CHANGED)))
+    rows = RunHost.select().where((RunHost.run == run.id) & RunHost.status.in_((results.OK, results.CHANGED)))
     reached = [row.host_id for row in rows if row.host_id is not None]
     if is_good and not is_partial and run.kind != statuses.CONVERGE:
         releases.make_desired(run.stage, release, at=at)
     is_kept = is_partial and is_good and release.number != run.stage.desired_release_number
-    is_stopped = rollout.stays_held(run, result.ending.status)
+    is_stopped = rollout.stays_pinned(run, result.ending.status)
     if is_good or result.ending.status == statuses.FAILED:
-        releases.record_on_hosts(release, reached, is_held=is_kept or is_stopped)
+        releases.record_on_hosts(release, reached, is_pinned=is_kept or is_stopped)
     if is_stopped:
-        releases.record_on_hosts(release, rollout.got_release(run, release), is_held=True)
+        releases.record_on_hosts(release, rollout.got_release(run, release), is_pinned=True)

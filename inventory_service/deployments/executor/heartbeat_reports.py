@@ -1,7 +1,7 @@
-"""The gate: a run's playbook asks here what its hosts said in their last heartbeats.
+"""Heartbeat reports: a run's playbook asks here what its hosts said in their last heartbeats.
 
-ansible-playbook needs no credential of the service for that, and learns nothing but the last words of the run's own
-hosts.
+ansible-playbook needs no credential of the service for that, and learns nothing but the last heartbeats of the run's
+own hosts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from inventory_service.registry import liveness
 from inventory_service.registry.last_heartbeats import last_words
 
 
-class Gate:
+class HeartbeatReports:
     """Answers for the hosts of one run; `answer` is called over the run's socket (adapters/line_server.py)."""
 
     def __init__(self, stage: Stage, hosts: Iterable[str], *, clock: Clock, gone_after_seconds: float) -> None:
@@ -25,7 +25,7 @@ class Gate:
         self._gone_after_seconds = gone_after_seconds
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
-        """Question: {hosts: [name, …]}. Answer: the last words of those that the run is for."""
+        """Question: {hosts: [name, …]}. Answer: the last heartbeats of those that the run is for."""
         asked = self._hosts & set(question["hosts"])
         expiry = liveness.expiry(at=self._clock.now(), gone_after_seconds=self._gone_after_seconds)
         stage = Stage.select(Stage, Project).join(Project).where(Stage.id == self._stage_id).get()

@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from inventory_service.clock import Clock, iso
+from inventory_service.codes.run import HostNote
 from inventory_service.deployments.executor.budget import Budget
-from inventory_service.deployments.runs import outcome
-from inventory_service.models import Host, Project, Run, RunHost, Stage
+from inventory_service.models import Host, Project, Run, Stage
+from inventory_service.reasons import Reason, because
+from inventory_service.records import runs
 from inventory_service.registry import hosts, liveness
+from inventory_service.wording import run as wording
 
 _LEFT = (liveness.STALE, liveness.GONE)
 
 
-class Attendance:
+class HostExclusion:
     """Keeps count for one run. `stale` holds the hosts that were left out, `tolerated` the unreachable ones that the
     stage's budget allows, `stop` why the run must end, if it must.
     """
@@ -27,9 +30,9 @@ class Attendance:
         self, run: Run, chosen: Iterable[Host], live: Sequence[Host], *, clock: Clock, gone_after_seconds: float
     ) -> None:
         """`chosen` are the hosts that the run is for, `live` all of the stage that were live when it began."""
-        self.stale: dict[str, str] = {}
+        self.stale: dict[str, Reason] = {}
         self.tolerated: set[str] = set()
-        self.stop: str | None = None
+        self.stop: Reason | None = None
         self._unreachable: set[str] = set()
         self._failed: set[str] = set()
         self._run = run
@@ -56,34 +59,35 @@ class Attendance:
         self.stop = self.stop or self._check(gone)
         if self._budget.tolerates_unreachable and self.stop is None:
             self.tolerated |= self._unreachable
-        excused = dict.fromkeys(self.tolerated, "it is unreachable, which the stage's maximum_unreachable allows")
-        return {"leave_out": {**excused, **self.stale}, "stop": self.stop}
+        excused = dict.fromkeys(self.tolerated, wording.TOLERATED)
+        left_out = {name: wording.left_out(note.code, note.params) for name, note in self.stale.items()}
+        stop = wording.stops(self.stop.to_json()) if self.stop is not None else None
+        return {"leave_out": {**excused, **left_out}, "stop": stop}
 
     def _known(self, names: Iterable[str]) -> list[str]:
         return [name for name in names if name in self._chosen]
 
-    def _gone(self) -> Callable[[Host], str | None]:
+    def _gone(self) -> Callable[[Host], Reason | None]:
         """A function that says why a host is no longer there, None when it is; from the database as it is now."""
         stage = Stage.select(Stage, Project).join(Project).where(Stage.id == self._run.stage_id).get()
         expiry = liveness.expiry(at=self._clock.now(), gone_after_seconds=self._gone_after_seconds)
         present = {host.id: host for host in hosts.list_hosts(stage)}
 
-        def why(host: Host) -> str | None:
+        def why(host: Host) -> Reason | None:
             row = present.get(host.id)
             if row is None:
-                return "it has left the stage"
+                return because(HostNote.LEFT_STAGE)
             if expiry.state(row, stage) in _LEFT:
-                return f"it has been silent since {iso(row.last_seen_at)}"
+                return because(HostNote.SILENT, since=iso(row.last_seen_at))
             return None
 
         return why
 
-    def _leave_out(self, name: str, reason: str) -> None:
+    def _leave_out(self, name: str, reason: Reason) -> None:
         self.stale[name] = reason
-        mine = (RunHost.run == self._run.id) & (RunHost.name == name)
-        RunHost.update(status=outcome.LEFT_OUT, message=f"Left out: {reason}.").where(mine).execute()
+        runs.leave_out(self._run.id, name, reason)
 
-    def _check(self, gone: Callable[[Host], str | None]) -> str | None:
+    def _check(self, gone: Callable[[Host], Reason | None]) -> Reason | None:
         bad = self._failed | self._unreachable | set(self.stale)
         healthy = [host for host in self._live if host.name not in bad and gone(host) is None]
         return self._budget.broken(

@@ -1,14 +1,10 @@
-"""A machine that answers with another SSH host key than the one on record: recognised, and said by name."""
+"""A machine that answers with another SSH host key than the one on record: recognised."""
 
 from __future__ import annotations
 
 from typing import Any
 
 _SIGN = "Host key verification failed"  # the last thing that ssh says, whether the key is another one or unknown
-_ADVICE = (
-    "If the machine was reinstalled, let it enrol again or vouch for its keys (callboard host keys ID FILE…); "
-    "if not, another machine answers at its address: do not connect."
-)
 
 
 def is_mismatch(event: dict[str, Any]) -> bool:
@@ -21,8 +17,3 @@ def is_mismatch(event: dict[str, Any]) -> bool:
     if event.get("event") != "runner_on_unreachable" or not isinstance(result, dict):
         return False
     return _SIGN in str(result.get("msg", ""))
-
-
-def words(names: str) -> str:
-    """What a run says of a host, or of several in one text such as `web-1, web-2`, and what to do."""
-    return f"Host key mismatch: {names} did not show an SSH host key that is on record. {_ADVICE}"

@@ -6,18 +6,21 @@ start time and the machine's boot are compared too. A lost run is never started 
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import logging
 
-from inventory_service import audit
 from inventory_service.adapters import processes
+from inventory_service.codes import results, statuses
+from inventory_service.codes.run import End, HostNote
 from inventory_service.database import database
-from inventory_service.deployments import convergence, locks
-from inventory_service.deployments.executor import execution, leases
+from inventory_service.deployments import convergence
+from inventory_service.deployments.executor import execution
 from inventory_service.deployments.launching import requests
-from inventory_service.deployments.runs import history, outcome, run_secrets, statuses
+from inventory_service.deployments.runs import history, outcome, run_secrets
 from inventory_service.models import Project, Run, RunHost, Stage
+from inventory_service.reasons import Reason, because
+from inventory_service.records import runs
+from inventory_service.records.runs import HostResult
 from inventory_service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -26,7 +29,6 @@ _LEASE_HERE = dt.timedelta(seconds=15)
 _LEASE_ELSEWHERE = dt.timedelta(seconds=120)
 _PATIENCE_SECONDS = 3
 _MOST_NAMED = 10
-_LOOK = "What was under way may have completed; look at the hosts before you go on."
 
 
 def recover_lost(settings: Settings, *, at: dt.datetime) -> list[int]:
@@ -46,16 +48,11 @@ def _is_dead(run: Run, *, at: dt.datetime) -> bool:
 def _lose(run: Run, settings: Settings, *, at: dt.datetime) -> bool:
     if processes.is_on_this_machine(run.executor) and not _end_orphans(run, settings):
         return False
-    ours = leases.held(run) & (Run.lease_at == run.lease_at)
-    error = _explain(run)
     with database.atomic():
-        lost = Run.update(status=statuses.LOST, error=error, ended_at=at, attempt=Run.attempt + 1, sealed_vars=None)
-        if lost.where(ours).execute() != 1:
+        if not runs.lose(run, _explain(run), at=at):
             return False
         _record_hosts(run)
         convergence.conclude(requests.get(run.id))
-        locks.free_from_run(run.id)
-        audit.record(audit.SERVICE, "run.lost", f"run {run.id}", at=at)
     if processes.is_on_this_machine(run.executor):
         run_secrets.erase_leftovers(settings, lambda number: number == run.id)
     log.warning("run %s is lost: its executor died", run.id)
@@ -72,34 +69,30 @@ def _end_orphans(run: Run, settings: Settings) -> bool:
     return not left
 
 
-def _explain(run: Run) -> str:
-    """The error of a lost run: who was being worked on, as far as that was written down before the death."""
-    tasks: dict[str, str] = run.in_flight or {}
-    if not tasks:
-        known = "no host had a task under way, as far as is known" if run.in_flight is not None else "nothing is known"
-        return f"Its executor died; {known}. {_LOOK}"
-    named = [f"{host} ({task or 'a task'})" for host, task in sorted(tasks.items())]
-    more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
-    return f"Its executor died with a task under way on {', '.join(named[:_MOST_NAMED])}{more}. {_LOOK}"
+def _explain(run: Run) -> Reason:
+    """Who was being worked on, as far as that was written down before the death."""
+    tasks = None if run.in_flight is None else sorted(run.in_flight.items())
+    named = {"tasks": None, "more": 0} if tasks is None else outcome.first(tasks, _MOST_NAMED, key="tasks")
+    return because(End.EXECUTOR_DIED, **named)
 
 
 def _record_hosts(run: Run) -> None:
     """A host with a task under way is lost, and so are all that had no result yet where nothing is known."""
     counts = history.count_results(run)
-    for row in RunHost.select().where((RunHost.run == run.id) & (RunHost.status == outcome.PENDING)):
-        count = counts.get(row.name, outcome.HostCount())
-        status, message = count.status, count.message
-        if run.in_flight is None or row.name in run.in_flight:
-            status = outcome.LOST
-        if row.name in (run.in_flight or {}):
-            message = outcome.under_way(run.in_flight[row.name])
-        fields = {**dataclasses.asdict(count), "status": status, "message": message}
-        RunHost.update(**fields).where(RunHost.id == row.id).execute()
+    rows = RunHost.select().where((RunHost.run == run.id) & (RunHost.status == results.PENDING))
+    runs.record_results([(row, _result(run, row, counts.get(row.name, outcome.HostCount()))) for row in rows])
+
+
+def _result(run: Run, row: RunHost, count: outcome.HostCount) -> HostResult:
+    is_lost = run.in_flight is None or row.name in run.in_flight
+    tasks: dict[str, str] = run.in_flight or {}
+    note = because(HostNote.UNDER_WAY, task=tasks[row.name]) if row.name in tasks else count.note
+    return HostResult(results.LOST if is_lost else count.status, count.columns(), note)
 
 
 def erase_leftovers(settings: Settings) -> None:
     """Secrets that ended runs have left, in their rows and in their folders on this machine, however they ended."""
-    Run.update(sealed_vars=None).where(Run.status.in_(statuses.ENDED) & Run.sealed_vars.is_null(False)).execute()
+    runs.erase_secrets()
     run_secrets.erase_leftovers(settings, _has_ended)
 
 

@@ -12,11 +12,12 @@ import peewee as pw
 
 from inventory_service.adapters import processes
 from inventory_service.clock import Clock
+from inventory_service.codes import statuses
+from inventory_service.codes.run import End
 from inventory_service.database import database
-from inventory_service.deployments.executor import leases
-from inventory_service.deployments.runs import outcome
-from inventory_service.deployments.runs.outcome import Ending
+from inventory_service.deployments.runs.outcome import Ending, ending_because
 from inventory_service.models import Run
+from inventory_service.records import runs
 from inventory_service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ _LEASE_SECONDS = 1.0
 PATIENCE_SECONDS = 3.0
 
 
-class Watch:
+class RunSupervisor:
     """A context around the whole of a run's work. `ending` is how the run was stopped, None while nobody stopped it.
 
     TERM goes to the executor's own children, which lets ansible-playbook clear its forks and connections within
@@ -40,12 +41,12 @@ class Watch:
         self._timeout = run.stage.run_timeout_seconds or settings.run_timeout_seconds
         self._idle_timeout = run.stage.idle_timeout_seconds or settings.idle_timeout_seconds
         self._began_at = clock.monotonic()
-        self._heard_at: float | None = None
+        self._active_at: float | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name=f"watch-{run.id}", daemon=True)
+        self._thread = threading.Thread(target=self._supervise, name=f"supervisor-{run.id}", daemon=True)
 
     def __enter__(self) -> None:
-        """Begin to watch."""
+        """Begin."""
         self._thread.start()
 
     def __exit__(self, *_: object) -> None:
@@ -53,11 +54,11 @@ class Watch:
         self._stop.set()
         self._thread.join()
 
-    def hear(self) -> None:
+    def note_activity(self) -> None:
         """The playbook showed a sign of life. The first one starts the idle time."""
-        self._heard_at = self._clock.monotonic()
+        self._active_at = self._clock.monotonic()
 
-    def _watch(self) -> None:
+    def _supervise(self) -> None:
         while not self._stop.wait(_LEASE_SECONDS):
             try:
                 self._look()
@@ -69,17 +70,18 @@ class Watch:
 
     def _look(self) -> None:
         self.ending = self.ending or self._out_of_time()
-        renewed = leases.renew(self._run, at=self._clock.now())
+        renewed = runs.renew_lease(self._run, at=self._clock.now())
         self.is_fenced = not renewed.is_held
         if renewed.is_canceled and self.ending is None:
-            self.ending = outcome.canceled(Run.get_by_id(self._run.id).cancel_requested_by or "somebody")
+            by = Run.get_by_id(self._run.id).cancel_requested_by
+            self.ending = ending_because(statuses.CANCELED, End.CANCELED, by=by)
 
     def _out_of_time(self) -> Ending | None:
         now = self._clock.monotonic()
         if now - self._began_at > self._timeout:
-            return outcome.out_of_time(self._timeout)
-        if self._heard_at is not None and now - self._heard_at > self._idle_timeout:
-            return outcome.silent(self._idle_timeout)
+            return ending_because(statuses.TIMEOUT, End.OUT_OF_TIME, seconds=self._timeout)
+        if self._active_at is not None and now - self._active_at > self._idle_timeout:
+            return ending_because(statuses.TIMEOUT, End.IDLE, seconds=self._idle_timeout)
         return None
 
 

@@ -5,47 +5,50 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from inventory_service.codes import statuses
+from inventory_service.codes.run import End, SnapshotNote
 from inventory_service.deployments.launching import limits
-from inventory_service.errors import CallboardError
+from inventory_service.deployments.runs import outcome
+from inventory_service.deployments.runs.outcome import RunEndsError
 from inventory_service.models import Host, Run, RunHost
+from inventory_service.reasons import Reason, because
 from inventory_service.registry import hosts, liveness
 from inventory_service.registry import inventory as rendering
 from inventory_service.registry.stages import stage_name
 
-_MOST_NAMED = 5
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Missing:
-    """A host that the run was to work on and that is not there. `status` is its word in the run's results."""
+    """A host that the run was to work on and that is not there. `result` is its word in the run's results."""
 
     name: str
     host_id: str | None
     address: str
     port: int | None
-    status: str
-    reason: str
+    result: str
+    note: Reason
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Targets:
-    """`listing` is the whole inventory, `chosen` the hosts of it that the run is for; `notes` are full sentences."""
+    """`listing` is the whole inventory, `chosen` the hosts of it that the run is for; `notes`: what is
+    otherwise than in the run that this one repeats or rolls back.
+    """
 
     listing: dict[str, Any]
     chosen: tuple[Host, ...]
     missing: tuple[Missing, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Reason, ...] = ()
 
     def refuse_nobody(self) -> None:
-        """Raise CallboardError when there is nobody to work on."""
+        """Raise RunEndsError when there is nobody to work on."""
         if not self.chosen:
-            named = ", ".join(f"{one.name} ({one.status})" for one in self.missing[:_MOST_NAMED])
-            more = f" and {len(self.missing) - _MOST_NAMED} more" if len(self.missing) > _MOST_NAMED else ""
-            raise CallboardError(f"No hosts matched: none of the repeated run's hosts is there now: {named}{more}.")
+            named = outcome.first([[one.name, one.result] for one in self.missing])
+            raise RunEndsError(statuses.FAILED, End.NOBODY_THERE, **named)
 
 
 def live(run: Run, *, expiry: liveness.Expiry) -> Targets:
-    """The inventory of this moment, and those of its hosts that the run is for. Raises CallboardError for none.
+    """The inventory of this moment, and those of its hosts that the run is for. Raises RunEndsError for none.
 
     A limit may name hosts of the repeated run, or of the one that is rolled back, that have left since. Hosts whose
     machines are to be ended are left out unless the limit names them: they would vanish under the run.
@@ -58,8 +61,8 @@ def live(run: Run, *, expiry: liveness.Expiry) -> Targets:
     present = [host for host in hosts.list_hosts(run.stage) if host.name in names]
     chosen = tuple(host for host in present if host.leaving_at is None or host.name in named)
     if not chosen:
-        raise CallboardError(f"No hosts matched: {stage_name(run.stage)} has no live host for this run.")
-    notes = [f"{name}, on which run {origin} worked, is not live now." for name in sorted(departed)]
+        raise RunEndsError(statuses.FAILED, End.NO_LIVE_HOST, stage=stage_name(run.stage))
+    notes = [because(SnapshotNote.NOT_LIVE, host=name, run=origin) for name in sorted(departed)]
     return Targets(listing, chosen, notes=tuple(notes))
 
 

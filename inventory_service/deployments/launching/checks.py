@@ -14,13 +14,14 @@ from inventory_service.content import content_dir
 from inventory_service.deployments import locks
 from inventory_service.deployments.prompting import answering, prompt_files
 from inventory_service.deployments.runs import run_secrets
-from inventory_service.deployments.runs.outcome import some
 from inventory_service.deployments.source.sources import SHIPPED, Source, find_playbook, folder_reader
 from inventory_service.errors import SourceError
 from inventory_service.models import Host, JobTick, Stage
 from inventory_service.registry import hosts, liveness
 from inventory_service.settings import Settings
 from inventory_service.vault import kinds, store
+from inventory_service.wording import lists
+from inventory_service.wording import lock as wording
 
 IMPOSSIBLE, UNWISE = "impossible", "unwise"
 _WORKER_SILENCE = dt.timedelta(seconds=60)
@@ -84,20 +85,20 @@ def _about_hosts(stage: Stage, live: list[Host], *, expiry: liveness.Expiry) -> 
         yield Finding(
             IMPOSSIBLE if len(without_key) == len(live) else UNWISE,
             "no-host-key",
-            f"No SSH host key is known of {some(without_key)}; a run can't reach them.",
+            f"No SSH host key is known of {lists.first(without_key)}; a run can't reach them.",
             "Let the agent enrol them (it reports the keys), or take them out.",
         )
     conflicts = [host.name for host in hosts.list_hosts(stage) if host.conflict is not None]
     if conflicts:
         yield Finding(
-            UNWISE, "conflict", f"In conflict, and so left out: {some(conflicts)}.", "Look at each host's page."
+            UNWISE, "conflict", f"In conflict, and so left out: {lists.first(conflicts)}.", "Look at each host's page."
         )
     quarantined = [host.name for host in live if host.is_quarantined]
     if quarantined:
         yield Finding(
             UNWISE,
             "quarantined",
-            f"In quarantine: {some(quarantined)}.",
+            f"In quarantine: {lists.first(quarantined)}.",
             "Mend them, or release them from quarantine.",
         )
 
@@ -108,7 +109,7 @@ def _about_turns(stage: Stage, *, expiry: liveness.Expiry) -> Iterator[Finding]:
         yield Finding(
             IMPOSSIBLE,
             "locked",
-            f"Locked by {lock.locked_by}: {lock.reason.removesuffix('.')}.",
+            f"Locked by {lock.locked_by}: {wording.why(lock.reasons)}.",
             "Ask them, unlock the stage, or override the lock with a reason.",
         )
     waiting = locks.active_runs(stage.id).count()
@@ -140,7 +141,7 @@ def _about_secrets(stage: Stage) -> Iterator[Finding]:
         yield Finding(
             IMPOSSIBLE,
             "secret-missing",
-            f"Variables refer to secrets that are not set: {some(unset)}.",
+            f"Variables refer to secrets that are not set: {lists.first(unset)}.",
             f"Set them: callboard secret set {name} {unset[0]}",
         )
 
@@ -207,6 +208,6 @@ def _about_prompts(stage: Stage, checkout: Path) -> Iterator[Finding]:
         yield Finding(
             UNWISE,
             "secret-prompt",
-            f"{stage.deploy_playbook} asks for {some(lost)} in secret; convergence has nobody to ask.",
+            f"{stage.deploy_playbook} asks for {lists.first(lost)} in secret; convergence has nobody to ask.",
             f"Keep it as a secret of the stage: callboard secret set {stage.project.name}/{stage.name} {lost[0]}",
         )

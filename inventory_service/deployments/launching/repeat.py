@@ -6,14 +6,18 @@ import datetime as dt
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from inventory_service import audit
+from inventory_service.codes import results, statuses
+from inventory_service.codes.run import HostNote, SnapshotNote
 from inventory_service.deployments import variables
 from inventory_service.deployments.executor.targets import Missing, Targets
 from inventory_service.deployments.launching import limits, requests
 from inventory_service.deployments.launching.requests import RunRequest
-from inventory_service.deployments.runs import outcome, run_secrets, snapshot, statuses
+from inventory_service.deployments.runs import run_secrets, snapshot
 from inventory_service.errors import ConflictError, InvalidError
+from inventory_service.events import Actor
 from inventory_service.models import Host, Run, RunHost, Stage
+from inventory_service.reasons import Reason, because
+from inventory_service.records.runs import EXTERNAL
 from inventory_service.registry import hosts, liveness
 from inventory_service.registry.stages import stage_name
 from inventory_service.settings import Settings
@@ -29,11 +33,11 @@ def request_repeat(
     run: Run,
     mode: str,
     *,
-    actor: audit.Actor,
+    actor: Actor,
     at: dt.datetime,
     comment: str | None = None,
     if_locked: str = requests.WAIT,
-    allow_frozen: bool = False,
+    allows_paused_expiry: bool = False,
     idempotency_key: str | None = None,
     override_lock: str | None = None,
     secret: Mapping[str, Any] | None = None,
@@ -48,7 +52,7 @@ def request_repeat(
     request = RunRequest(
         kind=run.kind,
         if_locked=if_locked,
-        allow_frozen=allow_frozen,
+        allows_paused_expiry=allows_paused_expiry,
         idempotency_key=idempotency_key,
         repeat_of=run.id,
         override_lock=override_lock,
@@ -84,8 +88,8 @@ def _check(run: Run, mode: str) -> None:
     if mode not in MODES:
         raise InvalidError.at("mode", f"{mode[:40]!r} is no way to repeat a run; say {EXACT} or {LIVE}.")
     name = stage_name(run.stage)
-    if run.origin != "service":
-        raise ConflictError(f"Run {run.id} was recorded from a laptop: nothing was frozen. Repeat it there.")
+    if run.origin == EXTERNAL:
+        raise ConflictError(f"Run {run.id} is only recorded here: nothing was frozen. Repeat it where it was executed.")
     if run.stage.archived_at is not None or run.stage.project.archived_at is not None:
         raise ConflictError(f"The stage {name} is archived; nothing runs there any more.")
     if run.source_commit is None or run.kind not in statuses.KINDS:
@@ -144,15 +148,14 @@ def targets_of(run: Run, original: Run, *, expiry: liveness.Expiry) -> Targets:
     chosen, missing = [], []
     for row in rows:
         host = known.get(row.host_id or "")
-        why = _why_missing(host, run.stage, expiry, named=named)
-        if host is None or why is not None:
-            missing.append(
-                Missing(row.name, row.host_id, row.address, row.port, *(why or (outcome.GONE, "no longer known")))
-            )
+        note = _why_missing(host, run.stage, expiry, named=named)
+        if host is None or note is not None:
+            result, why = note or (results.GONE, because(HostNote.UNKNOWN))
+            missing.append(Missing(row.name, row.host_id, row.address, row.port, result, why))
             continue
         chosen.append(host)
         if row.keys_sha256 not in (None, snapshot.keys_digest(host)):
-            notes.append(f"{row.name} has other SSH host keys than in run {original.id}; those of now are used.")
+            notes.append(because(SnapshotNote.OTHER_HOST_KEYS, host=row.name, run=original.id))
     return Targets(listing, tuple(chosen), tuple(missing), tuple(notes))
 
 
@@ -160,32 +163,33 @@ def _known_hosts(stage: Stage) -> dict[str, Host]:
     return {host.id: host for host in Host.select().where(Host.stage == stage)}
 
 
-def _readdress(listing: dict[str, Any], known: dict[str, Host]) -> list[str]:
-    """Put today's addresses into the frozen inventory; returns a sentence for each that differs."""
+def _readdress(listing: dict[str, Any], known: dict[str, Host]) -> list[Reason]:
+    """Put today's addresses into the frozen inventory; returns a note for each that differs."""
     notes = []
     for name, values in listing["_meta"]["hostvars"].items():
         host = known.get(values["callboard_host_id"])
         then = (values["ansible_host"], values["ansible_port"])
         if host is not None and host.gone_at is None and (host.address, host.port) != then:
             values |= {"ansible_host": host.address, "ansible_port": host.port}
-            notes.append(
-                f"{name} had the address {then[0]} port {then[1]}; now {host.address} port {host.port} is used."
-            )
+            now = [host.address, host.port]
+            notes.append(because(SnapshotNote.OTHER_ADDRESS, host=name, before=list(then), now=now))
     return notes
 
 
 def _why_missing(
     host: Host | None, stage: Stage, expiry: liveness.Expiry, *, named: Collection[str]
-) -> tuple[str, str] | None:
-    """(status, reason) of a host that can't be worked on now. `named`: those that the run's limit names."""
+) -> tuple[str, Reason] | None:
+    """(result, why) of a host that can't be worked on now. `named`: those that the run's limit names."""
     state = expiry.state(host, stage) if host is not None else liveness.GONE
-    if host is None or state == liveness.GONE:
-        return outcome.GONE, (host.gone_reason if host is not None else None) or "silent for too long"
+    if host is None:
+        return results.GONE, because(HostNote.UNKNOWN)
+    if state == liveness.GONE:
+        return results.GONE, because(HostNote.GONE, **({"text": host.gone_reason} if host.gone_reason else {}))
     if host.conflict is not None:
-        return outcome.CONFLICT, host.conflict
+        return results.CONFLICT, because(HostNote.IN_CONFLICT, text=host.conflict)
     if host.leaving_at is not None and host.name not in named:
-        return outcome.GONE, "its machine is to be ended"
-    return None if expiry.is_listed(host, stage) else (outcome.STALE, "silent for longer than its ttl")
+        return results.GONE, because(HostNote.TO_BE_ENDED)
+    return None if expiry.is_listed(host, stage) else (results.STALE, because(HostNote.STALE))
 
 
 def group_layers(original: Run) -> list[variables.Layer]:

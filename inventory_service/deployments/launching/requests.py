@@ -9,20 +9,21 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import peewee as pw
-
-from inventory_service import audit
-from inventory_service.adapters import wakeup
+from inventory_service.codes import statuses
 from inventory_service.database import database
 from inventory_service.deployments import locks, releases
 from inventory_service.deployments.launching import limits
-from inventory_service.deployments.runs import run_secrets, statuses
+from inventory_service.deployments.runs import run_secrets
 from inventory_service.errors import ConflictError, InvalidError, LockedError, NotFoundError
+from inventory_service.events import Actor
 from inventory_service.models import Project, Run, Stage
+from inventory_service.records import runs
+from inventory_service.records.runs import SettledRun
 from inventory_service.registry import hosts, liveness, stages
 from inventory_service.registry.stages import stage_name
 from inventory_service.settings import Settings
 from inventory_service.vault import keyring, references
+from inventory_service.wording import lock as wording
 
 WAIT, REFUSE = "wait", "refuse"
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}")
@@ -53,16 +54,17 @@ class RunRequest:
     extra_vars: dict[str, Any] = dataclasses.field(default_factory=dict)
     comment: str = ""
     if_locked: str = WAIT
-    allow_frozen: bool = False
+    allows_paused_expiry: bool = False
     idempotency_key: str | None = None
     idempotency_hash: str | None = None
     repeat_of: int | None = None
+    rolls_back: int | None = None
     override_lock: str | None = None
     secret_names: tuple[str, ...] = ()
     sealed_vars: str | None = dataclasses.field(default=None, repr=False)
 
 
-def request_run(stage: Stage, request: RunRequest, *, actor: audit.Actor, at: dt.datetime) -> tuple[Run, bool]:
+def request_run(stage: Stage, request: RunRequest, *, actor: Actor, at: dt.datetime) -> tuple[Run, bool]:
     """Queue a run; returns it and whether it is new (False: the idempotency key was used before).
 
     Raises InvalidError, LockedError (asked not to wait), ConflictError.
@@ -74,38 +76,32 @@ def request_run(stage: Stage, request: RunRequest, *, actor: audit.Actor, at: dt
 
 
 def enqueue(
-    stage: Stage, request: RunRequest, fields: dict[str, Any], *, actor: audit.Actor, at: dt.datetime
+    stage: Stage, request: RunRequest, fields: dict[str, Any], *, actor: Actor, at: dt.datetime
 ) -> tuple[Run, bool]:
     """Queue a run whose `fields` are checked already, or answer the one that its idempotency key made before."""
     override = _check_override(request.override_lock)
-    repeats = {"repeat_of": request.repeat_of} if request.repeat_of is not None else {}
     if (request.idempotency_key is None) != (request.idempotency_hash is None):
         raise ValueError("a request with an idempotency key has to be signed")
-    own = {
+    own: dict[str, Any] = {
         "override_lock": override,
-        "allows_frozen": request.allow_frozen,
+        "allows_paused_expiry": request.allows_paused_expiry,
         "idempotency_hash": request.idempotency_hash,
+        "rolls_back": request.rolls_back,
     }
-    try:
-        with database.atomic():
-            known = _known(request)
-            if known is not None:
-                return known, False
-            if request.if_locked == REFUSE:
-                _refuse_if_held(stage, is_overriding=override is not None)
-            if not request.allow_frozen:
-                refuse_frozen(stage, expiry=liveness.expiry(at=at, gone_after_seconds=0))
-            asked = {"status": statuses.QUEUED, "created_by": actor.name, "created_at": at}
-            run = Run.create(stage=stage, **asked, **own, **fields)
-            audit.record(actor, f"run.{request.kind}", stage_name(stage), at=at, run=run.id, **repeats)
-            _record_override(stage, run, actor=actor, at=at)
-            wakeup.wake_workers()
-    except pw.IntegrityError:  # the same key, at the same moment
+    with database.atomic():
         known = _known(request)
-        if known is None:
-            raise
-        return known, False
-    return run, True
+        if known is not None:
+            return known, False
+        if request.if_locked == REFUSE:
+            _refuse_if_held(stage, is_overriding=override is not None)
+        if not request.allows_paused_expiry:
+            refuse_paused(stage, expiry=liveness.expiry(at=at, gone_after_seconds=0))
+        made = runs.queue(SettledRun(stage=stage, **own, **fields), actor=actor, at=at)
+    if made is not None:
+        return made, True
+    known = _known(request)  # the same key, at the same moment
+    assert known is not None
+    return known, False
 
 
 def _check_override(reason: str | None) -> str | None:
@@ -114,13 +110,6 @@ def _check_override(reason: str | None) -> str | None:
     if not reason.strip() or len(reason) > _LONGEST_REASON:
         raise InvalidError.at("override_lock", f"Say in 1 to {_LONGEST_REASON} characters why the lock does not count.")
     return reason.strip()
-
-
-def _record_override(stage: Stage, run: Run, *, actor: audit.Actor, at: dt.datetime) -> None:
-    held = locks.find(stage, locks.BY_PERSON)
-    if run.override_lock is not None and held is not None:
-        words = {"reason": run.override_lock, "locked_by": held.locked_by, "lock": held.reason}
-        audit.record(actor, "stage.override_lock", stage_name(stage), at=at, run=run.id, **words)
 
 
 def check(stage: Stage, request: RunRequest) -> None:
@@ -157,18 +146,18 @@ def _known(request: RunRequest) -> Run | None:
 def _refuse_if_held(stage: Stage, *, is_overriding: bool) -> None:
     held = locks.find(stage, locks.BY_PERSON)
     if held is not None and not is_overriding:
-        raise LockedError(f"{stage_name(stage)} is locked by {held.locked_by}: {held.reason}.")
+        raise LockedError(f"{stage_name(stage)} is locked by {held.locked_by}: {wording.why(held.reasons)}.")
     active = locks.active_runs(stage.id).order_by(Run.started_at.is_null(), Run.id).first()
     if active is not None:
         raise LockedError(f"{stage_name(stage)} is busy: run {active.id} ({active.kind}) is {active.status}.")
 
 
-def refuse_frozen(stage: Stage, *, expiry: liveness.Expiry) -> None:
+def refuse_paused(stage: Stage, *, expiry: liveness.Expiry) -> None:
     """Raise ConflictError while it is unclear who of the stage is live."""
     if expiry.is_frozen(stage):
         raise ConflictError(
-            f"{stage_name(stage)} is frozen: too many of its hosts are silent to tell who is live. "
-            "Say allow_frozen to run on what is listed, or expire the silent ones first."
+            f"The expiry of {stage_name(stage)}'s hosts is paused: too many are silent to tell who is live. "
+            "Say allow_paused_expiry to run on what is listed, or expire the silent ones first."
         )
 
 
@@ -271,24 +260,14 @@ def check_extra_vars(variables: dict[str, Any]) -> dict[str, Any]:
     return variables
 
 
-def cancel(run: Run, *, actor: audit.Actor, at: dt.datetime) -> Run:
+def cancel(run: Run, *, actor: Actor, at: dt.datetime) -> Run:
     """Ask a run to end. A queued one ends at once; a running one is stopped by its executor within seconds."""
     if run.status in statuses.ENDED:
         raise ConflictError(f"Run {run.id} has ended already: it was {run.status}.")
     if run.origin != "service":
-        raise ConflictError(f"Run {run.id} was started on a laptop and is only recorded here; stop it there.")
-    wish = {"cancel_requested_at": at, "cancel_requested_by": actor.name}
-    with database.atomic():
-        ended = {
-            "status": statuses.CANCELED,
-            "ended_at": at,
-            "error": f"Canceled by {actor.name} before it started.",
-            **wish,
-        }
-        ended |= {"sealed_vars": None}
-        if Run.update(**ended).where((Run.id == run.id) & (Run.status == statuses.QUEUED)).execute() == 0:
-            Run.update(**wish).where((Run.id == run.id) & Run.cancel_requested_at.is_null()).execute()
-        audit.record(actor, "run.cancel", f"run {run.id}", at=at)
+        raise ConflictError(f"Run {run.id} is only recorded here: it is executed elsewhere; stop it there.")
+    if not runs.cancel_queued(run, actor=actor, at=at):
+        runs.request_cancel(run, actor=actor, at=at)
     return get(run.id)
 
 

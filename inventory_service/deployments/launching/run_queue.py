@@ -12,12 +12,13 @@ import itertools
 from collections.abc import Iterable
 
 from inventory_service.adapters import processes
+from inventory_service.codes import statuses
 from inventory_service.database import fetch
 from inventory_service.deployments import locks
-from inventory_service.deployments.runs import statuses
 from inventory_service.models import Project, Run, Stage, StageLock
+from inventory_service.wording import lock as wording
 
-# Runs recorded from laptops hold nothing: the service could not end them.
+# External runs hold nothing: the service could not end them.
 _AT_WORK = (Run.status == statuses.RUNNING) & (Run.origin == "service")
 
 
@@ -31,10 +32,10 @@ class Waiting:
     first: Run | None
 
     @property
-    def words(self) -> str:
+    def reason(self) -> str:
         """The reason, without a full stop."""
         if self.lock is not None:
-            return f"the lock by {self.lock.locked_by}: {self.lock.reason}"
+            return f"the lock by {self.lock.locked_by}: {wording.why(self.lock.reasons)}"
         blocking = self.running or self.first
         if blocking is None:
             return "a free worker"

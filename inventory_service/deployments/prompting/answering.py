@@ -12,19 +12,21 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from inventory_service.codes import statuses
 from inventory_service.deployments import releases, variables
 from inventory_service.deployments.launching import requests
 from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.deployments.prompting import prompt_files
 from inventory_service.deployments.prompting.prompt_files import Reader
 from inventory_service.deployments.prompting.prompts import TEXT, TEXTS, AnswerError, Prompt, is_empty, is_reference
-from inventory_service.deployments.runs import run_secrets, statuses
-from inventory_service.deployments.runs.outcome import some
+from inventory_service.deployments.runs import run_secrets
 from inventory_service.deployments.source.sources import Source
 from inventory_service.errors import CallboardError, InvalidError, SourceError
 from inventory_service.models import Run, Stage
+from inventory_service.records import runs
 from inventory_service.settings import Settings
 from inventory_service.vault import references
+from inventory_service.wording import lists
 
 PLAIN, SECRET = "extra_vars", "extra_vars_secret"
 _PATIENCE_SECONDS = 15.0
@@ -177,7 +179,7 @@ def _missing(question: Question) -> dict[str, Any]:
 
 
 def _refusal(playbook: str, errors: list[dict[str, Any]]) -> str:
-    named = some([str(error["loc"][1]) for error in errors], most=10)
+    named = lists.first([str(error["loc"][1]) for error in errors], most=10)
     return f"{playbook} asks for what was not answered, or not rightly: {named}."
 
 
@@ -212,7 +214,7 @@ def fill_in(run: Run, read: Reader, *, release_number: int | None) -> None:
         words = " ".join(f"{item['loc'][1]}: {item['msg']}" for item in error.errors)  # type: ignore[index]
         raise CallboardError(f"{error.detail} {words}") from error
     run.extra_vars = {**{one.prompt.name: one.fallback for one in asked if one.fallback is not None}, **settled}
-    Run.update(extra_vars=run.extra_vars).where(Run.id == run.id).execute()
+    runs.keep_answers(run, run.extra_vars)
 
 
 def _unless_given_in_secret(question: Question, extra_vars: Mapping[str, Any]) -> Question:

@@ -3,8 +3,8 @@
 The service only takes notes. It can neither stop such a run nor hold the stage for it, and what the laptop says moves
 no release: what a host runs is what its heartbeats say. Every batch may be sent again, in order.
 
-What it tells is masked before it is kept: a laptop knows which texts `no_log` hides, and not the stage's secrets. So
-the log here differs in length from the one there; `told_bytes` of a run counts the latter.
+What it sends is masked before it is kept: a laptop knows which texts `no_log` hides, and not the stage's secrets. So
+the log here differs in length from the one there; `received_bytes` of a run counts the latter.
 """
 
 from __future__ import annotations
@@ -19,21 +19,23 @@ from typing import Any
 
 import peewee as pw
 
-from inventory_service import audit
 from inventory_service.clock import iso
+from inventory_service.codes import statuses
+from inventory_service.codes.run import End
 from inventory_service.database import database
 from inventory_service.deployments.executor import event_writer
-from inventory_service.deployments.runs import outcome, statuses
+from inventory_service.deployments.runs import outcome
 from inventory_service.deployments.runs.outcome import HostCount
 from inventory_service.errors import BusyError, ConflictError
+from inventory_service.events import Actor
 from inventory_service.models import Run, RunEvent, RunHost, Stage
+from inventory_service.records import runs
+from inventory_service.records.runs import EXTERNAL, FrozenHost, HostResult
 from inventory_service.registry import hosts
-from inventory_service.registry.stages import stage_name
 from inventory_service.vault.masking import Masker
 
 log = logging.getLogger(__name__)
 
-SERVICE, LAPTOP = "service", "laptop"
 NOT_RECORDED = "(not recorded)"
 _SILENCE = dt.timedelta(minutes=10)
 _LARGEST_LOG = 64 * 1024 * 1024
@@ -83,7 +85,7 @@ class Batch:
 
 
 def record(
-    stage: Stage, head: Head, batch: Batch, *, masker: Masker, actor: audit.Actor, at: dt.datetime
+    stage: Stage, head: Head, batch: Batch, *, masker: Masker, actor: Actor, at: dt.datetime
 ) -> tuple[Run, bool]:
     """Take a batch; returns the run and whether it is new. What was taken before is passed over. `masker`: of the
     stage's secrets.
@@ -103,50 +105,38 @@ def record(
         if batch.ending is not None:
             _end(run, batch.ending, actor=actor, at=at)
         else:  # one that had fallen silent is back
-            Run.update(status=statuses.RUNNING, ended_at=None, error=None, lease_at=at).where(
-                Run.id == run.id
-            ).execute()
+            runs.renew_external(run, at=at)
     return Run.get_by_id(run.id), is_new
 
 
 def _row(run: Run, event: dict[str, Any], place: Callable[[int], int], masker: Masker) -> dict[str, Any]:
-    told = {name: masker.text(event[name]) for name in _SHOWN if event.get(name)}
+    masked = {name: masker.text(event[name]) for name in _SHOWN if event.get(name)}
     places = {name: place(event[name]) for name in ("log_start", "log_end")}
-    return {**event, **told, **places, "run": run.id}
+    return {**event, **masked, **places, "run": run.id}
 
 
-def _find_or_create(
-    stage: Stage, head: Head, *, masker: Masker, actor: audit.Actor, at: dt.datetime
-) -> tuple[Run, bool]:
+def _find_or_create(stage: Stage, head: Head, *, masker: Masker, actor: Actor, at: dt.datetime) -> tuple[Run, bool]:
     key = f"recorded {actor.name} {head.client_id}"
     known = Run.get_or_none(Run.idempotency_key == key)
     if known is not None:
         if known.stage_id != stage.id:
             raise ConflictError(f"The id {head.client_id} belongs to run {known.id}, which is of another stage.")
         return known, False
-    run = Run.create(
-        stage=stage,
-        kind=_kind(stage, head.playbook),
-        status=statuses.RUNNING,
-        playbook=masker.text(head.playbook),
-        limit=head.limit and masker.text(head.limit),
-        exclude=[],
-        tags=masker.texts(head.tags),
-        skip_tags=masker.texts(head.skip_tags),
-        is_check=head.is_check,
-        is_diff=head.is_diff,
-        extra_vars=dict.fromkeys(head.extra_vars, NOT_RECORDED),
-        created_by=actor.name,
-        created_at=at,
-        started_at=min(head.started_at, at),
-        lease_at=at,
-        snapshot=masker.value(_snapshot(head)),
-        source_commit=head.commit,
-        idempotency_key=key,
-        origin=LAPTOP,
-    )
-    audit.record(actor, "run.recorded", stage_name(stage), at=at, run=run.id)
-    return run, True
+    fields = {
+        "kind": _kind(stage, head.playbook),
+        "playbook": masker.text(head.playbook),
+        "limit": head.limit and masker.text(head.limit),
+        "exclude": [],
+        "tags": masker.texts(head.tags),
+        "skip_tags": masker.texts(head.skip_tags),
+        "is_check": head.is_check,
+        "is_diff": head.is_diff,
+        "extra_vars": dict.fromkeys(head.extra_vars, NOT_RECORDED),
+        "started_at": min(head.started_at, at),
+        "snapshot": masker.value(_snapshot(head)),
+        "source_commit": head.commit,
+    }
+    return runs.record_external(stage, fields, key=key, actor=actor, at=at), True
 
 
 def _kind(stage: Stage, playbook: str) -> str:
@@ -165,7 +155,7 @@ def _snapshot(head: Head) -> dict[str, Any]:
         "release": None,
         "hosts": [],
         "versions": dict(head.versions),
-        "laptop": {"user": head.user, "machine": head.machine, "branch": head.branch, "dirty": head.is_dirty},
+        "sender": {"user": head.user, "machine": head.machine, "branch": head.branch, "dirty": head.is_dirty},
     }
 
 
@@ -174,7 +164,7 @@ def _append(run: Run, batch: Batch, masker: Masker) -> Callable[[int], int]:
 
     Its copy in the database is the only one: any web process may get a batch.
     """
-    start, data = run.told_bytes, batch.log.encode()
+    start, data = run.received_bytes, batch.log.encode()
     if batch.log_start > start:
         raise ConflictError(
             f"The log of run {run.id} has {start} bytes; what lies before byte {batch.log_start} is missing."
@@ -182,20 +172,24 @@ def _append(run: Run, batch: Batch, masker: Masker) -> Callable[[int], int]:
     new = data[start - batch.log_start :]
     ends = {event[name] - start for event in batch.events for name in ("log_start", "log_end")}
     cuts = sorted({0, len(new)} | {end for end in ends if 0 < end < len(new)})
-    told = masker.texts([new[left:right].decode("utf-8", "replace") for left, right in itertools.pairwise(cuts)])
-    kept = [text.encode() for text in told]
+    masked = masker.texts([new[left:right].decode("utf-8", "replace") for left, right in itertools.pairwise(cuts)])
+    kept = [text.encode() for text in masked]
     places = dict(zip(cuts, itertools.accumulate(map(len, kept), initial=run.log_bytes), strict=True))
-    _store(run, b"".join(kept), told_bytes=start + len(new))
+    _store(run, b"".join(kept), received_bytes=start + len(new))
     return lambda offset: min(places[min(max(offset - start, 0), len(new))], _LARGEST_LOG)
 
 
-def _store(run: Run, content: bytes, *, told_bytes: int) -> None:
+def _store(run: Run, content: bytes, *, received_bytes: int) -> None:
     room = max(0, _LARGEST_LOG - run.log_bytes)
-    fields = {"log_bytes": run.log_bytes + min(len(content), room), "told_bytes": told_bytes}
-    here = (Run.id == run.id) & (Run.told_bytes == run.told_bytes)
-    if told_bytes == run.told_bytes:
+    if received_bytes == run.received_bytes:
         return
-    if Run.update(**fields, is_log_cut=run.is_log_cut or len(content) >= room).where(here).execute() != 1:
+    is_taken = runs.receive_log(
+        run,
+        log_bytes=run.log_bytes + min(len(content), room),
+        received_bytes=received_bytes,
+        is_log_cut=run.is_log_cut or len(content) >= room,
+    )
+    if not is_taken:
         raise BusyError(f"Another batch of run {run.id} came at the same time; send this one again.")
     event_writer.copy_log(run.id, run.log_bytes, content[:room])
 
@@ -203,46 +197,31 @@ def _store(run: Run, content: bytes, *, told_bytes: int) -> None:
 def _add_hosts(run: Run, names: Sequence[str]) -> None:
     """Hosts of the stage are linked to their rows; others, such as localhost, are only named."""
     present = {host.name: host for host in hosts.list_hosts(run.stage)} if names else {}
-    rows = [
-        {
-            "run": run.id,
-            "host": present[name].id if name in present else None,
-            "name": name,
-            "address": present[name].address if name in present else "",
-            "status": outcome.PENDING,
-        }
-        for name in dict.fromkeys(names)
-    ]
-    for some in pw.chunked(rows, _ROWS):
-        RunHost.insert_many(some).on_conflict_ignore().execute()
+    found = {name: present.get(name) for name in dict.fromkeys(names)}
+    runs.add_external_hosts(
+        run,
+        [FrozenHost(name, host.id if host else None, host.address if host else "") for name, host in found.items()],
+    )
 
 
-def _end(run: Run, ending: Ending, *, actor: audit.Actor, at: dt.datetime) -> None:
+def _end(run: Run, ending: Ending, *, actor: Actor, at: dt.datetime) -> None:
     _add_hosts(run, tuple(ending.counts))
-    for row in RunHost.select().where(RunHost.run == run):
-        count = ending.counts.get(row.name, HostCount())
-        RunHost.update(**{**dataclasses.asdict(count), "status": count.status}).where(RunHost.id == row.id).execute()
+    rows = list(RunHost.select().where(RunHost.run == run))
+    found = [(row, ending.counts.get(row.name, HostCount())) for row in rows]
+    runs.record_results([(row, HostResult(count.status, count.columns())) for row, count in found])
     judged = _ending_of(ending)
     ended_at = max(run.started_at, min(ending.ended_at, at))
-    Run.update(status=judged.status, error=judged.error, ended_at=ended_at, lease_at=at).where(
-        Run.id == run.id
-    ).execute()
-    audit.record(actor, f"run.{judged.status}", f"run {run.id}", at=at)
+    runs.end_external(run, judged.status, judged.reasons, ended_at=ended_at, actor=actor, at=at)
 
 
 def _ending_of(ending: Ending) -> outcome.Ending:
     if ending.is_interrupted:
-        return outcome.Ending(statuses.CANCELED, "Interrupted; the tasks in flight may have completed on their hosts.")
+        return outcome.ending_because(statuses.CANCELED, End.INTERRUPTED)
     return outcome.ending_of(return_code=0, counts=ending.counts, expected=list(ending.counts))
 
 
 def lose_silent(*, at: dt.datetime) -> list[int]:
-    """Mark runs of laptops that said nothing for ten minutes as lost; a batch that comes late brings them back."""
-    silent = (Run.origin == LAPTOP) & (Run.status == statuses.RUNNING) & (Run.lease_at < at - _SILENCE)
-    lost = []
-    error = "The laptop fell silent. If it kept a spool, `callboard spool send` there tells the rest."
-    for run in Run.select(Run.id, Run.lease_at).where(silent):
-        same = (Run.id == run.id) & (Run.status == statuses.RUNNING) & (Run.lease_at == run.lease_at)
-        if Run.update(status=statuses.LOST, error=error, ended_at=run.lease_at).where(same).execute() == 1:
-            lost.append(run.id)
-    return lost
+    """Mark external runs that said nothing for ten minutes as lost; a batch that comes late brings them back."""
+    silent = (Run.origin == EXTERNAL) & (Run.status == statuses.RUNNING) & (Run.lease_at < at - _SILENCE)
+    found = list(Run.select(Run.id, Run.stage, Run.lease_at).where(silent))
+    return [run.id for run in found if runs.lose_external(run, at=at)]

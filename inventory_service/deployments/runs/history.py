@@ -9,8 +9,9 @@ from typing import Any
 import peewee as pw
 
 from inventory_service.clock import iso
+from inventory_service.codes import results
 from inventory_service.deployments.runs.logs import RunLog
-from inventory_service.deployments.runs.outcome import CHANGED, HostCount
+from inventory_service.deployments.runs.outcome import HostCount
 from inventory_service.models import Host, Run, RunEvent, RunHost, Stage
 from inventory_service.text import harmless
 
@@ -62,7 +63,7 @@ def count_results(run: Run) -> dict[str, HostCount]:
         count = found.setdefault(host, HostCount())
         if hasattr(count, status):
             setattr(count, status, getattr(count, status) + times)
-        if status == CHANGED:
+        if status == results.CHANGED:
             count.ok += times
     return found
 

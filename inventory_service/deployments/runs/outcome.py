@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
-from inventory_service.deployments.executor import host_keys
-from inventory_service.deployments.runs import statuses
+from inventory_service.codes import results, statuses
+from inventory_service.codes.run import End
+from inventory_service.errors import CallboardError
+from inventory_service.reasons import Reason, because
+from inventory_service.wording import run as wording
 
-OK, CHANGED, FAILED, UNREACHABLE, UNTOUCHED = "ok", "changed", "failed", "unreachable", "untouched"
-PENDING, LOST = "pending", "lost"
-LEFT_OUT = "skipped (stale)"  # hosts that died after the launch
-GONE, STALE, CONFLICT = "gone", "stale", "conflict"  # hosts that a repeated run was to work on and could not
-MISSING = (GONE, STALE, CONFLICT)
-REACHED = (OK, CHANGED, FAILED, UNREACHABLE)  # hosts that tasks worked on, or tried to
-WORKED_ON = (*REACHED, LOST)  # also those whose task never ended
+_BAD = (results.FAILED, results.UNREACHABLE)
 _COUNTERS = {
     "ok": "ok",
     "changed": "changed",
@@ -24,16 +22,12 @@ _COUNTERS = {
     "rescued": "rescued",
     "ignored": "ignored",
 }
-TIMEOUT_CODE = 254
-_NOBODY = (
-    "No hosts matched: the playbook's plays touched none of the run's hosts. Their `hosts:` have to name hosts or "
-    "groups of the stage; localhost is none of them, a task goes there with delegate_to."
-)
+_MOST_NAMED = 5
 
 
 @dataclasses.dataclass(slots=True)
 class HostCount:
-    """Ansible's counters for one host. `message` is what somebody has to know about it, None mostly."""
+    """Ansible's counters for one host. `note` is what somebody has to know about it, None mostly."""
 
     ok: int = 0
     changed: int = 0
@@ -42,18 +36,23 @@ class HostCount:
     skipped: int = 0
     rescued: int = 0
     ignored: int = 0
-    message: str | None = None
+    note: Reason | None = None
+
+    def columns(self) -> dict[str, int]:
+        """The counters by column."""
+        return {ours: getattr(self, ours) for ours in _COUNTERS.values()}
 
     @property
     def status(self) -> str:
         """The one word for this host; `untouched` when no task of the playbook ran on it."""
         if self.unreachable:
-            return UNREACHABLE
+            return results.UNREACHABLE
         if self.failed:
-            return FAILED
+            return results.FAILED
         if self.changed:
-            return CHANGED
-        return OK if self.ok or self.skipped or self.rescued or self.ignored else UNTOUCHED
+            return results.CHANGED
+        is_done = self.ok or self.skipped or self.rescued or self.ignored
+        return results.OK if is_done else results.UNTOUCHED
 
 
 def from_stats(stats: Mapping[str, Mapping[str, int]]) -> dict[str, HostCount]:
@@ -67,35 +66,27 @@ def from_stats(stats: Mapping[str, Mapping[str, int]]) -> dict[str, HostCount]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ended: its status, and for everything but success the reason in one sentence."""
+    """How a run ended: its status, and for everything but success why; what is to be known beside follows."""
 
     status: str
-    error: str | None = None
+    reasons: tuple[Reason, ...] = ()
 
-    def with_note(self, note: str) -> Ending:
-        """The same ending with one more sentence."""
-        return dataclasses.replace(self, error=f"{self.error} {note}" if self.error else note)
-
-
-def canceled(by: str) -> Ending:
-    """The end of a run that somebody did not want any more."""
-    return Ending(statuses.CANCELED, f"Canceled by {by}; the tasks in flight may have completed on their hosts.")
+    def with_note(self, note: Reason) -> Ending:
+        """The same ending with one more reason."""
+        return dataclasses.replace(self, reasons=(*self.reasons, note))
 
 
-def out_of_time(seconds: float) -> Ending:
-    """The end of a run that took too long."""
-    return Ending(
-        statuses.TIMEOUT, f"Stopped: it took longer than {seconds:.0f} s; the tasks in flight may have completed."
-    )
+def ending_because(status: str, code: End, **params: Any) -> Ending:
+    """An ending with one reason."""
+    return Ending(status, (because(code, **params),))
 
 
-def silent(seconds: float) -> Ending:
-    """The end of a run that showed no sign of life."""
-    return Ending(
-        statuses.TIMEOUT,
-        f"Stopped: it was idle for {seconds:.0f} s, with no event and no output; "
-        "the tasks in flight may have completed.",
-    )
+class RunEndsError(CallboardError):
+    """Raised while a run is prepared: it ends here, with this status and reason."""
+
+    def __init__(self, status: str, code: End, **params: Any) -> None:
+        self.ending = ending_because(status, code, **params)
+        super().__init__(wording.ended([reason.to_json() for reason in self.ending.reasons]) or "")
 
 
 def host_statuses(
@@ -114,15 +105,10 @@ def host_statuses(
         if count.failed:
             return count.status
         if name in stale:
-            return LEFT_OUT
-        return LOST if name in in_flight else count.status
+            return results.LEFT_OUT
+        return results.LOST if name in in_flight else count.status
 
     return {name: word(name) for name in expected}
-
-
-def under_way(task: str) -> str:
-    """What is said of a lost host."""
-    return f"The task {(task or '?')!r} was under way when the run ended; it may have completed."
 
 
 def ending_of(
@@ -141,35 +127,35 @@ def ending_of(
     `complaint`: Ansible's own last error, which counts where no host failed.
     """
     words = host_statuses(counts, expected=expected, stale=stale)
-    bad = [name for name, status in words.items() if status in (FAILED, UNREACHABLE) and name not in tolerated]
+    bad = [name for name, status in words.items() if status in _BAD and name not in tolerated]
     if bad:
-        return Ending(statuses.FAILED, _problems({name: words[name] for name in bad}, len(words)) + _keys(bad, counts))
+        return Ending(
+            statuses.FAILED, (*_problems({name: words[name] for name in bad}, len(words)), *_keys(bad, counts))
+        )
     if return_code != 0:
-        why = f": {complaint}" if complaint else "; the log says why."
-        return Ending(statuses.FAILED, f"ansible-playbook ended with code {return_code}{why}")
-    if any(status in (OK, CHANGED) for status in words.values()):
+        return ending_because(statuses.FAILED, End.ANSIBLE_FAILED, return_code=return_code, text=complaint)
+    if any(status in (results.OK, results.CHANGED) for status in words.values()):
         return Ending(statuses.SUCCESSFUL)
-    left_out = sum(status == LEFT_OUT for status in words.values())
+    left_out = sum(status == results.LEFT_OUT for status in words.values())
     if left_out:
-        return Ending(statuses.FAILED, f"No hosts left: {left_out} of {len(words)} fell silent before their turn.")
-    return Ending(statuses.FAILED, _NOBODY)
+        return ending_because(statuses.FAILED, End.NO_HOSTS_LEFT, count=left_out, of=len(words))
+    return ending_because(statuses.FAILED, End.NOBODY_TOUCHED)
 
 
-def _problems(bad: Mapping[str, str], of: int) -> str:
-    failed = [name for name, status in bad.items() if status == FAILED]
-    lost = [name for name, status in bad.items() if status == UNREACHABLE]
-    verb = "was" if len(lost) == 1 else "were"
-    parts = [f"{len(failed)} of {of} hosts failed: {some(failed)}."] if failed else []
-    return " ".join(parts + ([f"{len(lost)} of {of} hosts {verb} unreachable: {some(lost)}."] if lost else []))
+def _problems(bad: Mapping[str, str], of: int) -> list[Reason]:
+    found = {
+        End.HOSTS_FAILED: [name for name, status in bad.items() if status == results.FAILED],
+        End.HOSTS_UNREACHABLE: [name for name, status in bad.items() if status == results.UNREACHABLE],
+    }
+    return [because(code, of=of, **first(names)) for code, names in found.items() if names]
 
 
-def _keys(bad: list[str], counts: Mapping[str, HostCount]) -> str:
-    """The hosts with another host key by name, after a space; nothing when there are none."""
-    found = [name for name in bad if counts[name].message]
-    return f" {host_keys.words(some(found))}" if found else ""
+def _keys(bad: list[str], counts: Mapping[str, HostCount]) -> list[Reason]:
+    """The hosts with another host key."""
+    found = [name for name in bad if counts[name].note is not None]
+    return [because(End.HOST_KEYS_MISMATCH, **first(found))] if found else []
 
 
-def some(names: list[str], most: int = 5) -> str:
-    """The first names in a list for people, with how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def first(names: Sequence[Any], most: int = _MOST_NAMED, key: str = "hosts") -> dict[str, Any]:
+    """Parameters of a reason that names the first of many: {hosts: […], more: how many more there are}."""
+    return {key: list(names[:most]), "more": max(0, len(names) - most)}

@@ -7,9 +7,10 @@ import shutil
 
 import peewee as pw
 
+from inventory_service.codes import statuses
 from inventory_service.database import database
-from inventory_service.deployments.runs import statuses
 from inventory_service.models import Run, RunEvent, RunLogChunk, Stage
+from inventory_service.records import runs
 from inventory_service.settings import Settings
 
 _RUNS = 20
@@ -46,8 +47,7 @@ def _due(settings: Settings, *, at: dt.datetime) -> list[int]:
 
 def _mark(ids: list[int], *, at: dt.datetime) -> int:
     """From here on nobody reads them, so that nobody sees half of them."""
-    still_there = Run.id.in_(ids) & Run.status.in_(statuses.ENDED) & Run.events_removed_at.is_null()
-    return int(Run.update(events_removed_at=at).where(still_there).execute())
+    return runs.remove_events(ids, at=at)
 
 
 def _remove_batch() -> int:

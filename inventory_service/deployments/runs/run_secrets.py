@@ -87,7 +87,7 @@ class RunSecrets:
         return look
 
     @contextlib.contextmanager
-    def laid_out(self, folder: Path, socket: Path) -> Iterator[Handed]:
+    def laid_out(self, folder: Path, socket: Path) -> Iterator[LaidOut]:
         """Files and vault passwords in `folder` (0700), keys in an agent at `socket`; all taken back at the end."""
         folder.mkdir(mode=0o700)
         keys = [one.value for one in self.of_kind(kinds.SSH_KEY)] + ([self.own_key] if self.own_key else [])
@@ -97,13 +97,13 @@ class RunSecrets:
             vault_ids = tuple((one.name, _vault_file(folder, one)) for one in self.of_kind(kinds.VAULT_PASSWORD))
             identities = tuple(_identity(folder, number, key) for number, key in enumerate(keys))
             with ssh_agent.holding(keys, socket):
-                yield Handed(vault_ids, identities, socket)
+                yield LaidOut(vault_ids, identities, socket)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Handed:
+class LaidOut:
     """Where Ansible finds them: (vault id, file with its password), and the public halves of the agent's keys."""
 
     vault_ids: tuple[tuple[str, Path], ...]

@@ -17,12 +17,14 @@ from typing import Any
 import inventory_service
 from inventory_service.adapters import galaxy, runner
 from inventory_service.clock import iso
-from inventory_service.database import database
+from inventory_service.codes.run import SnapshotNote
 from inventory_service.deployments import variables
-from inventory_service.deployments.executor.targets import Targets
-from inventory_service.deployments.runs import outcome
+from inventory_service.deployments.executor.targets import Missing, Targets
 from inventory_service.errors import NotFoundError
-from inventory_service.models import Host, Release, Run, RunHost, RunInventory, Stage
+from inventory_service.models import Host, Release, Run, RunInventory, Stage
+from inventory_service.reasons import Reason, because
+from inventory_service.records import runs
+from inventory_service.records.runs import FrozenHost
 from inventory_service.settings import Settings
 from inventory_service.vault import store as secret_store
 
@@ -57,8 +59,8 @@ def take(
         "revision": run.revision or (release.revision_name if release else run.stage.default_revision),
         "release": release.number if release else None,
         "hosts": [host.name for host in targets.chosen],
-        "missing": [{"host": one.name, "status": one.status, "reason": one.reason} for one in targets.missing],
-        "notes": [*targets.notes, *(_what_is_other(original, tools, secrets) if original else ())],
+        "missing": [_missing(one) for one in targets.missing],
+        "notes": [note.to_json() for note in (*targets.notes, *_differences(original, tools, secrets))],
         "options": _options(run, settings),
         "variables": list(layers),
         **tools,
@@ -72,18 +74,24 @@ def _secrets(stage: Stage) -> dict[str, dict[str, Any]]:
     return {row.name: {"kind": row.kind, "set_at": iso(row.updated_at)} for row in secret_store.list_for_stage(stage)}
 
 
-def _what_is_other(original: Run, tools: dict[str, Any], secrets: dict[str, Any]) -> list[str]:
+def _missing(one: Missing) -> dict[str, Any]:
+    return {"host": one.name, "status": one.result, "code": str(one.note.code), "params": dict(one.note.params)}
+
+
+def _differences(original: Run | None, tools: dict[str, Any], secrets: dict[str, Any]) -> list[Reason]:
     """What an exact repeat has otherwise than the run: tools on this machine and values of secrets are not frozen."""
-    kept = original.snapshot
+    if original is None:
+        return []
+    kept, run = original.snapshot, original.id
     then, now = {**kept["versions"], **kept["collections"]}, {**tools["versions"], **tools["collections"]}
     notes = [
-        f"{name} was {then.get(name, 'not there')} in run {original.id} and is {now.get(name, 'not there')} now."
+        because(SnapshotNote.OTHER_TOOL, tool=name, before=then.get(name), now=now.get(name), run=run)
         for name in sorted(then.keys() | now.keys())
         if then.get(name) != now.get(name)
     ]
     known = kept.get("secrets", {})
     return notes + [
-        f"The secret {name} was {'set' if name in secrets else 'removed'} since run {original.id}."
+        because(SnapshotNote.SECRET_SET if name in secrets else SnapshotNote.SECRET_REMOVED, secret=name, run=run)
         for name in sorted(known.keys() | secrets.keys())
         if known.get(name) != secrets.get(name)
     ]
@@ -107,25 +115,15 @@ def _options(run: Run, settings: Settings) -> dict[str, Any]:
 def store(run: Run, snapshot: dict[str, Any], targets: Targets) -> None:
     """Write the snapshot, the inventory and the run's hosts in one transaction."""
     content = gzip.compress(json.dumps(targets.listing).encode(), compresslevel=6, mtime=0)
-    with database.atomic():
-        Run.update(snapshot=snapshot, source_commit=snapshot["commit"]).where(Run.id == run.id).execute()
-        RunInventory.create(run=run, content=content)
-        for host in targets.chosen:
-            RunHost.create(run=run, host=host, status=outcome.PENDING, **_place(host))
-        for one in targets.missing:
-            RunHost.create(
-                run=run,
-                host=one.host_id,
-                name=one.name,
-                address=one.address,
-                port=one.port,
-                status=one.status,
-                message=one.reason,
-            )
+    runs.freeze(run, snapshot, content, [*map(_chosen, targets.chosen), *map(_absent, targets.missing)])
 
 
-def _place(host: Host) -> dict[str, Any]:
-    return {"name": host.name, "address": host.address, "port": host.port, "keys_sha256": keys_digest(host)}
+def _chosen(host: Host) -> FrozenHost:
+    return FrozenHost(host.name, host.id, host.address, host.port, keys_digest(host))
+
+
+def _absent(one: Missing) -> FrozenHost:
+    return FrozenHost(one.name, one.host_id, one.address, one.port, result=one.result, note=one.note)
 
 
 def keys_digest(host: Host) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 from inventory_service import audit
 from inventory_service.adapters.ec2 import ABANDON, CONTINUE, Cloud
+from inventory_service.codes import statuses
 from inventory_service.database import database
 from inventory_service.deployments.launching import requests
-from inventory_service.deployments.runs import statuses
 from inventory_service.models import Host, LifecycleAction, Run, ScalingDecision, Stage
 from inventory_service.registry import hosts, liveness
 from inventory_service.registry.stages import stage_name

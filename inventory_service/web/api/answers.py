@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from inventory_service import events
 from inventory_service.accounts import roles
+from inventory_service.codes import statuses
 from inventory_service.deployments.comparing import run_diff
 from inventory_service.deployments.prompting import prompts
-from inventory_service.deployments.runs import statuses
 from inventory_service.registry import liveness
 
 State = Literal[liveness.STATES]  # type: ignore[valid-type]
@@ -67,6 +67,7 @@ class Freeze(Answer):
 
 class Lock(Answer):
     locked_by: str
+    code: str = Field(description="person, rollout_stopped, rollback_failed")
     reason: str
     locked_at: dt.datetime
 
@@ -321,13 +322,15 @@ class Run(Answer):
     ended_at: dt.datetime | None
     duration_seconds: float | None
     error: str | None
+    end_code: str | None = Field(description="Why it ended; `error` says it in a sentence")
+    end_reasons: list[dict[str, Any]] = Field(description="All reasons: `code` and its parameters")
     rolls_back: int | None = Field(description="The stopped run that the service undoes by this one")
     cancel_requested_by: str | None
     override_lock: str | None = Field(description="Why it goes past a person's lock")
     queue: Queue | None = Field(description="Of a queued run: its place and what it waits for")
     repeat_of: int | None
     repeat_mode: Literal["exact", "live"] | None
-    origin: Literal["service", "laptop"] = Field(
+    origin: Literal["service", "external"] = Field(
         description="Who executed it: the service, or a person's ansible-playbook"
     )
     events_removed_at: dt.datetime | None = Field(description="Since when its events and log are no more")
@@ -346,6 +349,7 @@ class RunHost(Answer):
     rescued: int
     ignored: int
     message: str | None
+    message_code: str | None
 
 
 class RunWithHosts(Run):
@@ -550,6 +554,7 @@ class Schedule(Answer):
     last_at: dt.datetime | None
     last_run: int | None
     last_error: str | None
+    last_failure: str | None = Field(description="The code of `last_error`")
     created_by: str
 
 
@@ -573,6 +578,7 @@ class Delivery(Answer):
     ref: str | None
     revision: str | None
     outcome: Literal["deployed", "ignored", "refused"]
+    code: str
     detail: str
     run: int | None
 

@@ -16,6 +16,7 @@ from inventory_service.models import Notification, Schedule, WebhookDelivery
 from inventory_service.web import auth, context
 from inventory_service.web.api import answers
 from inventory_service.web.api.common import StagePath, Strict, blueprint
+from inventory_service.wording import automation as wording
 
 api = blueprint("automation", "Schedules, webhooks and notifications of a stage")
 
@@ -142,7 +143,8 @@ def _schedule(row: Schedule) -> dict[str, Any]:
         "next_at": iso(row.next_at),
         "last_at": iso(row.last_at),
         "last_run": row.last_run_id,
-        "last_error": row.last_error,
+        "last_error": wording.schedule_failure(row.last_failure_code, row.last_failure_params),
+        "last_failure": row.last_failure_code,
         "created_by": row.created_by,
     }
 
@@ -214,7 +216,8 @@ def _delivery(row: WebhookDelivery) -> dict[str, Any]:
         "ref": row.ref,
         "revision": row.revision,
         "outcome": row.outcome,
-        "detail": row.detail,
+        "code": row.detail_code,
+        "detail": wording.delivery(row.detail_code, row.detail_params),
         "run": row.run_id,
     }
 

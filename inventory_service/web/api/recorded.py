@@ -161,7 +161,7 @@ def _answer(run: Run, stage: Stage) -> dict[str, Any]:
         "kind": run.kind,
         "url": f"/api/v1/runs/{run.id}",
         "page": f"{context.services().settings.url}/runs/{run.id}",
-        "log_bytes": run.told_bytes,
+        "log_bytes": run.received_bytes,
         "desired_release": hosts.desired_release(stage),
         "converge": stage.has_convergence,
     }

@@ -8,10 +8,11 @@ from flask import Response, request, send_file
 from pydantic import BaseModel, Field
 
 from inventory_service.accounts.roles import OPERATOR, VIEWER
+from inventory_service.codes import statuses
 from inventory_service.deployments import convergence, rollout, variables
 from inventory_service.deployments.comparing import run_diff
 from inventory_service.deployments.launching import prepare, repeat, requests
-from inventory_service.deployments.runs import history, logs, snapshot, statuses
+from inventory_service.deployments.runs import history, logs, snapshot
 from inventory_service.errors import InvalidError
 from inventory_service.models import Run, Stage
 from inventory_service.web import auth, context, export, log_stream, present, present_diff
@@ -44,7 +45,8 @@ class RunBody(Strict):
     )
     comment: str = Field("", max_length=2000)
     if_locked: Literal["wait", "refuse"] = "wait"
-    allow_frozen: bool = False
+    allow_paused_expiry: bool = Field(default=False, description="Run although it is unclear which hosts are live")
+    allow_frozen: bool = Field(default=False, deprecated=True, description="As allow_paused_expiry")
     override_lock: str | None = Field(
         None, min_length=1, max_length=500, description="Why to go past the lock that a person holds; audited"
     )
@@ -58,7 +60,8 @@ class RepeatBody(Strict):
     comment: str | None = Field(None, max_length=2000, description="The run's own when left out")
     extra_vars_secret: dict[str, Any] = Field({}, description="The run's secret extra vars again, which were not kept")
     if_locked: Literal["wait", "refuse"] = "wait"
-    allow_frozen: bool = False
+    allow_paused_expiry: bool = Field(default=False, description="Run although it is unclear which hosts are live")
+    allow_frozen: bool = Field(default=False, deprecated=True, description="As allow_paused_expiry")
     override_lock: str | None = Field(
         None, min_length=1, max_length=500, description="Why to go past the lock that a person holds; audited"
     )
@@ -116,7 +119,7 @@ def create_run(body: RunBody) -> tuple[dict[str, Any], int]:
         extra_vars=body.extra_vars,
         comment=body.comment,
         if_locked=body.if_locked,
-        allow_frozen=body.allow_frozen,
+        allows_paused_expiry=body.allow_paused_expiry or body.allow_frozen,
         idempotency_key=_idempotency_key(),
         override_lock=body.override_lock,
     )
@@ -168,10 +171,9 @@ def list_runs(query: RunQuery) -> dict[str, Any]:
 def get_run(path: RunPath) -> dict[str, Any]:
     """The snapshot lacks the inventory, which has its own route."""
     row = _run(path)
-    frozen = {key: value for key, value in (row.snapshot or {}).items() if key != "inventory"}
     return {
         **present.run(row),
-        "snapshot": frozen or None,
+        "snapshot": present.snapshot(row),
         "hosts": [present.run_host(item) for item in history.hosts_of_run(row)],
         "rolled_back_by": rollout.rolled_back_by(row),
         "log_bytes": row.log_bytes,
@@ -280,7 +282,7 @@ def repeat_run(path: RunPath, body: RepeatBody) -> tuple[dict[str, Any], int]:
         at=context.now(),
         comment=body.comment,
         if_locked=body.if_locked,
-        allow_frozen=body.allow_frozen,
+        allows_paused_expiry=body.allow_paused_expiry or body.allow_frozen,
         idempotency_key=_idempotency_key(),
         override_lock=body.override_lock,
         secret=body.extra_vars_secret,

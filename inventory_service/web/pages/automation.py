@@ -10,7 +10,7 @@ from flask import Response, make_response, render_template, request
 from inventory_service.accounts.roles import ADMIN
 from inventory_service.automation import notifications, pushes, schedules, webhooks
 from inventory_service.automation.schedules import Plan
-from inventory_service.deployments.runs import statuses
+from inventory_service.codes import statuses
 from inventory_service.errors import CallboardError, ConflictError
 from inventory_service.models import Stage
 from inventory_service.web import auth, context, problems

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Response, make_response, redirect, render_template, request, url_for
 
+from inventory_service.codes import statuses
 from inventory_service.deployments import convergence
 from inventory_service.deployments.launching import prepare, requests
 from inventory_service.deployments.launching.requests import RunRequest
-from inventory_service.deployments.runs import statuses
 from inventory_service.deployments.source import playbooks
 from inventory_service.errors import CallboardError
 from inventory_service.models import Run, Stage

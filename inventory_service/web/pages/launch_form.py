@@ -9,9 +9,9 @@ from typing import Any
 
 from werkzeug.datastructures import MultiDict
 
+from inventory_service.codes import statuses
 from inventory_service.deployments.launching import requests
 from inventory_service.deployments.launching.requests import RunRequest
-from inventory_service.deployments.runs import statuses
 from inventory_service.errors import CallboardError, InvalidError
 from inventory_service.web.pages.form_values import number_in, variables_in
 
@@ -46,7 +46,7 @@ class LaunchForm:
     is_check: bool = False
     is_diff: bool = False
     if_locked: str = requests.WAIT
-    allow_frozen: bool = False
+    allows_paused_expiry: bool = False
     override_lock: str = ""
     answers: Answers = dataclasses.field(default_factory=dict)
     extra_vars: str = ""
@@ -108,7 +108,7 @@ class LaunchForm:
             extra_vars={**variables_in(self.extra_vars, "extra_vars"), **_given(self.answers)},
             comment=self.comment,
             if_locked=self.if_locked,
-            allow_frozen=self.allow_frozen,
+            allows_paused_expiry=self.allows_paused_expiry,
             idempotency_key=f"{by}:page:{self.key}",
             override_lock=self.override_lock or None,
         )
@@ -144,7 +144,7 @@ def _typed(values: MultiDict[str, str]) -> dict[str, Any]:
         "answers": _answers(values, PROMPT),
         "is_check": bool(values.get("check")),
         "is_diff": bool(values.get("diff")),
-        "allow_frozen": bool(values.get("allow_frozen")),
+        "allows_paused_expiry": bool(values.get("allow_paused_expiry") or values.get("allow_frozen")),
         "if_locked": requests.REFUSE if is_refusing else requests.WAIT,
     }
 

@@ -7,11 +7,13 @@ from typing import Any
 
 from flask import Response, make_response, redirect, render_template, request, url_for
 
+from inventory_service.codes import statuses
 from inventory_service.deployments import rollout
 from inventory_service.deployments.launching import repeat, requests, run_queue
-from inventory_service.deployments.runs import run_secrets, snapshot, statuses
+from inventory_service.deployments.runs import run_secrets, snapshot
 from inventory_service.errors import CallboardError
 from inventory_service.models import Run
+from inventory_service.records.runs import EXTERNAL
 from inventory_service.text import shown_value
 from inventory_service.web import auth, context, problems
 from inventory_service.web.pages import compare, run_view
@@ -69,7 +71,7 @@ def _repeat(row: Run) -> Run:
         actor=actor,
         at=context.now(),
         comment=form.get("comment", "")[:2000],
-        allow_frozen=bool(form.get("allow_frozen")),
+        allows_paused_expiry=bool(form.get("allow_paused_expiry") or form.get("allow_frozen")),
         idempotency_key=f"{actor.name}:page:{form['key'][:40]}" if form.get("key") else None,
         secret={name: form[f"secret.{name}"] for name in _lost_secrets(row) if form.get(f"secret.{name}")},
         settings=context.services().settings,
@@ -88,7 +90,7 @@ def _again(row: Run) -> dict[str, Any]:
 
 def _lost_secrets(row: Run) -> list[str]:
     """The names of its secret extra vars, which were erased when it ended: a repeat has to be given them again."""
-    return [] if row.origin != "service" else run_secrets.missing(row.stage, row.extra_vars)
+    return [] if row.origin == EXTERNAL else run_secrets.missing(row.stage, row.extra_vars)
 
 
 def _facts(row: Run) -> dict[str, Any]:

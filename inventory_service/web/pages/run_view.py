@@ -6,15 +6,17 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
-from inventory_service.deployments.runs import history, outcome
+from inventory_service.codes import results as words
+from inventory_service.deployments.runs import history
 from inventory_service.deployments.runs.outcome import HostCount
 from inventory_service.models import Run, RunEvent, RunHost
 from inventory_service.text import natural
+from inventory_service.wording import run as wording
 
-_BAD = (outcome.FAILED, outcome.UNREACHABLE)
+_BAD = (words.FAILED, words.UNREACHABLE)
 _TASK_STARTS = ("playbook_on_task_start", "playbook_on_handler_task_start")
-_TROUBLE = (outcome.FAILED, outcome.UNREACHABLE, outcome.LOST, outcome.LEFT_OUT)
-_ORDER = {word: place for place, word in enumerate((*_TROUBLE, outcome.CHANGED, outcome.OK))}
+_TROUBLE = (words.FAILED, words.UNREACHABLE, words.LOST, words.LEFT_OUT)
+_ORDER = {word: place for place, word in enumerate((*_TROUBLE, words.CHANGED, words.OK))}
 _MOST_FAILURES = 500
 _MOST_NAMED = 12
 
@@ -28,6 +30,7 @@ class Result:
     host_id: str | None
     status: str
     count: HostCount
+    note: str | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,11 +58,10 @@ def results(run: Run, *, is_active: bool) -> list[Result]:
 
 
 def _result(row: RunHost, seen: HostCount | None, *, is_active: bool) -> Result:
-    names = [field.name for field in dataclasses.fields(HostCount)]
-    count = seen if is_active and seen else HostCount(**{name: getattr(row, name) for name in names})
-    status = seen.status if seen and row.status == outcome.PENDING else row.status
-    count.message = count.message or row.message
-    return Result(row.name, row.address, row.host_id, status, count)
+    count = seen if is_active and seen else HostCount(**{name: getattr(row, name) for name in HostCount().columns()})
+    status = seen.status if seen and row.status == words.PENDING else row.status
+    note = wording.host_note(row.message_code, row.message_params)
+    return Result(row.name, row.address, row.host_id, status, count, note)
 
 
 def progress(rows: Sequence[Result]) -> Counter[str]:

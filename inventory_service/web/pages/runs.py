@@ -6,8 +6,8 @@ from typing import Any
 
 from flask import render_template, request
 
+from inventory_service.codes import statuses
 from inventory_service.deployments.launching import requests
-from inventory_service.deployments.runs import statuses
 from inventory_service.registry import stages
 from inventory_service.registry.stages import stage_name
 from inventory_service.web import auth

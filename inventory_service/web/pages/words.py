@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ from flask import Flask, url_for
 from flask_login import current_user
 
 import inventory_service
+import inventory_service.wording.automation
+import inventory_service.wording.lock
+import inventory_service.wording.run
+from inventory_service import wording
 from inventory_service.accounts.roles import ADMIN, OPERATOR, Principal
 from inventory_service.clock import iso
 from inventory_service.models import Run, Stage
@@ -35,7 +40,20 @@ def install(app: Flask) -> None:
     app.add_template_filter(iso, "iso")
     for word in (ago, moment, duration, took, short, stage_name, shown, seconds, secret_named):
         app.add_template_filter(word, word.__name__)
+    for name, said in _SAID.items():
+        app.add_template_filter(said, name)
     app.context_processor(_for_every_page)
+
+
+# What is said of a row, from its codes.
+_SAID: dict[str, Callable[[Any], Any]] = {
+    "why_ended": lambda run: wording.run.ended(run.end_reasons),
+    "why_locked": lambda lock: wording.lock.why(lock.reasons),
+    "run_host_note": lambda host: wording.run.host_note(host.message_code, host.message_params),
+    "snapshot_notes": lambda run: [wording.run.snapshot_note(note) for note in (run.snapshot or {}).get("notes", [])],
+    "why_failed": lambda row: wording.automation.schedule_failure(row.last_failure_code, row.last_failure_params),
+    "delivery_detail": lambda row: wording.automation.delivery(row.detail_code, row.detail_params),
+}
 
 
 def _for_every_page() -> dict[str, Any]:

@@ -173,10 +173,10 @@ def test_it_says_what_an_old_or_unstarted_run_lacks(launch: Launch, compare: Com
 
 def test_it_says_what_is_not_known_of_a_laptops_run(launch: Launch, compare: Compare) -> None:
     before, after = launch(), launch()
-    Run.update(snapshot={"commit": "a" * 40, "laptop": {"dirty": True}}).where(Run.id == after.id).execute()
+    Run.update(snapshot={"commit": "a" * 40, "sender": {"dirty": True}}).where(Run.id == after.id).execute()
     (note,) = compare(before, after).notes
     assert note == (
-        f"Run {after.id} was recorded from a laptop, so its variables and collections are not known. "
+        f"Run {after.id} is only recorded here, so its variables and collections are not known. "
         "Its checkout had changes that are not committed."
     )
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from inventory_service import wording
 from inventory_service.deployments.executor.budget import Budget
 from inventory_service.errors import InvalidError
 from inventory_service.registry.number_or_percent import check_amount
@@ -32,8 +33,11 @@ def test_it_says_when_a_run_has_lost_too_many(
 
 
 def test_it_says_what_was_asked_for_and_what_is_left() -> None:
-    assert Budget("75%").broken(live=10, healthy=7, chosen=10, unreachable=0) == (
-        "7 of the 10 hosts that were live at the start are left healthy, "
+    broken = Budget("75%").broken(live=10, healthy=7, chosen=10, unreachable=0)
+    assert broken is not None
+    assert broken.to_json() == {"code": "too_few_healthy", "count": 7, "of": 10, "bound": "75%", "least": 8}
+    assert wording.run.ended([broken.to_json()]) == (
+        "Stopped: 7 of the 10 hosts that were live at the start are left healthy, "
         "and the stage's minimum_healthy of 75% asks for 8."
     )
 

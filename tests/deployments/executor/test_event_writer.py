@@ -8,6 +8,7 @@ from typing import Any
 import peewee
 import pytest
 
+from inventory_service.codes.run import End
 from inventory_service.database import from_microseconds
 from inventory_service.deployments.executor import event_writer, host_keys
 from inventory_service.deployments.executor.event_writer import EventWriter, to_row
@@ -16,6 +17,7 @@ from inventory_service.deployments.runs.history import EventFilter
 from inventory_service.deployments.runs.logs import RunLog
 from inventory_service.deployments.runs.outcome import HostCount
 from inventory_service.models import Run, RunEvent, RunLogChunk, Stage
+from inventory_service.reasons import because
 from inventory_service.vault.masking import MASK, Masker
 from tests.support import START, FakeClock, wait_for
 
@@ -210,7 +212,7 @@ def test_it_believes_ansibles_own_final_count(write: Callable[..., EventWriter])
 def test_it_keeps_a_host_key_mismatch_in_the_final_counters(write: Callable[..., EventWriter]) -> None:
     refused = event("runner_on_unreachable", res={"msg": CHANGED})
     stats = {"event": "playbook_on_stats", "counter": 2, "event_data": {"dark": {"web-1": 1}}}
-    assert "Host key mismatch: web-1" in (write(refused, stats).counts["web-1"].message or "")
+    assert "host_key_mismatch" in str(write(refused, stats).counts["web-1"].note)
 
 
 def test_it_knows_who_was_being_worked_on(write: Callable[..., EventWriter]) -> None:
@@ -336,7 +338,7 @@ def test_it_ends_the_log_and_not_the_run_where_the_disk_is_full(run: Run, tmp_pa
     writer.handle(event("runner_on_ok", 1, "said"))
     writer.handle(event("runner_on_failed", 2, "said"))
     writer.close()
-    assert writer.problem == "the log could not be written (No space left on device)"
+    assert writer.problem == because(End.LOG_INCOMPLETE, text="No space left on device")
     assert writer.counts["web-1"] == HostCount(ok=1, failed=1)
     assert (Run.get().is_log_cut, RunEvent.select().count()) == (True, 2)
 

@@ -16,14 +16,14 @@ from inventory_service.deployments.runs.outcome import Ending, HostCount
 from inventory_service.models import Event, Host, Release, Run, RunHost, Stage
 from inventory_service.registry import stages
 from inventory_service.settings import Settings
-from tests.support import FakeClock, Machine, expiry
+from tests.support import FakeClock, Machine, expiry, why
 
 Queue = Callable[..., Run]
 
 
 def test_it_fails_a_run_for_nobody(stage: Stage, queue: Queue, execute: Callable[..., Run], settings: Settings) -> None:
     run = execute(queue(stage))
-    assert (run.status, run.error) == ("failed", "No hosts matched: shop/production has no live host for this run.")
+    assert (run.status, why(run)) == ("failed", "No hosts matched: shop/production has no live host for this run.")
     assert "callboard: No hosts matched" in (settings.run_dir(run.id) / "log").read_text()
     assert locks.find(stage, locks.BY_RUN) is None
     assert Event.select().where(Event.name == "run.failed").count() == 1
@@ -34,16 +34,16 @@ def test_it_fails_a_run_when_all_hosts_have_fallen_silent(
 ) -> None:
     run = queue(web_1.stage)
     clock.advance(301)
-    assert "has no live host" in execute(run).error
+    assert "has no live host" in why(execute(run))
 
 
 def test_it_fails_a_run_whose_stage_froze_while_it_waited(
     web_1: Machine, queue: Queue, execute: Callable[..., Run], clock: FakeClock
 ) -> None:
-    run, told = queue(web_1.stage), queue(web_1.stage, allow_frozen=True)
+    run, told = queue(web_1.stage), queue(web_1.stage, allows_paused_expiry=True)
     Stage.update(frozen_at=clock.now(), freeze_reason="silence").execute()
-    assert "shop/production is frozen: too many of its hosts are silent" in execute(run).error
-    assert "is frozen" not in (execute(told).error or "")
+    assert "The expiry of shop/production's hosts is paused: too many are silent" in why(execute(run))
+    assert "is paused" not in why(execute(told))
 
 
 @pytest.mark.parametrize(
@@ -71,21 +71,21 @@ def test_it_fails_a_run_with_a_reason(
     web_1: Machine, queue: Queue, execute: Callable[..., Run], fields: dict[str, object], words: str
 ) -> None:
     run = execute(queue(web_1.stage, **fields))
-    assert (run.status, words in run.error) == ("failed", True), run.error
+    assert (run.status, words in why(run)) == ("failed", True), why(run)
 
 
 def test_it_fails_a_run_whose_playbook_leads_out_of_the_source(
     web_1: Machine, queue: Queue, execute: Callable[..., Run], source: Path
 ) -> None:
     (source / "link.yml").symlink_to("/etc/passwd")
-    assert "leads out of the source" in execute(queue(web_1.stage, "playbook", playbook="link.yml")).error
+    assert "leads out of the source" in why(execute(queue(web_1.stage, "playbook", playbook="link.yml")))
 
 
 def test_it_fails_a_run_on_a_full_disk(
     web_1: Machine, queue: Queue, execute: Callable[..., Run], settings: Settings
 ) -> None:
     run = execute(queue(web_1.stage), dataclasses.replace(settings, free_space_mb=10**9))
-    assert "a run needs 1000000000 MB" in run.error
+    assert "a run needs 1000000000 MB" in why(run)
 
 
 def test_it_fails_a_run_on_an_error_of_its_own(
@@ -93,7 +93,7 @@ def test_it_fails_a_run_on_an_error_of_its_own(
 ) -> None:
     (settings.data_dir / "sources").write_text("in the way")
     run = execute(queue(web_1.stage))
-    assert (run.status, run.error.startswith("Callboard itself failed")) == ("failed", True)
+    assert (run.status, why(run).startswith("Callboard itself failed")) == ("failed", True)
     assert locks.find(web_1.stage, locks.BY_RUN) is None
 
 
@@ -112,7 +112,7 @@ def finish(
     web_1: Machine, web_2: Machine, queue: Queue, release: Callable[..., Release], clock: FakeClock
 ) -> Callable[..., Stage]:
     """Finish a run of release 2 on two hosts that run release 1; returns the stage afterwards."""
-    releases.record_on_hosts(release(web_1.stage), [web_1.host_id, web_2.host_id], is_held=False)
+    releases.record_on_hosts(release(web_1.stage), [web_1.host_id, web_2.host_id], is_pinned=False)
     second = release(web_1.stage, "b" * 40, is_good=False)
 
     def end(status: str, kind: str = "deploy", counts: dict[str, HostCount] | None = None, **fields: object) -> Stage:

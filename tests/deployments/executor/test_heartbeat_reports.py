@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from inventory_service.adapters import line_server
-from inventory_service.deployments.executor.heartbeat_reports import Gate
+from inventory_service.deployments.executor.heartbeat_reports import HeartbeatReports
 from inventory_service.registry import hosts
 from tests.support import GONE_AFTER_SECONDS, START, FakeClock, Machine, at_once
 
@@ -29,7 +29,7 @@ def ask(path: Path, question: bytes) -> Any:
 def gate(web_1: Machine, web_2: Machine, clock: FakeClock, tmp_path: Path) -> Iterator[Path]:
     """A gate of a run on web-1 alone."""
     path = tmp_path / "gate"
-    gate = Gate(web_1.stage, ["web-1"], clock=clock, gone_after_seconds=GONE_AFTER_SECONDS)
+    gate = HeartbeatReports(web_1.stage, ["web-1"], clock=clock, gone_after_seconds=GONE_AFTER_SECONDS)
     with line_server.answering(path, gate.answer):
         yield path
 

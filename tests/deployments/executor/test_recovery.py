@@ -8,12 +8,14 @@ from collections.abc import Callable
 
 import pytest
 
+from inventory_service import wording
 from inventory_service.adapters import processes
-from inventory_service.deployments.executor import execution, leases, recovery
+from inventory_service.deployments.executor import execution, recovery
 from inventory_service.deployments.launching import requests
 from inventory_service.models import Event, Host, Run, RunEvent, RunHost, Stage
+from inventory_service.records import runs
 from inventory_service.settings import Settings
-from tests.support import FakeClock, Machine, at_once
+from tests.support import FakeClock, Machine, at_once, why
 
 Queue = Callable[..., Run]
 
@@ -47,7 +49,7 @@ def test_it_marks_a_run_lost_and_frees_its_stage(
 ) -> None:
     assert recovery.recover_lost(settings, at=clock.advance(16)) == [orphan.id]
     run = requests.get(orphan.id)
-    assert (run.status, run.ended_at, "executor died" in run.error) == ("lost", clock.now(), True)
+    assert (run.status, run.ended_at, "executor died" in why(run)) == ("lost", clock.now(), True)
     assert [row.status for row in RunHost.select().order_by(RunHost.name)] == ["lost", "ok"]
     assert claim(queue(orphan.stage), clock) is not None
     assert Event.select().where(Event.name == "run.lost").count() == 1
@@ -103,7 +105,7 @@ def test_it_keeps_a_lease_that_was_renewed_in_between(orphan: Run, settings: Set
 @pytest.fixture
 def killed(orphan: Run, clock: FakeClock) -> Run:
     """The orphan had four hosts: one of them at a task, one done, one without a beginning, one that was left out."""
-    for name, status in (("db-1", "pending"), ("db-2", "pending"), ("db-3", "skipped (stale)")):
+    for name, status in (("db-1", "pending"), ("db-2", "pending"), ("db-3", "left_out")):
         RunHost.create(run=orphan, name=name, address="10.0.0.9", status=status)
     RunEvent.create(
         run=orphan,
@@ -121,13 +123,15 @@ def killed(orphan: Run, clock: FakeClock) -> Run:
 
 def test_it_names_the_hosts_with_a_task_under_way(killed: Run, settings: Settings, clock: FakeClock) -> None:
     recovery.recover_lost(settings, at=clock.advance(16))
-    assert "died with a task under way on web-1 (Restart)." in requests.get(killed.id).error
-    assert {row.name: (row.status, row.message) for row in RunHost.select()} == {
+    assert "died with a task under way on web-1 (Restart)." in why(requests.get(killed.id))
+    assert {
+        row.name: (row.status, wording.run.host_note(row.message_code, row.message_params)) for row in RunHost.select()
+    } == {
         "web-1": ("lost", "The task 'Restart' was under way when the run ended; it may have completed."),
         "web-2": ("ok", None),
         "db-1": ("changed", None),
         "db-2": ("untouched", None),
-        "db-3": ("skipped (stale)", None),
+        "db-3": ("left_out", None),
     }
 
 
@@ -136,7 +140,13 @@ def test_it_quarantines_hosts_on_which_converging_kills_the_executor(
 ) -> None:
     Host.update(converge_attempts=4).execute()
     RunHost.update(host=web_1.row).where(RunHost.name == "web-1").execute()
-    Run.update(kind="converge", created_by="callboard", release_number=1, in_flight={"web-1": "Restart"}).execute()
+    Run.update(
+        kind="converge",
+        created_by="callboard",
+        created_by_kind="service",
+        release_number=1,
+        in_flight={"web-1": "Restart"},
+    ).execute()
     recovery.recover_lost(settings, at=clock.advance(16))
     assert web_1.row.quarantine_reason.endswith(
         "4 attempts to bring it to release 1 failed; see run 1: "
@@ -147,21 +157,21 @@ def test_it_quarantines_hosts_on_which_converging_kills_the_executor(
 def test_it_names_a_few_of_many_hosts(killed: Run, settings: Settings, clock: FakeClock) -> None:
     Run.update(in_flight={f"web-{number:02}": "Restart" for number in range(30)}).execute()
     recovery.recover_lost(settings, at=clock.advance(16))
-    assert "web-09 (Restart) and 20 more." in requests.get(killed.id).error
+    assert "web-09 (Restart) and 20 more." in why(requests.get(killed.id))
 
 
 def test_it_says_so_where_no_host_had_a_task_under_way(killed: Run, settings: Settings, clock: FakeClock) -> None:
     Run.update(in_flight={}).execute()
     recovery.recover_lost(settings, at=clock.advance(16))
-    assert "no host had a task under way" in requests.get(killed.id).error
+    assert "no host had a task under way" in why(requests.get(killed.id))
 
 
 def test_it_keeps_an_executor_out_that_was_given_up(orphan: Run, settings: Settings, clock: FakeClock) -> None:
-    assert leases.renew(orphan, at=clock.advance(1)).is_held
+    assert runs.renew_lease(orphan, at=clock.advance(1)).is_held
     recovery.recover_lost(settings, at=clock.advance(16))
     Run.update(status="running").execute()  # as if it had been started once more
-    assert not leases.renew(orphan, at=clock.now()).is_held
-    assert leases.renew(requests.get(orphan.id), at=clock.now()).is_held
+    assert not runs.renew_lease(orphan, at=clock.now()).is_held
+    assert runs.renew_lease(requests.get(orphan.id), at=clock.now()).is_held
 
 
 def test_it_leaves_runs_alone_that_no_executor_of_the_service_has(

@@ -12,11 +12,11 @@ import pytest
 
 from inventory_service.deployments.executor import execution
 from inventory_service.deployments.executor import supervisor as watching
-from inventory_service.deployments.executor.supervisor import Watch
+from inventory_service.deployments.executor.supervisor import RunSupervisor
 from inventory_service.deployments.launching import requests
 from inventory_service.models import Run, Stage
 from inventory_service.settings import Settings
-from tests.support import ADA, FakeClock
+from tests.support import ADA, FakeClock, why
 
 Queue = Callable[..., Run]
 
@@ -29,64 +29,64 @@ def run(stage: Stage, queue: Queue, clock: FakeClock) -> Run:
 
 
 @pytest.fixture
-def watch(run: Run, settings: Settings, clock: FakeClock) -> Watch:
+def watch(run: Run, settings: Settings, clock: FakeClock) -> RunSupervisor:
     """Times out after 100 s, or 10 s of silence."""
-    return Watch(run, dataclasses.replace(settings, run_timeout_seconds=100, idle_timeout_seconds=10), clock)
+    return RunSupervisor(run, dataclasses.replace(settings, run_timeout_seconds=100, idle_timeout_seconds=10), clock)
 
 
-def test_it_renews_the_lease(watch: Watch, run: Run, clock: FakeClock) -> None:
+def test_it_renews_the_lease(watch: RunSupervisor, run: Run, clock: FakeClock) -> None:
     clock.advance(5)
     watch._look()
     assert (requests.get(run.id).lease_at, watch.ending, watch.is_fenced) == (clock.now(), None, False)
 
 
-def test_it_ends_a_run_that_takes_too_long(watch: Watch, clock: FakeClock) -> None:
+def test_it_ends_a_run_that_takes_too_long(watch: RunSupervisor, clock: FakeClock) -> None:
     clock.advance(100)
     watch._look()
     assert watch.ending is None
     clock.advance(1)
     watch._look()
     assert watch.ending is not None
-    assert (watch.ending.status, "longer than 100 s" in watch.ending.error) == ("timeout", True)
+    assert (watch.ending.status, "longer than 100 s" in why(watch.ending)) == ("timeout", True)
 
 
-def test_it_ends_a_run_that_fell_silent(watch: Watch, clock: FakeClock) -> None:
+def test_it_ends_a_run_that_fell_silent(watch: RunSupervisor, clock: FakeClock) -> None:
     clock.advance(50)
     watch._look()
     assert watch.ending is None, "nothing counts as idle before the playbook has begun"
-    watch.hear()
+    watch.note_activity()
     clock.advance(11)
     watch._look()
     assert watch.ending is not None
-    assert (watch.ending.status, "idle for 10 s" in watch.ending.error) == ("timeout", True)
+    assert (watch.ending.status, "idle for 10 s" in why(watch.ending)) == ("timeout", True)
 
 
 def test_it_takes_the_times_of_the_stage_before_those_of_the_service(
     run: Run, settings: Settings, clock: FakeClock
 ) -> None:
     run.stage.run_timeout_seconds = 5
-    watch = Watch(run, settings, clock)
+    watch = RunSupervisor(run, settings, clock)
     clock.advance(6)
     watch._look()
     assert watch.ending is not None
 
 
-def test_it_hears_of_a_cancel(watch: Watch, run: Run, clock: FakeClock) -> None:
+def test_it_hears_of_a_cancel(watch: RunSupervisor, run: Run, clock: FakeClock) -> None:
     requests.cancel(run, actor=ADA, at=clock.now())
     watch._look()
     assert watch.ending is not None
     assert watch.ending.status == "canceled"
-    assert (watch.ending.error or "").startswith("Canceled by ada; the tasks in flight")
+    assert why(watch.ending).startswith("Canceled by ada; the tasks in flight")
 
 
-def test_it_stops_the_work_of_an_executor_that_was_given_up(watch: Watch, run: Run) -> None:
+def test_it_stops_the_work_of_an_executor_that_was_given_up(watch: RunSupervisor, run: Run) -> None:
     Run.update(attempt=Run.attempt + 1).execute()
     watch._look()
     assert watch.is_fenced
 
 
 def test_it_goes_on_when_the_database_does_not_answer(
-    watch: Watch, run: Run, clock: FakeClock, database: peewee.Database, monkeypatch: pytest.MonkeyPatch
+    watch: RunSupervisor, run: Run, clock: FakeClock, database: peewee.Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "_LEASE_SECONDS", 0.01)
     database.execute_sql("ALTER TABLE run RENAME TO away")

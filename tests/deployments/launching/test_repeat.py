@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from inventory_service import wording
 from inventory_service.deployments.launching import repeat, requests
 from inventory_service.deployments.runs import snapshot
 from inventory_service.errors import ConflictError, InvalidError, LockedError
 from inventory_service.models import Event, Host, Project, Release, Run, RunHost, Stage
 from inventory_service.registry import hosts, stages
 from inventory_service.settings import Settings
-from tests.support import ADA, FakeClock, Machine, key_line
+from tests.support import ADA, FakeClock, Machine, key_line, why
 
 Queue = Callable[..., Run]
 Again = Callable[..., Run]
@@ -44,6 +45,15 @@ def again(execute: Callable[..., Run], clock: FakeClock, settings: Settings) -> 
 def colour(run: Run) -> str:
     found: str = snapshot.inventory(run)["stage_shop_production"]["vars"]["colour"]
     return found
+
+
+def notes(run: Run) -> list[str]:
+    return [wording.run.snapshot_note(note) for note in run.snapshot["notes"]]
+
+
+def missing(run: Run) -> list[tuple[str, str, str | None]]:
+    found = run.snapshot["missing"]
+    return [(one["host"], one["status"], wording.run.host_note(one["code"], one["params"])) for one in found]
 
 
 def rows(run: Run) -> list[tuple[str, str]]:
@@ -78,7 +88,7 @@ def test_it_names_hosts_that_have_gone(first: Run, again: Again, web_2: Machine,
     hosts.goodbye(web_2.row, at=clock.now())
     second = again(first)
     assert rows(second) == [("web-1", "untouched"), ("web-2", "gone")]
-    assert second.snapshot["missing"] == [{"host": "web-2", "status": "gone", "reason": "said goodbye"}]
+    assert missing(second) == [("web-2", "gone", "said goodbye")]
     assert second.snapshot["hosts"] == ["web-1"]
     assert "web-2" in snapshot.inventory(second)["_meta"]["hostvars"], "templates may name it"
 
@@ -101,7 +111,7 @@ def test_it_leaves_out_who_is_silent_or_in_conflict(first: Run, again: Again, we
     clock.advance(301)
     second = again(first)
     assert rows(second) == [("web-1", "conflict"), ("web-2", "stale")]
-    assert second.error == (
+    assert why(second) == (
         "No hosts matched: none of the repeated run's hosts is there now: web-1 (conflict), web-2 (stale)."
     )
 
@@ -113,7 +123,7 @@ def test_it_leaves_out_whose_machine_is_to_end_unless_the_run_was_for_it(
     own = execute(queue(web_1.stage, "playbook", playbook="other.yml", limit="web-1"))
     second = again(first)
     assert rows(second) == [("web-1", "gone"), ("web-2", "untouched")]
-    assert second.snapshot["missing"] == [{"host": "web-1", "status": "gone", "reason": "its machine is to be ended"}]
+    assert missing(second) == [("web-1", "gone", "its machine is to be ended")]
     assert rows(again(own)) == [("web-1", "untouched")]
 
 
@@ -133,7 +143,7 @@ def test_it_reaches_a_host_where_it_is_today_and_says_so(first: Run, again: Agai
     second = again(first)
     values = snapshot.inventory(second)["_meta"]["hostvars"]["web-1"]
     assert (values["ansible_host"], values["ansible_port"]) == ("10.9.9.9", 2222)
-    assert second.snapshot["notes"] == [
+    assert notes(second) == [
         "web-1 had the address 10.0.0.1 port 22; now 10.9.9.9 port 2222 is used.",
         "web-1 has other SSH host keys than in run 1; those of now are used.",
     ]
@@ -142,7 +152,7 @@ def test_it_reaches_a_host_where_it_is_today_and_says_so(first: Run, again: Agai
 def test_it_says_which_tools_are_others_now(first: Run, again: Again) -> None:
     kept = {**first.snapshot, "versions": {**first.snapshot["versions"], "ansible_core": "2.1.0"}}
     Run.update(snapshot=kept).where(Run.id == first.id).execute()
-    (note,) = again(first).snapshot["notes"]
+    (note,) = notes(again(first))
     assert note.startswith("ansible_core was 2.1.0 in run 1 and is ")
 
 
@@ -179,7 +189,7 @@ def test_it_goes_to_the_hosts_that_are_live_now(
     Machine(stage, name="web-3", address="10.0.0.3").enrol(clock.now())
     second = again(first, "live")
     assert (second.snapshot["hosts"], second.repeat_mode) == (["web-1", "web-3"], "live")
-    assert second.snapshot["notes"] == ["web-2, on which run 1 worked, is not live now."]
+    assert notes(second) == ["web-2, on which run 1 worked, is not live now."]
 
 
 def test_it_keeps_limit_and_exclusions_as_far_as_hosts_are_there(
@@ -195,7 +205,7 @@ def test_it_keeps_limit_and_exclusions_as_far_as_hosts_are_there(
     assert (second.snapshot["hosts"], second.exclude, second.comment) == (["web-1"], [], "again")
     hosts.goodbye(web_1.row, at=clock.now())
     Machine(web_1.stage, name="web-4", address="10.0.0.4").enrol(clock.now())
-    assert "No hosts matched" in again(run, "live").error, "a limit whose hosts have all left means nobody"
+    assert "No hosts matched" in why(again(run, "live")), "a limit whose hosts have all left means nobody"
 
 
 # refusals

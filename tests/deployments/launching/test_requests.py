@@ -14,7 +14,7 @@ from inventory_service.errors import ConflictError, InvalidError, LockedError, N
 from inventory_service.models import Event, Release, Run, Stage
 from inventory_service.registry import hosts
 from inventory_service.settings import Settings
-from tests.support import ADA, FakeClock, Machine, at_once
+from tests.support import ADA, FakeClock, Machine, at_once, why
 
 Queue = Callable[..., Run]
 
@@ -23,7 +23,9 @@ def test_it_queues_a_run_with_who_and_why(stage: Stage, queue: Queue, clock: Fak
     run = queue(stage, comment=" because ", revision="main")
     assert (run.status, run.kind, run.created_by, run.created_at) == ("queued", "deploy", "ada", clock.now())
     assert (run.comment, run.revision, run.playbook) == ("because", "main", "deploy.yml")
-    assert Event.get(Event.name == "run.deploy").details == {"run": run.id}
+    event = Event.get(Event.name == "run.deploy")
+    assert (event.target_kind, event.target_id, event.stage_id) == ("run", str(run.id), stage.id)
+    assert (run.created_by_kind, event.actor_kind, event.details) == ("person", "person", {})
 
 
 @pytest.mark.parametrize("name", ["web-9", "web", "", "*"])
@@ -158,7 +160,8 @@ def test_it_keeps_an_override_in_the_audit_log(stage: Stage, queue: Queue, clock
     entry = Event.get(Event.name == "stage.override_lock")
     assert run.override_lock == "the shop is down"
     assert entry.details == {
-        "run": run.id, "reason": "the shop is down", "locked_by": "ada", "lock": "Black Friday"
+        "run": run.id, "reason": "the shop is down", "locked_by": "ada",
+        "lock": [{"code": "person", "text": "Black Friday"}],
     }  # fmt: skip
 
 
@@ -256,7 +259,7 @@ def test_it_converges_to_the_desired_release(stage: Stage, queue: Queue, release
 def test_it_ends_a_queued_run_at_once(stage: Stage, queue: Queue, clock: FakeClock) -> None:
     run = requests.cancel(queue(stage), actor=ADA, at=clock.now())
     assert (run.status, run.ended_at, run.cancel_requested_by) == ("canceled", clock.now(), "ada")
-    assert run.error == "Canceled by ada before it started."
+    assert why(run) == "Canceled by ada before it started."
 
 
 def test_it_asks_a_running_one_to_end_and_remembers_who_asked_first(
@@ -316,6 +319,6 @@ def test_it_finds_runs(stage: Stage, queue: Queue, fields: dict[str, Any], found
 
 def test_it_runs_on_a_frozen_stage_only_when_told_so(web_1: Machine, queue: Queue, clock: FakeClock) -> None:
     Stage.update(frozen_at=clock.now(), freeze_reason="silence").execute()
-    with pytest.raises(ConflictError, match="frozen"):
+    with pytest.raises(ConflictError, match="paused"):
         queue(web_1.stage)
-    assert queue(web_1.stage, allow_frozen=True).status == "queued"
+    assert queue(web_1.stage, allows_paused_expiry=True).status == "queued"

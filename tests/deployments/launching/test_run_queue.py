@@ -11,7 +11,7 @@ from inventory_service.deployments.executor import execution
 from inventory_service.deployments.launching import run_queue
 from inventory_service.models import Release, Run, Stage, StageLock
 from inventory_service.registry import stages
-from tests.support import ADA, FakeClock, at_once
+from tests.support import ADA, FakeClock, at_once, why
 
 pytestmark = pytest.mark.each_database
 
@@ -46,10 +46,10 @@ def test_it_cancels_what_waits_for_a_stage_that_is_archived(
     running, waiting, other = queue(stage), queue(stage), queue(make_stage("staging"))
     claim(running, clock)
     stages.archive_stage(stage, actor=ADA, at=clock.now())
-    assert [(run.status, run.error) for run in Run.select().order_by(Run.id)] == [
-        ("running", None),
+    assert [(run.status, why(run)) for run in Run.select().order_by(Run.id)] == [
+        ("running", ""),
         ("canceled", "Canceled before it started: its stage was archived."),
-        ("queued", None),
+        ("queued", ""),
     ]
     Run.update(status="queued").where(Run.id == waiting.id).execute()  # as if it had come at the same moment
     assert due() == [other.id]
@@ -72,7 +72,7 @@ def test_it_puts_the_urgent_first(
 
 def said(run: Run) -> tuple[int, str]:
     waiting = run_queue.waiting(run)
-    return waiting.position, waiting.words
+    return waiting.position, waiting.reason
 
 
 def _end_all() -> bool:
@@ -109,7 +109,7 @@ def test_it_lets_no_run_past_a_lock_that_came_later(stage: Stage, queue: Queue, 
 
 def test_it_says_what_a_run_waits_for(stage: Stage, queue: Queue, clock: FakeClock) -> None:
     first, second, third = queue(stage), queue(stage), queue(stage)
-    assert run_queue.waiting(first).words == "a free worker"
+    assert run_queue.waiting(first).reason == "a free worker"
     assert said(third) == (3, "run 1 (deploy, queued) and 1 more")
     claim(first, clock)
     assert said(second) == (1, "run 1 (deploy, running)")

@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from inventory_service.codes import statuses
 from inventory_service.deployments.executor import event_writer
-from inventory_service.deployments.runs import retention, statuses
+from inventory_service.deployments.runs import retention
 from inventory_service.models import Run, RunEvent, RunHost, RunLogChunk, Stage
 from inventory_service.settings import Settings
 from tests.support import FakeClock
