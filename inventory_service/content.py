@@ -1,4 +1,8 @@
-"""Where the Ansible content that ships with Callboard lies: beside the package in a checkout, inside it in a wheel."""
+"""Where the Ansible content that ships with Callboard lies: the collection callboard.callboard, beside the package.
+
+An installed Callboard brings it along as Ansible's own package brings its collections, and a checkout sees itself as it
+(ansible_collections/callboard/callboard is a link to the root), so that an Ansible of the same Python finds it by name.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,7 @@ _PACKAGE = Path(__file__).parent
 
 def content_dir() -> Path:
     """The folder that holds `plugins/`, `roles/` and `playbooks/`."""
-    packed = _PACKAGE / "_ansible"
-    return packed if packed.is_dir() else _PACKAGE.parent
+    return (_PACKAGE.parent / "ansible_collections" / "callboard" / "callboard").resolve()
 
 
 def agent_path() -> Path:

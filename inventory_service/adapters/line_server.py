@@ -1,6 +1,6 @@
 """A Unix socket on which ansible-playbook asks its executor one JSON question per connection.
 
-The other ends are plugins/callback/callboard_batches.py and plugins/action/wait_for_heartbeat.py. The socket lies in a
+The other ends are plugins/plugin_utils/run_limits.py and plugins/action/wait_for_heartbeat.py. The socket lies in a
 folder of the run's own that only the service's user may enter; what passes over it are host names, their last words
 and reasons, no credential.
 """

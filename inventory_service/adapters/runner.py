@@ -27,9 +27,11 @@ from inventory_service.errors import SourceError
 
 _SYNTAX_SECONDS = 60
 _LONGEST_COMPLAINT = 600
-_LARGEST_TEXT = 2**20  # of one result, for callbacks; read by plugins/callback/callboard_cut.py
-_ATTENDANCE = "CALLBOARD_ATTENDANCE"  # read by plugins/callback/callboard_batches.py
-_UNATTENDED = "CALLBOARD_UNATTENDED"  # read by plugins/callback/callboard_prompts.py
+_LARGEST_TEXT = 2**20  # characters of one result, for callbacks
+_LIMITS = "CALLBOARD_LIMITS"  # read by plugins/callback/callboard_run.py
+_UNLIMITED = (
+    "The limits of a run could not be applied: Ansible did not load callboard_run. `callboard doctor` tells more."
+)
 # Nobody types: with a terminal as its input, Ansible would wait for somebody.
 _GUARD = """#!/bin/sh
 exec {python} -I {guard} {parent} {program} "$@" </dev/null
@@ -72,8 +74,12 @@ class Outcome:
 
 def run_playbook(call: PlaybookCall, on_event: Callable[[dict[str, Any]], None]) -> Outcome:
     """Run the playbook and return when it has ended. `on_event` gets each event in order, in this thread."""
+    is_unlimited = False
 
     def handle(event: dict[str, Any]) -> bool:
+        nonlocal is_unlimited
+        if event.get("event") == "playbook_on_start" and not _in_place(call).exists():
+            is_unlimited = True
         on_event(event)
         return False  # ansible-runner would write one file per event otherwise
 
@@ -87,10 +93,13 @@ def run_playbook(call: PlaybookCall, on_event: Callable[[dict[str, Any]], None])
         envvars={**environment(call), "PATH": f"{_write_guard(call)}:{os.environ.get('PATH', os.defpath)}"},
         settings={"pexpect_timeout": 1},
         event_handler=handle,
+        cancel_callback=lambda: is_unlimited,
         suppress_env_files=True,
         suppress_output_file=True,
         quiet=True,
     )
+    if is_unlimited:
+        return Outcome(-1, _UNLIMITED)
     return Outcome(runner.rc if runner.rc is not None else -1)
 
 
@@ -140,10 +149,9 @@ def environment(call: PlaybookCall) -> dict[str, str]:
         "ANSIBLE_INVENTORY_ENABLED": "registry",
         **_plugin_paths(call.project_dir, call.content_dir),
         "ANSIBLE_CALLBACK_PLUGINS": str(call.content_dir / "plugins" / "callback"),
-        _ATTENDANCE: str(call.exclusion_socket),
-        _UNATTENDED: "1",
+        _LIMITS: _limits(call),
         **(_mitogen() if call.has_mitogen else {}),
-        "CALLBOARD_LARGEST_TEXT": str(_LARGEST_TEXT),
+        "ANSIBLE_COLLECTIONS_SCAN_SYS_PATH": "True",
         "ANSIBLE_ROLES_PATH": f"{call.project_dir / 'roles'}:{call.content_dir / 'roles'}",
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "True",
         "ANSIBLE_HOST_PATTERN_MISMATCH": "error",
@@ -157,6 +165,17 @@ def environment(call: PlaybookCall) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         call.marker[0]: call.marker[1],
     }
+
+
+def _limits(call: PlaybookCall) -> str:
+    """What plugins/callback/callboard_run.py is to do, and where it says that it did."""
+    limits = {"attendance": str(call.exclusion_socket), "largest_text": _LARGEST_TEXT, "in_place": str(_in_place(call))}
+    return json.dumps(limits)
+
+
+def _in_place(call: PlaybookCall) -> Path:
+    """The file that is there once the limits are applied."""
+    return call.private_dir / "limits_in_place"
 
 
 def _mitogen() -> dict[str, str]:

@@ -26,7 +26,7 @@ _SHORTEST_SPACED = 8
 _MOST_ENCODED_LINES = 60
 _DROPPED = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[ \t]*\r?\n[ \t]*")
 _BLANK = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\s+")
-# What Ansible's side writes where it cut a text, before it came here (plugins/callback/callboard_cut.py, callboard.py).
+# What Ansible's side writes where it cut a text, before it came here (plugins/plugin_utils/run_limits.py, recorder.py).
 _CUT = re.compile(r"(?:…|\\u2026)( \[cut, [0-9]+ (?:characters|items)\])?")
 _NAMES = 1024
 _BETWEEN = "\0"  # joins separate texts; no secret that is text holds it

@@ -11,25 +11,25 @@ import hashlib
 import json
 import os
 import socket
-import sys
 import tempfile
 import time
-import urllib.parse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible import constants as C  # noqa: N812 - the name that Ansible's own code gives it
 from ansible import context
 from ansible.plugins.action import ActionBase
-from ansible.plugins.loader import inventory_loader
+
+from ansible_collections.callboard.callboard.plugins.plugin_utils.ansible_internals import task_key
+from ansible_collections.callboard.callboard.plugins.plugin_utils.options import options_for, read_service
+from ansible_collections.callboard.callboard.plugins.plugin_utils.problems import Problem
+from ansible_collections.callboard.callboard.plugins.plugin_utils.service import DEFAULT_URL, Service, ask, fetch_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-DEFAULT_URL = "http://127.0.0.1:8500"
 GATE_SECONDS = 10.0
 SAY_SECONDS = 20.0
-PLUGIN_NAMES = ("registry", "callboard.callboard.registry")
 BEAT = "if command -v callboard-agent >/dev/null; then callboard-agent beat --now --give-up-seconds 10; fi"
 OPTIONS = {
     "revision": {"type": "str", "default": ""},
@@ -63,48 +63,27 @@ def ask_gate(path: str, name: str) -> dict[str, Any]:
         raise Unanswered(f"the run's executor does not answer ({error})") from None
 
 
-def registry_plugin() -> Any:
-    """The module of the inventory plugin, which knows how to ask the service."""
-    for name in PLUGIN_NAMES:
-        found = inventory_loader.get(name, class_only=True)
-        if found is not None:
-            return sys.modules[found.__module__]
-    raise Unanswered("the inventory plugin callboard.callboard.registry is not installed", is_final=True)
-
-
-def options_of(sources: list[Any], stage: str) -> tuple[dict[str, Any], Path]:
-    """The options of the inventory file that lists the stage, and its folder; none where no file does."""
-    for path, config in sources:
-        if isinstance(config, dict) and config.get("plugin") in PLUGIN_NAMES and stage in (config.get("stages") or []):
-            return config, Path(path).parent
-    return {}, Path.cwd()
-
-
-def make_query(registry: Any, config: dict[str, Any], folder: Path, stage: str) -> Any:
-    """The checked query. As in the inventory plugin, the file's url and token win over the environment's."""
+def find_service(inventory: Iterable[Any], loader: Any, stage: str) -> Service:
+    """The service, as the inventory file says. As in the inventory plugin, it wins over the environment."""
+    config, folder = options_for(stage, inventory, loader)
     given = {
         "url": config.get("url") or os.environ.get("CALLBOARD_URL") or DEFAULT_URL,
         "token": config.get("token") or os.environ.get("CALLBOARD_TOKEN"),
         "token_file": config.get("token_file"),
-        "stages": [stage],
-        "states": [],
-        "only_groups": [],
         "timeout": float(config.get("timeout", 10)),
         "ca_path": config.get("ca_path"),
-        "known_hosts": False,
     }
-    return registry.read_query(given.get, folder)
+    return read_service(given.get, folder)
 
 
-def ask_service(registry: Any, query: Any, stage: str, name: str) -> dict[str, Any]:
+def ask_service(service: Service, stage: str, name: str) -> dict[str, Any]:
     """The service's answer over HTTP."""
-    question = urllib.parse.urlencode({"hosts": name})
     try:
-        return json.loads(registry.fetch_text(query, f"/api/v1/stages/{stage}/heartbeats?{question}"))
-    except registry.Problem as problem:
-        raise Unanswered(f"{query.url}: {problem.happened}; {problem.advice}", is_final=not problem.is_down) from None
+        return json.loads(fetch_text(service, ask(f"/api/v1/stages/{stage}/heartbeats", ("hosts", name))))
+    except Problem as problem:
+        raise Unanswered(f"{service.url}: {problem}", is_final=not problem.is_down) from None
     except ValueError:
-        raise Unanswered(f"{query.url}: the answer is not JSON") from None
+        raise Unanswered(f"{service.url}: the answer is not JSON") from None
 
 
 def word_of(answer: dict[str, Any], name: str) -> dict[str, Any]:
@@ -187,7 +166,7 @@ class ActionModule(ActionBase):
         name, ask = str(task_vars["inventory_hostname"]), self._asker(task_vars)
         answer = ask()
         word_of(answer, name)
-        since = shared_moment(f"{self._task._uuid} {batch_of(task_vars)}", answer["server_time"])  # noqa: SLF001
+        since = shared_moment(f"{task_key(self._task)} {batch_of(task_vars)}", answer["server_time"])
         seconds = options["timeout"] if options["timeout"] is not None else float(answer["ttl_seconds"])
         deadline, say_at = time.monotonic() + seconds, time.monotonic() + SAY_SECONDS
         if options["beat_command"]:
@@ -231,18 +210,11 @@ class ActionModule(ActionBase):
             return lambda: ask_gate(str(gate), str(name))
         if not stage:
             raise Unanswered("the host does not come from a Callboard inventory, so nobody knows its heartbeats")
-        registry = registry_plugin()
-        config, folder = options_of(self._inventory_files(), str(stage))
         try:
-            query = make_query(registry, config, folder, str(stage))
-        except registry.Problem as problem:
-            raise Unanswered(f"{problem.happened}; {problem.advice}", is_final=True) from None
-        return lambda: ask_service(registry, query, str(stage), str(name))
-
-    def _inventory_files(self) -> list[tuple[str, Any]]:
-        """The inventory files of the command line with what stands in them."""
-        paths = [path for path in context.CLIARGS.get("inventory") or () if str(path).endswith((".yml", ".yaml"))]
-        return [(path, self._loader.load_from_file(path, cache="none")) for path in paths if Path(path).is_file()]
+            service = find_service(context.CLIARGS.get("inventory") or (), self._loader, str(stage))
+        except Problem as problem:
+            raise Unanswered(str(problem), is_final=True) from None
+        return lambda: ask_service(service, str(stage), str(name))
 
 
 def batch_of(task_vars: Any) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gzip
 import http.server
-import importlib.util
 import json
 import os
 import subprocess
+import sysconfig
 import threading
 import time
 from dataclasses import dataclass, field
@@ -20,10 +20,9 @@ import yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
-BIN = ROOT / ".venv" / "bin"
+BIN = Path(sysconfig.get_path("scripts"))
 PLUGINS = ROOT / "plugins" / "inventory"
 TOKEN = "cbu_abcdefghijkl.s3cr3ts3cr3ts3cr3ts3cr3ts3cr3ts3cr3ts3cr3t"
 KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIJ3kV4b1n0x5bX0k9J2m3Q4r5S6t7U8v9W0xY1zA2bC3"
@@ -229,17 +228,6 @@ def controller(tmp_path: Path, service: Service) -> Controller:
     controller = Controller(tmp_path)
     controller.configure(url=service.url)
     return controller
-
-
-@pytest.fixture(scope="session")
-def plugin() -> ModuleType:
-    """The plugin's module, for tables of pure functions."""
-    spec = importlib.util.spec_from_file_location("registry_plugin", PLUGINS / "registry.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 assert os.access(BIN / "ansible-inventory", os.X_OK)

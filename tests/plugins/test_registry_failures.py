@@ -20,11 +20,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from ansible_collections.callboard.callboard.plugins.plugin_utils import answers, options, problems
+
 from .conftest import TOKEN, Answer, Service, answer, assert_clean_failure, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import ModuleType
 
     from .conftest import Controller
 
@@ -93,14 +94,14 @@ def test_it_ends_with_an_error_on_a_bad_answer(controller: Controller, service: 
 
 
 @pytest.mark.parametrize("name", MORE_REPLIES)
-def test_it_rejects_other_bad_answers(plugin: ModuleType, service: Service, name: str) -> None:
+def test_it_rejects_other_bad_answers(service: Service, name: str) -> None:
     told, words = MORE_REPLIES[name]
     service.say(told)
-    options = {"url": service.url, "token": TOKEN, "stages": ["shop/production"], "states": [], "only_groups": []}
-    options |= {"timeout": 0.1 if told.drip else 20, "known_hosts": False}
-    query = plugin.read_query(options.get, Path())
-    with pytest.raises(plugin.Problem) as caught:
-        plugin.check_source(plugin.fetch_stage(query, "shop/production"))
+    given = {"url": service.url, "token": TOKEN, "stages": ["shop/production"], "states": [], "only_groups": []}
+    given |= {"timeout": 0.1 if told.drip else 20, "known_hosts": False}
+    query = options.read_query(given.get, Path())
+    with pytest.raises(problems.Problem) as caught:
+        answers.check_source(answers.fetch_stage(query, "shop/production"))
     assert words in caught.value.happened
 
 

@@ -6,17 +6,18 @@ import json
 import shutil
 import stat
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 import yaml
 
-from .conftest import KEY, ROOT, TOKEN, Answer, answer, host
+from .conftest import BIN, KEY, ROOT, TOKEN, Answer, answer, host
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from .conftest import Controller, Service
 
+BUILT = "callboard-callboard-0.1.0.tar.gz"
 KNOWN_HOSTS = f"10.0.0.1 ssh-ed25519 {KEY}\n[127.0.8.11]:2222 ssh-ed25519 {KEY}\n"
 
 
@@ -249,23 +250,52 @@ def test_it_uses_no_stale_copy_when_the_service_says_no(controller: Controller, 
     assert "there is no such stage (404)" in controller.fail()
 
 
-def test_it_works_from_an_installed_collection(controller: Controller, service: Service) -> None:
-    home = controller.folder / "collections/ansible_collections/callboard/callboard"
-    (home / "plugins/inventory").mkdir(parents=True)
-    (home / "meta").mkdir()
-    shutil.copy(ROOT / "plugins/inventory/registry.py", home / "plugins/inventory")
-    shutil.copy(ROOT / "meta/runtime.yml", home / "meta")
-    shutil.copy(ROOT / "galaxy.yml", home)
+@pytest.fixture(scope="session")
+def collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the collection as `ansible-galaxy collection install` puts it there, from a build of this tree."""
+    folder = tmp_path_factory.mktemp("collections")
+    tree = folder / "tree"
+    for name in ("plugins", "meta", "roles", "playbooks"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("galaxy.yml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
+    env = {"HOME": str(folder), "LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"}
+    for words in (
+        ["build", tree, "--output-path", folder],
+        ["install", folder / BUILT, "-p", folder, "--offline", "--force"],
+    ):
+        subprocess.run([BIN / "ansible-galaxy", "collection", *words], env=env, check=True, capture_output=True)
+    return folder
+
+
+def test_it_works_from_an_installed_collection(controller: Controller, service: Service, collections: Path) -> None:
     controller.configure("callboard.yaml", plugin="callboard.callboard.registry", url=service.url)
-    env = {
-        "ANSIBLE_COLLECTIONS_PATH": str(controller.folder / "collections"),
-        "ANSIBLE_INVENTORY_PLUGINS": "",
-    }
+    env = {"ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_COLLECTIONS_SCAN_SYS_PATH": "false"}
+    env["ANSIBLE_INVENTORY_PLUGINS"] = ""
     done = controller.run("ansible-inventory", "-i", "callboard.yaml", "--graph", **env)
     assert (done.returncode, done.stderr) == (0, "")
     assert "@stage_shop_production" in done.stdout
     done = controller.run("ansible-doc", "-t", "inventory", "callboard.callboard.registry", **env)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["registry", "callboard.callboard.registry"])
+def test_a_checkout_knows_the_plugin_by_both_names(controller: Controller, service: Service, name: str) -> None:
+    """With nothing but the checkout's own ansible.cfg: no collection is found by way of Python's own path."""
+    controller.configure(plugin=name, url=service.url)
+    env = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_SCAN_SYS_PATH": "false"}
+    del controller.env["ANSIBLE_INVENTORY_PLUGINS"]
+    done = controller.run("ansible-inventory", "-i", "registry.yml", "--graph", **env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "@stage_shop_production" in done.stdout
+
+
+def test_an_ansible_of_the_same_python_finds_the_collection_without_being_told(
+    controller: Controller, service: Service
+) -> None:
+    controller.configure(plugin="callboard.callboard.registry", url=service.url)
+    del controller.env["ANSIBLE_INVENTORY_PLUGINS"]
+    assert "web-1" in controller.list()["_meta"]["hostvars"]
 
 
 def test_it_documents_every_option_with_valid_examples(controller: Controller) -> None:
@@ -299,6 +329,7 @@ COLLECTION = {
     "README.md",
     "playbooks/deploy.yml",
     "plugins/inventory/registry.py",
+    "plugins/plugin_utils/service.py",
     "roles/heartbeat/tasks/main.yml",
 }
 OTHER_FILES = {
@@ -308,6 +339,7 @@ OTHER_FILES = {
     ".venv/bin/python",
     "Makefile",
     "ansible.cfg",
+    "ansible_collections/callboard/callboard/x",
     "benchmarks/b.py",
     "callboard-data/callboard.db",
     "callboard.egg-info/PKG-INFO",
@@ -332,11 +364,11 @@ def test_the_collection_holds_no_file_of_the_python_project(tmp_path: Path) -> N
     shutil.copytree(ROOT / "meta", tree / "meta")
     shutil.copy(ROOT / "galaxy.yml", tree)
     subprocess.run(
-        [ROOT / ".venv/bin/ansible-galaxy", "collection", "build", tree, "--output-path", tmp_path],
+        [BIN / "ansible-galaxy", "collection", "build", tree, "--output-path", tmp_path],
         env={"HOME": str(tmp_path), "LC_ALL": "C.UTF-8"},
         check=True,
         capture_output=True,
     )
-    shutil.unpack_archive(tmp_path / "callboard-callboard-0.1.0.tar.gz", tmp_path / "out")
+    shutil.unpack_archive(tmp_path / BUILT, tmp_path / "out")
     packed = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert packed == COLLECTION | {"FILES.json", "MANIFEST.json", "meta/runtime.yml"}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
 
+from ansible_collections.callboard.callboard.plugins.action import wait_for_heartbeat
 from tests.plugins.conftest import ROOT, TOKEN, Answer, Controller, Service, answer, problem
 
 HEARTBEATS = "/api/v1/stages/shop/production/heartbeats"
@@ -25,16 +24,6 @@ PLAY = """
       register: waited
     - debug: {var: waited}
 """
-
-
-@pytest.fixture(scope="session")
-def action() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("wait", ROOT / "plugins" / "action" / "wait_for_heartbeat.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize(
@@ -52,26 +41,30 @@ def action() -> ModuleType:
         ({"healthy": False}, "it is not healthy: its health check fails"),
     ],
 )
-def test_it_judges_what_a_host_said(action: ModuleType, change: dict[str, Any], words: str | None) -> None:
-    why = action.complaint({**GOOD, **change}, since=SINCE, revision="abc", release="3")
+def test_it_judges_what_a_host_said(change: dict[str, Any], words: str | None) -> None:
+    why = wait_for_heartbeat.complaint({**GOOD, **change}, since=SINCE, revision="abc", release="3")
     assert why is None if words is None else words in why
 
 
-def test_it_asks_for_no_release_where_none_is_wanted(action: ModuleType) -> None:
-    assert action.complaint(GOOD, since=SINCE, revision="", release="") is None
+def test_it_asks_for_no_release_where_none_is_wanted() -> None:
+    assert wait_for_heartbeat.complaint(GOOD, since=SINCE, revision="", release="") is None
 
 
 @pytest.mark.parametrize(
     ("word", "is_left"),
     [({"state": "gone"}, True), ({"state": "live", "id": "h2"}, True), ({"state": "stale", "id": "h1"}, False)],
 )
-def test_it_knows_a_machine_that_left_from_another_of_its_name(action: ModuleType, word: Any, is_left: bool) -> None:
-    assert action.is_left(word, "h1") is is_left
+def test_it_knows_a_machine_that_left_from_another_of_its_name(word: Any, is_left: bool) -> None:
+    assert wait_for_heartbeat.is_left(word, "h1") is is_left
 
 
-def test_it_gives_a_batch_one_moment(action: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(action.C, "DEFAULT_LOCAL_TMP", str(tmp_path))
-    assert [action.shared_moment(key, now) for key, now in [("a", "1"), ("a", "2"), ("b", "3")]] == ["1", "1", "3"]
+def test_it_gives_a_batch_one_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wait_for_heartbeat.C, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    assert [wait_for_heartbeat.shared_moment(key, now) for key, now in [("a", "1"), ("a", "2"), ("b", "3")]] == [
+        "1",
+        "1",
+        "3",
+    ]
     assert len(list(tmp_path.iterdir())) == 2
 
 

@@ -43,7 +43,7 @@ class HostExclusion:
         self._gone_after_seconds = gone_after_seconds
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
-        """Answer plugins/callback/callboard_batches.py.
+        """Answer plugins/plugin_utils/run_limits.py.
 
         Question: {batch: names about to begin, unreachable: names just lost, failed: all that failed so far}.
         Answer: {leave_out: {name: why}, stop: why or None}. Names that are no hosts of the run are nobody's business.
