@@ -73,7 +73,12 @@ class Errand(threading.Thread):
         self._service, self._path, self._body = service, path, body
         self._deadline = time.monotonic() + (PATIENCE * service.timeout if seconds is None else seconds)
         self._text, self._error = "", None
-        self.start()
+        try:
+            self.start()
+        except (
+            RuntimeError
+        ):  # the interpreter ends and begins no thread any more; who waits then has a limit of its own
+            self.run()
 
     def run(self) -> None:
         try:
@@ -83,7 +88,8 @@ class Errand(threading.Thread):
 
     def answer(self) -> str:
         """The body of a successful answer. Raises Unwelcome for another, and Problem where there is none."""
-        self.join(max(0.0, self._deadline - time.monotonic()))
+        if self.ident is not None:
+            self.join(max(0.0, self._deadline - time.monotonic()))
         if self.is_alive():
             raise explain_failure(TimeoutError(), self._service)
         if isinstance(self._error, (OSError, http.client.HTTPException)):

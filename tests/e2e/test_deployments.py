@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sysconfig
 import time
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,7 @@ def _laptop(site: Site) -> tuple[Path, dict[str, str]]:
     root.mkdir()
     for name in ("ansible.cfg", "deploy.yml"):
         shutil.copy(ROOT / name, root)
-    for name in ("playbooks", "plugins", "roles"):
+    for name in ("ansible_collections", "playbooks", "plugins", "roles"):
         (root / name).symlink_to(ROOT / name)
     text = (ROOT / "registry.yml").read_text().replace("# url: https://callboard.example", f"url: {site.service.url}")
     (root / "registry.yml").write_text(text.replace("shop/production", site.stage))
@@ -140,10 +141,15 @@ def _laptop(site: Site) -> tuple[Path, dict[str, str]]:
 
 
 def _ansible(root: Path, environment: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:
-    program = ROOT / ".venv" / "bin" / command[0]
-    found = str(program) if program.exists() else command[0]
+    program = Path(sysconfig.get_path("scripts")) / command[0]
     return subprocess.run(
-        [found, *command[1:]], cwd=root, env=environment, capture_output=True, text=True, timeout=120, check=False
+        [str(program), *command[1:]],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 

@@ -14,7 +14,7 @@ from .conftest import PLUGINS, ROOT, Controller, Service
 PLAY = "- {hosts: all, gather_facts: false, connection: local, tasks: [{debug: {msg: hi}}]}"
 BROKEN = {
     "an old core": ("import ansible.release; ansible.release.__version__ = '2.18.19'", "needs ansible-core 2.19"),
-    "a name that is gone": ("import ansible.template; del ansible.template.trust_as_template", "can't be loaded: "),
+    "a name that is gone": ("import ansible.plugins.inventory as i; del i.Constructable", "can't be loaded: "),
 }
 
 
