@@ -17,7 +17,8 @@ from .conftest import BIN, KEY, ROOT, TOKEN, Answer, answer, host
 if TYPE_CHECKING:
     from .conftest import Controller, Service
 
-BUILT = "callboard-callboard-0.1.0.tar.gz"
+VERSION = yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"]
+BUILT = f"callboard-callboard-{VERSION}.tar.gz"
 KNOWN_HOSTS = f"10.0.0.1 ssh-ed25519 {KEY}\n[127.0.8.11]:2222 ssh-ed25519 {KEY}\n"
 
 
