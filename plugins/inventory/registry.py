@@ -2,7 +2,7 @@
 # Copyright: The Callboard authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# ruff: noqa: E402 - Ansible wants the documentation in front of the imports
+# ruff: noqa: E402, F401 - Ansible wants the documentation in front of the imports, and its class here
 """Callboard's inventory plugin, as Ansible finds it. What it does is in plugins/plugin_utils/live_inventory.py.
 
 This file is read by whatever Ansible and Python there are, 2.7 included, so that they can say what is wrong.
@@ -204,7 +204,7 @@ try:
             "needs ansible-core 2.19 or newer on Python 3.11 or newer, but this is %s on Python %s: install that."
             % (core, sys.version.split()[0])
         )
-    from ansible_collections.callboard.callboard.plugins.plugin_utils.live_inventory import InventoryModule  # noqa: F401
+    from ansible_collections.callboard.callboard.plugins.plugin_utils.live_inventory import InventoryModule
 except Exception as error:  # noqa: BLE001 - whatever it is, there is no inventory
     end(
         "can't be loaded: %s. Ansible has to find all of the collection callboard.callboard: install it, or name the "

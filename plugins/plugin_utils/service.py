@@ -167,7 +167,7 @@ def make_tls_context(ca_path: str | None) -> ssl.SSLContext:
     try:
         if ca_path and Path(ca_path).is_dir():
             return ssl.create_default_context(capath=ca_path)
-        from ansible.module_utils.urls import make_context  # noqa: PLC0415 - takes long, and plain HTTP needs none of it
+        from ansible.module_utils.urls import make_context  # noqa: PLC0415 - takes long; plain HTTP needs none of it
 
         return make_context(cafile=ca_path)
     except (OSError, ValueError) as error:
