@@ -93,19 +93,6 @@ class SettingsError(CallboardError):
     title = "Wrong setting"
 
 
-class CloudError(CallboardError):
-    """AWS refused a call, or could not be asked. `code` is AWS's own word for it, "" when it said none; `is_passing`:
-    the same call may well succeed later (throttled, overloaded, out of reach, credentials that are renewed).
-    """
-
-    title = "AWS refused"
-
-    def __init__(self, detail: str, *, code: str = "", is_passing: bool = False) -> None:
-        super().__init__(detail)
-        self.code = code
-        self.is_passing = is_passing
-
-
 class BusyError(CallboardError):
     """The service can't answer now, for instance because the database is locked; try again."""
 

@@ -557,8 +557,10 @@ class MetricFrame(_Table):
 
 
 class StageScaling(_Table):
-    """How a stage scales (scaling/settings.py), and what came of it last. `problem` is shown on the stage.
+    """How a stage scales (scaling/settings.py), and what came of it last.
 
+    `problem_…` and `hook_problem_…`: why the last look, or the last answer to hooks, failed (codes.scaling.Failure).
+    `findings`: codes of Finding with their parameters.
     `expected`: ids of the instances that ran and had not enrolled when EC2 was asked at `looked_at`.
     """
 
@@ -575,16 +577,22 @@ class StageScaling(_Table):
     updated_at = UtcDateTimeField()
     last_out_at = UtcDateTimeField(null=True)
     last_in_at = UtcDateTimeField(null=True)
-    problem = pw.TextField(null=True)
+    problem_code = pw.TextField(null=True)
+    problem_params = pw.JSONField(null=True)
     problem_at = UtcDateTimeField(null=True)
     findings = pw.JSONField(default=list)
-    hook_problem = pw.TextField(null=True)
+    hook_problem_code = pw.TextField(null=True)
+    hook_problem_params = pw.JSONField(null=True)
     expected = pw.JSONField(null=True)
     looked_at = UtcDateTimeField(null=True)
 
 
 class ScalingDecision(_Table):
-    """One decision with the numbers it saw. `status`: held, planned, acting, done, failed or dry_run."""
+    """One decision with the numbers it saw. `status`: unchanged, planned, acting, done, failed or dry_run.
+
+    `reasons`: codes of codes.scaling.Plan with their parameters; `veto_code`: the last one, where it forbade a change.
+    `readings`: what each signal was. `error_…`: why it failed (Failure).
+    """
 
     id = pw.AutoField()
     stage_id: int
@@ -595,12 +603,14 @@ class ScalingDecision(_Table):
     to_capacity = pw.IntegerField()
     serving = pw.IntegerField()
     reasons = pw.JSONField()
+    veto_code = pw.TextField(null=True)
     readings = pw.JSONField()
     status = pw.TextField()
     token = pw.TextField()
     instances = pw.JSONField(default=list)
     run_id = pw.IntegerField(null=True)
-    error = pw.TextField(null=True)
+    error_code = pw.TextField(null=True)
+    error_params = pw.JSONField(null=True)
     ended_at = UtcDateTimeField(null=True)
 
     class Meta:
@@ -608,9 +618,10 @@ class ScalingDecision(_Table):
 
 
 class LifecycleAction(_Table):
-    """An Auto Scaling group waits for our word on an instance (scaling/lifecycle/).
+    """An Auto Scaling group waits for an answer about an instance (scaling/lifecycle/).
 
     `transition`: launching or terminating. `status`: waiting, continued, abandoned or over (AWS stopped waiting).
+    `reason_…`: what it waits for, or why it was answered as it was (codes.scaling.Lifecycle).
     """
 
     id = pw.AutoField()
@@ -621,7 +632,8 @@ class LifecycleAction(_Table):
     hook = pw.TextField()
     token = pw.TextField(null=True)
     status = pw.TextField()
-    reason = pw.TextField(null=True)
+    reason_code = pw.TextField(null=True)
+    reason_params = pw.JSONField(null=True)
     run_id = pw.IntegerField(null=True)
     at = UtcDateTimeField()
     heartbeat_at = UtcDateTimeField(null=True)

@@ -38,3 +38,8 @@ def columns(name: str, reason: Reason | None) -> dict[str, Any]:
     if reason is None:
         return {f"{name}_code": None, f"{name}_params": None}
     return {f"{name}_code": str(reason.code), f"{name}_params": dict(reason.params)}
+
+
+def split(kept: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """(code, parameters) of a reason as `to_json` keeps it."""
+    return str(kept["code"]), {name: value for name, value in kept.items() if name != "code"}

@@ -12,7 +12,10 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from inventory_service.errors import CloudError
+from inventory_service.codes.scaling import Failure
+from inventory_service.errors import CallboardError
+from inventory_service.reasons import Reason, because
+from inventory_service.wording import scaling as wording
 
 RUNNING, PENDING, STOPPED, ENDED = "running", "pending", "stopped", "terminated"
 _STATES = {
@@ -52,6 +55,7 @@ _BATCH = 100
 _SERVICES = ("ec2", "autoscaling", "sqs", "cloudwatch")
 _MOST_QUERIES = 500  # of one GetMetricData
 _SERVER_ERROR = 500
+_LONGEST_TEXT = 400
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,8 +116,23 @@ class Measured:
     problem: str = ""
 
 
+class CloudError(CallboardError):
+    """AWS refused a call, or could not be asked: `reason` is a Failure. `code` is AWS's own for it, "" when it said
+    none; `is_passing`: the same call may well succeed later (throttled, overloaded, out of reach, credentials that are
+    renewed).
+    """
+
+    title = "AWS refused"
+
+    def __init__(self, reason: Reason, *, code: str = "", is_passing: bool = False) -> None:
+        super().__init__(wording.failure(reason.code, reason.params))
+        self.reason = reason
+        self.code = code
+        self.is_passing = is_passing
+
+
 class Cloud:
-    """One region. Raises CloudError, whose words name AWS's own code, for everything that AWS refuses.
+    """One region. Raises CloudError, which has AWS's own code, for everything that AWS refuses.
 
     Credentials that AWS does not take are forgotten, so that the next call looks for new ones.
     """
@@ -151,7 +170,7 @@ class Cloud:
         with self._asking(f"the group {name!r}"):
             found = self._groups.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
         if not found:
-            raise CloudError(f"AWS has no Auto Scaling group {name!r} in {self.region}; was it deleted or renamed?")
+            raise CloudError(because(Failure.NO_GROUP, group=name, region=self.region))
         one = found[0]
         return Group(name, one["MinSize"], one["MaxSize"], one["DesiredCapacity"], tuple(one.get("Instances", [])))
 
@@ -199,14 +218,14 @@ class Cloud:
     def complete(self, group: str, hook: str, instance_id: str, result: str, *, token: str | None) -> bool:
         """Say CONTINUE or ABANDON to a hook; False when the group does not wait for that (any more)."""
         named = _action(group, hook, instance_id, token)
-        return self._tell_hook(f"the hook {hook!r}", "complete_lifecycle_action", LifecycleActionResult=result, **named)
+        return self._call_hook(f"the hook {hook!r}", "complete_lifecycle_action", LifecycleActionResult=result, **named)
 
-    def hold(self, group: str, hook: str, instance_id: str, *, token: str | None) -> bool:
+    def record_heartbeat(self, group: str, hook: str, instance_id: str, *, token: str | None) -> bool:
         """Ask the group to wait for as long again; False when it does not wait (any more)."""
         named = _action(group, hook, instance_id, token)
-        return self._tell_hook(f"the hook {hook!r}", "record_lifecycle_action_heartbeat", **named)
+        return self._call_hook(f"the hook {hook!r}", "record_lifecycle_action_heartbeat", **named)
 
-    def _tell_hook(self, about: str, call: str, **named: str) -> bool:
+    def _call_hook(self, about: str, call: str, **named: str) -> bool:
         try:
             with self._asking(about):
                 getattr(self._groups, call)(**named)
@@ -295,17 +314,18 @@ class _Translated:
         if isinstance(error, BotoCoreError | ResponseParserError):
             if isinstance(error, NoCredentialsError):
                 self._forget()
-            words = f"AWS could not be asked about {self._about}: {error}"[:500]
-            raise CloudError(words, is_passing=True) from error
+            reason = because(Failure.AWS_UNREACHABLE, about=self._about, text=str(error)[:_LONGEST_TEXT])
+            raise CloudError(reason, is_passing=True) from error
 
     def _refused(self, response: dict[str, Any]) -> CloudError:
-        told, status = response.get("Error", {}), response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        code, message = str(told.get("Code", "Unknown")), told.get("Message", "")
+        refusal, status = response.get("Error", {}), response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code, message = str(refusal.get("Code", "Unknown")), refusal.get("Message", "")
         if code in _CREDENTIALS:
             self._forget()
         is_passing = code in _PASSING | _CREDENTIALS or (status >= _SERVER_ERROR and code not in NO_CAPACITY)
-        words = f"AWS refused a call about {self._about}: {code}. {message}"[:500]
-        return CloudError(words, code=code, is_passing=is_passing)
+        text = str(message)[:_LONGEST_TEXT]
+        reason = because(Failure.AWS_REFUSED, about=self._about, error=code, text=text)
+        return CloudError(reason, code=code, is_passing=is_passing)
 
 
 def _action(group: str, hook: str, instance_id: str, token: str | None) -> dict[str, str]:

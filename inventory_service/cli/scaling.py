@@ -38,7 +38,7 @@ def show(stage: str, as_json: bool) -> None:
     if as_json:
         print_json(row)
         return
-    print_fields({name: value for name, value in row.items() if name != "findings"})
+    print_fields({name: value for name, value in row.items() if name != "findings" and not name.endswith("_code")})
     columns = {"kind": "EC2 AND THE REGISTRY DIFFER", "instance": "INSTANCE", "since": "SINCE", "detail": "DETAIL"}
     if row["findings"]:
         click.echo()
@@ -51,8 +51,8 @@ def show(stage: str, as_json: bool) -> None:
 def set_(stage: str, file: Path) -> None:
     """Set how the stage scales from a YAML or JSON file: limits, policies, actuator, enabled, dry_run."""
     row = Client().send("PUT", f"{stage_path(stage)}/scaling", _read(file))
-    word = "scales" if row["enabled"] else "does not scale yet (enabled: false)"
-    click.echo(f"{stage} {word}{', as a dry run' if row['dry_run'] else ''}.")
+    state = "scales" if row["enabled"] else "does not scale yet (enabled: false)"
+    click.echo(f"{stage} {state}{', as a dry run' if row['dry_run'] else ''}.")
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def remove(stage: str) -> None:
 @scaling.command()
 @_stage
 @click.option("-n", "--limit", type=int, default=20, show_default=True)
-@click.option("--all", "is_all", is_flag=True, help="Also those that held.")
+@click.option("--all", "is_all", is_flag=True, help="Also those that change nothing.")
 @json_option
 def decisions(stage: str, limit: int, is_all: bool, as_json: bool) -> None:
     """What was decided, and why."""
@@ -216,9 +216,9 @@ def draw(outcomes: dict[str, Outcome], model: Model) -> bytes:
     above, below = figure.subplots(2, 1, sharex=True)
     for name, outcome in outcomes.items():
         times = [moment.at for moment in outcome.moments]
-        told = f"{name}: {outcome.violation_minutes} min too slow, {outcome.host_hours:.0f} host hours"
+        label = f"{name}: {outcome.violation_minutes} min too slow, {outcome.host_hours:.0f} host hours"
         values = [min(moment.value, 3 * model.objective) for moment in outcome.moments]
-        above.plot(times, values, label=told, linewidth=0.8)
+        above.plot(times, values, label=label, linewidth=0.8)
         below.step(times, [moment.capacity for moment in outcome.moments], where="post", label=name, linewidth=1)
     above.axhline(model.objective, color="firebrick", linestyle="--", linewidth=0.8, label="objective")
     above.set_ylabel(f"{model.metric} per machine")

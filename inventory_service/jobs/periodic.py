@@ -105,7 +105,7 @@ def jobs(settings: Settings, *, service_url: str = "") -> tuple[Job, ...]:
         Job(
             "hooks",
             settings.hook_seconds,
-            lambda at: hooks.tend_all(cloud_of, expiry=expiry(at)),
+            lambda at: hooks.answer_all(cloud_of, expiry=expiry(at)),
             "Answers the lifecycle hooks of Auto Scaling groups.",
             is_slow=True,
         ),

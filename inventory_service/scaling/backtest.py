@@ -16,7 +16,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
 from inventory_service.clock import parse_iso
+from inventory_service.codes import scaling as codes
 from inventory_service.errors import InvalidError
+from inventory_service.reasons import because
 from inventory_service.scaling.plan import HOLD, IN, OUT, Decision, Reading, Situation, plan
 from inventory_service.scaling.policies import SUM, Limits, Policy, Scheduled, Signal
 
@@ -124,7 +126,7 @@ def _reading(signal: Signal, past: Iterable[tuple[Load, int]], serving: int, at:
     since = at - dt.timedelta(seconds=signal.window_seconds)
     values = [_value(signal, load, count) for load, count in past if load.at > since and count]
     if not values or not serving:
-        return Reading(None, 0, serving, "no machine serves")
+        return Reading(None, 0, serving, because(codes.Reading.NOBODY_SERVES))
     load = statistics.fmean(load.totals[signal.metric] for load, count in past if load.at > since and count)
     return Reading(statistics.fmean(values), serving, serving, load=load)
 

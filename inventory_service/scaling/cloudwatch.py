@@ -38,10 +38,10 @@ def parse(text: Any) -> MetricQuery:
     )
 
 
-def _match(text: Mapping[str, Any], field: str, pattern: re.Pattern[str], words: str, usual: str = "") -> str:
+def _match(text: Mapping[str, Any], field: str, pattern: re.Pattern[str], meaning: str, usual: str = "") -> str:
     value = text.get(field, usual)
     if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise InvalidError.at(field, f"cloudwatch needs {field!r}: {words}.")
+        raise InvalidError.at(field, f"cloudwatch needs {field!r}: {meaning}.")
     return value
 
 

@@ -1,21 +1,18 @@
-"""Decisions as people look back at them: each change by itself, and what held for the same reason taken together."""
+"""Decisions as people look back at them: each change by itself; those that change nothing for one reason are one."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import re
 from collections.abc import Iterable
 
 from inventory_service.models import ScalingDecision, Stage
 from inventory_service.scaling.plan import HOLD
 
-_VETO = "Held:"
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Group:
-    """`newest` and `count - 1` before it that held like it, from `since` on."""
+    """`newest` and `count - 1` before it that changed nothing for the same reason, from `since` on."""
 
     newest: ScalingDecision
     since: dt.datetime
@@ -45,7 +42,7 @@ def between(stage: Stage, since: dt.datetime, until: dt.datetime, *, most: int) 
 
 
 def gather(newest_first: Iterable[ScalingDecision]) -> Iterable[Group]:
-    """Groups of decisions that follow each other and held for the same reason at the same capacity."""
+    """Groups of decisions that follow each other and change nothing for the same reason at the same capacity."""
     group: Group | None = None
     for one in newest_first:
         if group is not None and _is_like(one, group.newest):
@@ -59,11 +56,5 @@ def gather(newest_first: Iterable[ScalingDecision]) -> Iterable[Group]:
 
 
 def _is_like(one: ScalingDecision, other: ScalingDecision) -> bool:
-    is_held = one.action == other.action == HOLD
-    return is_held and one.from_capacity == other.from_capacity and veto_of(one) == veto_of(other)
-
-
-def veto_of(one: ScalingDecision) -> str:
-    """The rule that held it back, without its numbers; "" where nothing was wanted."""
-    last = one.reasons[-1] if one.reasons else ""
-    return re.sub(r"[\d.,]+", "", last) if last.startswith(_VETO) else ""
+    is_same = one.from_capacity == other.from_capacity and one.veto_code == other.veto_code
+    return bool(one.action == other.action == HOLD and is_same)

@@ -15,14 +15,20 @@ ACTOR = Actor("scaling", kind=ActorKind.SCALING)
 
 
 def request(
-    stage: Stage, playbook: str, present: Sequence[Host], words: str, *, at: dt.datetime, allow_frozen: bool = False
+    stage: Stage,
+    playbook: str,
+    present: Sequence[Host],
+    comment: str,
+    *,
+    at: dt.datetime,
+    while_paused: bool = False,
 ) -> Run:
-    """Queue the drain run, inside the caller's transaction, who sends its number when that has ended."""
+    """Queue the drain run, inside the caller's transaction. `while_paused`: also while expiry is paused."""
     wanted = RunRequest(
         kind=statuses.PLAYBOOK,
         playbook=playbook,
         limit=",".join(sorted(host.name for host in present)),
-        comment=words,
-        allows_paused_expiry=allow_frozen,
+        comment=comment,
+        allows_paused_expiry=while_paused,
     )
     return requests.request_run(stage, wanted, actor=ACTOR, at=at)[0]

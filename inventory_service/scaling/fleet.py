@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from collections.abc import Callable
 from typing import Any
 
 from inventory_service.adapters.ec2 import PENDING, RUNNING, STAGE_TAG, Cloud, Instance
@@ -16,6 +17,7 @@ from inventory_service.scaling.machine_selection import Candidate
 from inventory_service.scaling.plan import OUT, Situation
 from inventory_service.scaling.settings import GROUP, Actuator
 
+CloudOf = Callable[[str], Cloud]  # by its region
 _LAG = dt.timedelta(minutes=5)
 _IN_SERVICE = ("", "InService")
 _LOAD = "load1_per_cpu"
@@ -73,7 +75,7 @@ def _own_id(host: Host) -> str:
 
 
 def _match(instances: list[Instance], present: list[Host]) -> list[Pair]:
-    """By AWS's word, else by the private address of an instance that runs: nothing that a host claims counts."""
+    """By AWS's own id, else by the private address of an instance that runs: nothing that a host claims counts."""
     by_id = {_own_id(host): host for host in present if host.instance}
     by_address = {host.address: host for host in present if not host.instance}
     pairs, matched = [], set()
@@ -95,14 +97,14 @@ def situation(stage: Stage, fleet: Fleet, row: StageScaling, *, expiry: liveness
         if pair.host and _serves(pair.host, desired, stage, expiry) and _is_in_service(pair, fleet)
     ]
     active = list(Run.select().where((Run.stage == stage) & Run.status.in_(statuses.ACTIVE)))
-    held = locks.find(stage, locks.BY_RUN)
+    lock = locks.find(stage, locks.BY_RUN)
     disturbing = [run.id for run in active if run.kind != statuses.CONVERGE]
     return Situation(
         at=expiry.at,
         capacity=fleet.desired,
         serving=min(len(serving), fleet.desired),
-        is_frozen=expiry.is_frozen(stage),
-        run=held.run_id if held else next(iter(disturbing), None),
+        is_expiry_paused=expiry.is_frozen(stage),
+        run=lock.run_id if lock else next(iter(disturbing), None),
         is_rolling_back=is_rolling_back(stage),
         last_out_at=row.last_out_at,
         last_in_at=row.last_in_at,
@@ -110,7 +112,7 @@ def situation(stage: Stage, fleet: Fleet, row: StageScaling, *, expiry: liveness
 
 
 def _is_in_service(pair: Pair, fleet: Fleet) -> bool:
-    """Whether it is capacity, which the group has taken in; before that it waits, for our word among others."""
+    """Whether it is capacity, which the group has taken in; before that it waits, for our answer among others."""
     return pair.instance is not None and pair.instance.id in fleet.own and pair.instance.lifecycle in _IN_SERVICE
 
 

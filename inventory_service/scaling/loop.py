@@ -1,8 +1,8 @@
 """The loop: look, reconcile, decide, carry out. One decision of a stage at a time, each step written down before it is
 taken, so that a crash between any two of them is carried on from where it was and nothing happens twice.
 
-`planned` → (scale in: hosts drain, the drain playbook runs) → `acting` → `done` or `failed`; `held` and `dry_run` are
-written down as they are.
+`planned` → (scale in: hosts drain, the drain playbook runs) → `acting` → `done` or `failed`; `unchanged` and `dry_run`
+are written down as they are.
 """
 
 from __future__ import annotations
@@ -12,37 +12,40 @@ import datetime as dt
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
-from inventory_service import audit
-from inventory_service.adapters.ec2 import DECISION_TAG, NO_CAPACITY, STAGE_TAG, Cloud
+from inventory_service import events
+from inventory_service.adapters.ec2 import DECISION_TAG, NO_CAPACITY, STAGE_TAG, Cloud, CloudError
+from inventory_service.codes import scaling as codes
 from inventory_service.codes import statuses
 from inventory_service.database import database
 from inventory_service.deployments.launching import requests
-from inventory_service.errors import CallboardError, CloudError
+from inventory_service.errors import CallboardError
+from inventory_service.events import SERVICE, EventName
 from inventory_service.models import Host, Run, ScalingDecision, Stage, StageScaling
+from inventory_service.reasons import Reason, because, columns, split
 from inventory_service.registry import hosts, liveness, stages
 from inventory_service.registry.stages import stage_name
-from inventory_service.scaling import drains, reconcile
+from inventory_service.scaling import drains, failures, reconcile
 from inventory_service.scaling import fleet as fleets
-from inventory_service.scaling.fleet import Fleet
+from inventory_service.scaling.fleet import CloudOf, Fleet
 from inventory_service.scaling.lifecycle import actions
 from inventory_service.scaling.machine_selection import choose
-from inventory_service.scaling.plan import HOLD, IN, OUT, Decision, Reading, plan
+from inventory_service.scaling.plan import HOLD, IN, OUT, Reading, plan
 from inventory_service.scaling.policies import Scheduled, Signal
 from inventory_service.scaling.readings import read_all
 from inventory_service.scaling.settings import GROUP, Actuator, Scaling, find, parse
+from inventory_service.wording import scaling as wording
 
 log = logging.getLogger(__name__)
 
-HELD, PLANNED, ACTING, DONE, FAILED, DRY = "held", "planned", "acting", "done", "failed", "dry_run"
+UNCHANGED, PLANNED, ACTING, DONE, FAILED, DRY_RUN = "unchanged", "planned", "acting", "done", "failed", "dry_run"
 OPEN = (PLANNED, ACTING)
-_HELD_FOR = dt.timedelta(days=7)
+_EVENTS = {OUT: EventName.SCALING_OUT, IN: EventName.SCALING_IN}
+_UNCHANGED_KEPT = dt.timedelta(days=7)
 _TOO_OLD = dt.timedelta(minutes=10)  # then its numbers are
 _LONGEST_DRAIN = dt.timedelta(hours=3)  # a drain playbook may take its time
 _BATCH = 500
-CloudOf = Callable[[str], Cloud]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,12 +76,12 @@ def scale_all(cloud_of: CloudOf, *, expiry: liveness.Expiry) -> list[int]:
         try:
             _forget_future(row, at=expiry.at)
             runs += _turn(stage, row, parse(row), cloud_of, expiry=expiry)
-            _note(row, problem=None, problem_at=None)
+            _save(row, problem_at=None, **columns("problem", None))
         except CallboardError as error:
-            _tell(stage, row, error.detail, at=expiry.at)
+            _keep_problem(stage, row, failures.reason_of(error), at=expiry.at)
         except Exception as error:
             log.exception("scaling of %s failed in a way that nobody foresaw", stage_name(stage))
-            _tell(stage, row, f"Unexpected: {type(error).__name__}: {error}. See the service's log.", at=expiry.at)
+            _keep_problem(stage, row, failures.reason_of(error), at=expiry.at)
     return runs
 
 
@@ -87,21 +90,22 @@ def _forget_future(row: StageScaling, *, at: dt.datetime) -> None:
     for name in ("last_out_at", "last_in_at"):
         moment = getattr(row, name)
         if moment is not None and moment > at:
-            _note(row, **{name: at})
+            _save(row, **{name: at})
             setattr(row, name, at)
 
 
-def _note(row: StageScaling, **fields: Any) -> None:
+def _save(row: StageScaling, **fields: Any) -> None:
     StageScaling.update(**fields).where(StageScaling.id == row.id).execute()
 
 
-def _tell(stage: Stage, row: StageScaling, words: str, *, at: dt.datetime) -> None:
-    """Show a problem on the stage; tell it once, not each minute."""
-    log.warning("scaling of %s: %s", stage_name(stage), words)
-    if row.problem != words:
+def _keep_problem(stage: Stage, row: StageScaling, problem: Reason, *, at: dt.datetime) -> None:
+    """Show a problem on the stage; its event is written once, not each minute."""
+    log.warning("scaling of %s: %s", stage_name(stage), wording.failure(problem.code, problem.params))
+    kept = columns("problem", problem)
+    if kept != {name: getattr(row, name) for name in kept}:
         with database.atomic():
-            _note(row, problem=words[:500], problem_at=at)
-            audit.record(audit.SERVICE, "scaling.fail", stage_name(stage), at=at, reason=words[:500])
+            _save(row, problem_at=at, **kept)
+            events.record(EventName.SCALING_FAIL, events.target(stage), actor=SERVICE, at=at, reason=problem)
 
 
 def _turn(
@@ -118,8 +122,7 @@ def _turn(
     if waiting.status not in OPEN:
         return []
     if expiry.at - waiting.at > _patience(waiting):
-        words = "It was not carried out in time; what it saw is no longer so."
-        _end(look, waiting, FAILED, error=words)
+        _end(look, waiting, FAILED, error=because(codes.Failure.EXPIRED))
         return []
     return _carry_on(look, waiting)
 
@@ -127,9 +130,9 @@ def _turn(
 def _compare(stage: Stage, row: StageScaling, look: _Look) -> None:
     """Keep where EC2 and the registry differ, and whose enrolment is expected."""
     found = reconcile.reconcile(stage, look.actuator, look.fleet, look.cloud, expiry=look.expiry, before=row.findings)
-    _note(
+    _save(
         row,
-        findings=[dataclasses.asdict(finding) for finding in found],
+        findings=[finding.to_json() for finding in found],
         expected=reconcile.expected(stage, look.actuator, look.fleet),
         looked_at=look.expiry.at,
     )
@@ -154,45 +157,41 @@ def decide(stage: Stage, row: StageScaling, scaling: Scaling, look: _Look) -> Sc
     """Plan, and write the decision down with all that it saw; who is to go is chosen and written with it."""
     fleet, expiry = look.fleet, look.expiry
     now = fleets.situation(stage, fleet, row, expiry=expiry)
-    signals = {policy.signal for policy in scaling.policies if not isinstance(policy, Scheduled)}
+    signals = dict.fromkeys(policy.signal for policy in scaling.policies if not isinstance(policy, Scheduled))
     readings = read_all(stage, signals, look.cloud, at=expiry.at)
     decision = plan(scaling.policies, scaling.limits, readings, now)
-    victims: list[str] = []
+    leaving: list[str] = []
     if decision.action == IN:
-        wanted = decision.from_capacity - decision.to_capacity
-        victims = [one.id for one in choose(fleets.candidates(stage, fleet, expiry=expiry), wanted)]
-        decision = _without_victims(decision) if not victims else decision
-    status = HELD if decision.action == HOLD else DRY if scaling.is_dry_run else PLANNED
+        count = decision.from_capacity - decision.to_capacity
+        leaving = [one.id for one in choose(fleets.candidates(stage, fleet, expiry=expiry), count)]
+        decision = decision if leaving else decision.vetoed(because(codes.Plan.NO_CANDIDATE))
+    status = UNCHANGED if decision.action == HOLD else DRY_RUN if scaling.is_dry_run else PLANNED
     return ScalingDecision.create(
         stage=stage,
         at=expiry.at,
         action=decision.action,
         from_capacity=decision.from_capacity,
-        to_capacity=decision.from_capacity - len(victims) if victims else decision.to_capacity,
+        to_capacity=decision.from_capacity - len(leaving) if leaving else decision.to_capacity,
         serving=now.serving,
-        reasons=list(decision.reasons),
-        readings={signal.words: _shown(signal, reading) for signal, reading in readings.items()},
+        reasons=[reason.to_json() for reason in decision.reasons],
+        veto_code=str(decision.veto.code) if decision.veto else None,
+        readings=[_reading(signal, reading) for signal, reading in readings.items()],
         status=status,
         token=secrets.token_hex(16),
-        instances=victims,
+        instances=leaving,
         ended_at=None if status == PLANNED else expiry.at,
     )
 
 
-def _without_victims(decision: Decision) -> Decision:
-    words = "Held: no machine may go; each is protected, in a run, not converged or draining already."
-    return dataclasses.replace(
-        decision, action=HOLD, to_capacity=decision.from_capacity, reasons=(*decision.reasons, words)
-    )
-
-
-def _shown(signal: Signal, reading: Reading) -> dict[str, Any]:
+def _reading(signal: Signal, reading: Reading) -> dict[str, Any]:
     return {
+        "statistic": signal.statistic,
         "metric": signal.metric,
+        "window_seconds": signal.window_seconds,
         "value": reading.value,
         "reporting": reading.reporting,
         "expected": reading.expected,
-        "problem": reading.problem,
+        "problem": reading.problem.to_json() if reading.problem else None,
     }
 
 
@@ -208,7 +207,7 @@ def _carry_on(look: _Look, decision: ScalingDecision) -> list[int]:
         _end(look, decision, DONE, instances=made)
     except CloudError as error:
         if not error.is_passing:
-            _end(look, decision, FAILED, error=error.detail)
+            _end(look, decision, FAILED, error=error.reason)
         raise
     return []
 
@@ -218,17 +217,29 @@ def _move(decision: ScalingDecision, status: str, **fields: Any) -> None:
     decision.status = status
 
 
-def _end(look: _Look, decision: ScalingDecision, status: str, **fields: Any) -> None:
+def _end(look: _Look, decision: ScalingDecision, status: str, *, error: Reason | None = None, **fields: Any) -> None:
     stage, at = look.stage, look.expiry.at
     with database.atomic():
-        _move(decision, status, ended_at=at, **fields)
+        _move(decision, status, ended_at=at, **columns("error", error), **fields)
         moment = "last_out_at" if decision.action == OUT else "last_in_at"
         StageScaling.update(**{moment: at}).where(StageScaling.stage == stage).execute()
         if status == DONE:
-            told = f"{decision.from_capacity} → {decision.to_capacity}: {decision.reasons[0]}"
-            audit.record(audit.SERVICE, f"scaling.{decision.action}", stage_name(stage), at=at, reason=told)
+            _record_change(stage, decision, at=at)
         elif decision.action == IN:
-            _let_go(look, decision)
+            _undrain(look, decision)
+
+
+def _record_change(stage: Stage, decision: ScalingDecision, *, at: dt.datetime) -> None:
+    code, params = split(decision.reasons[0])
+    events.record(
+        _EVENTS[decision.action],
+        events.target(stage),
+        actor=SERVICE,
+        at=at,
+        changes={"capacity": (decision.from_capacity, decision.to_capacity)},
+        reason=Reason(codes.Plan(code), params),
+        details={"decision": decision.id},
+    )
 
 
 def _grow(look: _Look, decision: ScalingDecision) -> list[str]:
@@ -238,8 +249,7 @@ def _grow(look: _Look, decision: ScalingDecision) -> list[str]:
     actuator, cloud, fleet = look.actuator, look.cloud, look.fleet
     if actuator.kind == GROUP:
         if fleet.maximum is not None and decision.to_capacity > fleet.maximum:
-            words = f"The group {actuator.group!r} lets there be {fleet.maximum} machines at most; raise its MaxSize."
-            raise CloudError(words, code="MaxSize")
+            raise CloudError(because(codes.Failure.GROUP_FULL, group=actuator.group, maximum=fleet.maximum))
         if fleet.desired < decision.to_capacity:
             cloud.set_desired(actuator.group, decision.to_capacity)
         return []
@@ -292,7 +302,7 @@ def _shrink(look: _Look, decision: ScalingDecision) -> list[int]:
         return [] if is_busy or look.expiry.is_frozen(look.stage) else _drain(look, decision, present)
     problem = _problem_of_drain(decision, going)
     if problem is not None:
-        _end(look, decision, FAILED, error=f"{problem}; no machine was ended, and its hosts serve again.")
+        _end(look, decision, FAILED, error=problem)
         return []
     if is_busy or look.expiry.is_frozen(look.stage) or _is_draining(decision):
         return []
@@ -312,14 +322,14 @@ def _run_of(decision: ScalingDecision) -> Run | None:
     return None if decision.run_id is None else requests.get(decision.run_id)
 
 
-def _problem_of_drain(decision: ScalingDecision, going: list[fleets.Pair]) -> str | None:
-    """Why the machines are not to end after all, as the beginning of a sentence."""
+def _problem_of_drain(decision: ScalingDecision, going: list[fleets.Pair]) -> Reason | None:
+    """Why the machines are not to end after all."""
     protected = [pair.instance.id for pair in going if pair.instance and pair.instance.is_protected]
     if protected:
-        return f"{', '.join(protected)} is protected from scale-in by now"
+        return because(codes.Failure.PROTECTED, instances=protected)
     run = _run_of(decision)
     if run is not None and run.status not in (*statuses.ACTIVE, statuses.SUCCESSFUL):
-        return f"The drain run {run.id} was {run.status}"
+        return because(codes.Failure.DRAIN_FAILED, run=run.id, status=run.status)
     return None
 
 
@@ -331,8 +341,8 @@ def _drain(look: _Look, decision: ScalingDecision, present: list[Host]) -> list[
         Host.update(is_draining=True, leaving_at=at).where(mine).execute()
         run = None
         if look.scaling.drain_playbook and present:
-            words = f"drain before scaling in (decision {decision.id})"
-            run = drains.request(look.stage, look.scaling.drain_playbook, present, words, at=at)
+            comment = f"drain before scaling in (decision {decision.id})"
+            run = drains.request(look.stage, look.scaling.drain_playbook, present, comment, at=at)
         _move(decision, ACTING, run_id=run.id if run else None)
     return [run.id] if run else []
 
@@ -347,7 +357,7 @@ def _end_machines(actuator: Actuator, going: list[fleets.Pair], cloud: Cloud) ->
         cloud.end(ids)
 
 
-def _let_go(look: _Look, decision: ScalingDecision) -> None:
+def _undrain(look: _Look, decision: ScalingDecision) -> None:
     """A scale-in that failed: hosts that were to go serve again, and nobody drains them any more."""
     mine = [pair.host.id for pair in look.going(decision) if pair.host and pair.instance]
     Host.update(is_draining=False, leaving_at=None).where(Host.id.in_(mine) & Host.leaving_at.is_null(False)).execute()
@@ -357,8 +367,8 @@ def _let_go(look: _Look, decision: ScalingDecision) -> None:
 
 
 def prune(*, at: dt.datetime, days: int) -> int:
-    """Forget decisions that held after a week, the others after `days`, a batch at a time; returns how many."""
-    held = (ScalingDecision.status == HELD) & (ScalingDecision.at < at - _HELD_FOR)
+    """Forget those that changed nothing after a week, others after `days`, a batch at a time; returns how many."""
+    unchanged = (ScalingDecision.status == UNCHANGED) & (ScalingDecision.at < at - _UNCHANGED_KEPT)
     old = ~ScalingDecision.status.in_(OPEN) & (ScalingDecision.at < at - dt.timedelta(days=days))
-    some = ScalingDecision.select(ScalingDecision.id).where(held | old).limit(_BATCH)
+    some = ScalingDecision.select(ScalingDecision.id).where(unchanged | old).limit(_BATCH)
     return int(ScalingDecision.delete().where(ScalingDecision.id.in_(list(some))).execute())

@@ -3,7 +3,7 @@
 Rules, in this order:
 1. Each policy proposes a capacity, or says why it can't. The largest proposal wins, as with AWS Auto Scaling.
 2. Scaling in needs every policy's consent: one without a reading keeps the hosts.
-3. Never in: while frozen, during a run, in a cooldown, while hosts warm up or the numbers are doubtful.
+3. Never in: while expiry is paused, during a run, in a cooldown, while hosts warm up or the numbers are doubtful.
 4. Never out onto a release that is being rolled back.
 5. Never outside of the bounds; below the minimum no cooldown counts.
 """
@@ -14,7 +14,10 @@ import dataclasses
 import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from inventory_service.codes import scaling as codes
+from inventory_service.reasons import Reason, because
 from inventory_service.scaling.policies import (
     EXACT,
     PERCENT,
@@ -35,7 +38,7 @@ _ROUNDING = 1e-9
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reading:
-    """A signal's value now. `value` None: there is none, `problem` says why in a sentence's part.
+    """A signal's value now. `value` None: there is none, `problem` (a code of Reading) says why.
 
     `load`: the value times the hosts that there were at each of its moments; None: not known. Hosts that began to serve
     within the window bear their part of it only now, so that the value times those who serve now is too much.
@@ -44,7 +47,7 @@ class Reading:
     value: float | None
     reporting: int
     expected: int
-    problem: str | None = None
+    problem: Reason | None = None
     load: float | None = None
 
 
@@ -59,7 +62,7 @@ class Situation:
     at: dt.datetime
     capacity: int
     serving: int
-    is_frozen: bool = False
+    is_expiry_paused: bool = False
     run: int | None = None
     is_rolling_back: bool = False
     last_out_at: dt.datetime | None = None
@@ -68,22 +71,31 @@ class Situation:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Proposal:
-    """What one policy wants: a capacity, or None with the reason why it can't tell."""
+    """What one policy wants: a capacity and why, or None and why it can't tell."""
 
     policy: str
     capacity: int | None
-    words: str
+    reason: Reason
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Decision:
-    """OUT, IN or HOLD, the capacity to have, and in `reasons` why, in sentences for people."""
+    """OUT, IN or HOLD, and the capacity to have. `reasons`: codes of Plan, a line for each policy first. `veto`: the
+    last of them where a rule forbade a change that was wanted.
+    """
 
     action: str
     from_capacity: int
     to_capacity: int
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     proposals: tuple[Proposal, ...]
+    veto: Reason | None = None
+
+    def vetoed(self, veto: Reason) -> Decision:
+        """The decision to change nothing, because of this rule."""
+        return dataclasses.replace(
+            self, action=HOLD, to_capacity=self.from_capacity, reasons=(*self.reasons, veto), veto=veto
+        )
 
 
 def plan(
@@ -97,11 +109,11 @@ def plan(
     known = [proposal.capacity for proposal in proposals if proposal.capacity is not None]
     wanted = max(known, default=situation.capacity)
     bounded = min(max(wanted, minimum), maximum)
-    reasons = [proposal.words for proposal in proposals]
+    reasons = [proposal.reason for proposal in proposals]
     if bounded != wanted:
-        reasons.append(f"Bounded to {bounded}: there are to be {minimum} to {maximum}.")
-    wish = Decision(HOLD, situation.capacity, bounded, tuple(reasons), proposals)
-    return _expiry(wish, (minimum, maximum), situation, limits)
+        reasons.append(because(codes.Plan.BOUNDED, capacity=bounded, minimum=minimum, maximum=maximum))
+    decision = Decision(HOLD, situation.capacity, bounded, tuple(reasons), proposals)
+    return _constrained(decision, (minimum, maximum), situation, limits)
 
 
 def bounds(policies: Sequence[Policy], limits: Limits, *, at: dt.datetime) -> tuple[int, int]:
@@ -124,27 +136,31 @@ def _desired(policies: Sequence[Policy], situation: Situation) -> list[Proposal]
             moment = policy.last_before(situation.at)
             if moment is not None and situation.at - moment < dt.timedelta(minutes=5):
                 wanted = max(policy.desired, situation.capacity)
-                found.append(Proposal(policy.name, wanted, f"{policy.name}: at least {policy.desired} by schedule."))
+                reason = because(codes.Plan.SCHEDULE, policy=policy.name, capacity=policy.desired)
+                found.append(Proposal(policy.name, wanted, reason))
     return found
 
 
 def _propose(
     policy: TargetTracking | StepScaling, readings: Mapping[Signal, Reading], situation: Situation, limits: Limits
 ) -> Proposal:
-    reading = readings.get(policy.signal) or Reading(None, 0, situation.serving, "nothing was measured")
+    unmeasured = Reading(None, 0, situation.serving, because(codes.Reading.NOT_MEASURED))
+    reading = readings.get(policy.signal) or unmeasured
     problem = _problem(reading, limits)
-    if problem is not None or reading.value is None:
-        return Proposal(policy.name, None, f"{policy.name}: {problem}.")
+    if problem is not None:
+        reason = because(codes.Plan.NO_READING, policy=policy.name, problem=problem.to_json())
+        return Proposal(policy.name, None, reason)
+    assert reading.value is not None, "that is a problem"
     if isinstance(policy, TargetTracking):
         return _track(policy, reading, reading.value, situation)
     return _step(policy, reading.value, situation)
 
 
-def _problem(reading: Reading, limits: Limits) -> str | None:
+def _problem(reading: Reading, limits: Limits) -> Reason | None:
     if reading.value is None or not math.isfinite(reading.value):
-        return reading.problem or "there is no value"
+        return reading.problem or because(codes.Reading.NO_VALUE)
     if reading.expected and reading.reporting < limits.reporting_share * reading.expected:
-        return f"only {reading.reporting} of {reading.expected} hosts report it"
+        return because(codes.Reading.TOO_FEW_REPORT, reporting=reading.reporting, expected=reading.expected)
     return None
 
 
@@ -153,12 +169,25 @@ def _track(policy: TargetTracking, reading: Reading, value: float, situation: Si
     of_now = value if policy.signal.statistic == SUM else value * situation.serving
     load = max(of_now if reading.load is None else reading.load, 0.0)
     up, down = _ceil(load / policy.target), _ceil(load / (policy.target * _SLACK))
-    told = f"{policy.name}: {policy.signal.words} is {value:.3g}, the target {policy.target:.3g}"
     if up > situation.capacity:
-        return Proposal(policy.name, up, f"{told}: {up} hosts.")
-    if down < situation.capacity and not policy.is_scale_in_disabled:
-        return Proposal(policy.name, down, f"{told}: {down} hosts are enough.")
-    return Proposal(policy.name, situation.capacity, f"{told}: {situation.capacity} hosts are right.")
+        code, capacity = codes.Plan.TARGET_ABOVE, up
+    elif down < situation.capacity and not policy.is_scale_in_disabled:
+        code, capacity = codes.Plan.TARGET_BELOW, down
+    else:
+        code, capacity = codes.Plan.TARGET_MET, situation.capacity
+    seen = {**_seen(policy, value), "target": policy.target, "capacity": capacity}
+    return Proposal(policy.name, capacity, Reason(code, seen))
+
+
+def _seen(policy: TargetTracking | StepScaling, value: float) -> dict[str, Any]:
+    signal = policy.signal
+    return {
+        "policy": policy.name,
+        "statistic": signal.statistic,
+        "metric": signal.metric,
+        "window_seconds": signal.window_seconds,
+        "value": value,
+    }
 
 
 def _ceil(number: float) -> int:
@@ -167,12 +196,12 @@ def _ceil(number: float) -> int:
 
 
 def _step(policy: StepScaling, value: float, situation: Situation) -> Proposal:
-    told = f"{policy.name}: {policy.signal.words} is {value:.3g}, the threshold {policy.threshold:.3g}"
+    seen = {**_seen(policy, value), "threshold": policy.threshold}
     step = next((step for step in policy.steps if step.holds(value - policy.threshold)), None)
     if step is None:
-        return Proposal(policy.name, situation.capacity, f"{told}: no step.")
+        return Proposal(policy.name, situation.capacity, Reason(codes.Plan.STEP_NONE, seen))
     wanted = max(0, _adjusted(situation.capacity, policy.adjustment_type, step.adjustment))
-    return Proposal(policy.name, wanted, f"{told}: {wanted} hosts by its step.")
+    return Proposal(policy.name, wanted, Reason(codes.Plan.STEP, {**seen, "capacity": wanted}))
 
 
 def _adjusted(capacity: int, kind: str, adjustment: int) -> int:
@@ -186,48 +215,47 @@ def _adjusted(capacity: int, kind: str, adjustment: int) -> int:
     return capacity + (whole if change > 0 else -whole)
 
 
-def _expiry(wish: Decision, between: tuple[int, int], situation: Situation, limits: Limits) -> Decision:
-    """The wish as it may be carried out, or HOLD with the rule that forbids it."""
+def _constrained(decision: Decision, between: tuple[int, int], situation: Situation, limits: Limits) -> Decision:
+    """What is wanted as it may be carried out, or HOLD with the rule that forbids it."""
     minimum, maximum = between
-    wanted, capacity = wish.to_capacity, situation.capacity
+    wanted, capacity = decision.to_capacity, situation.capacity
     if wanted > capacity:
         veto = _veto_out(situation, limits, is_below=capacity < minimum)
-        allowed = dataclasses.replace(wish, action=OUT)
-    elif wanted < capacity:
-        veto = _veto_in(wish.proposals, situation, limits, is_above=capacity > maximum)
-        allowed = dataclasses.replace(wish, action=IN, to_capacity=max(wanted, capacity - _most_in(situation, limits)))
-    else:
-        return wish
-    if veto is None:
-        return allowed
-    return dataclasses.replace(wish, to_capacity=capacity, reasons=(*wish.reasons, veto))
+        return decision.vetoed(veto) if veto else dataclasses.replace(decision, action=OUT)
+    if wanted < capacity:
+        veto = _veto_in(decision.proposals, situation, limits, is_above=capacity > maximum)
+        least = max(wanted, capacity - _most_in(situation, limits))
+        return decision.vetoed(veto) if veto else dataclasses.replace(decision, action=IN, to_capacity=least)
+    return decision
 
 
-def _veto_out(situation: Situation, limits: Limits, *, is_below: bool) -> str | None:
+def _veto_out(situation: Situation, limits: Limits, *, is_below: bool) -> Reason | None:
     if situation.is_rolling_back:
-        return "Held: the release is being rolled back; a new host would start with it."
+        return because(codes.Plan.ROLLING_BACK)
     left = _left(situation.last_out_at, limits.scale_out_cooldown_seconds, situation.at)
-    if left and not is_below:
-        return f"Held: the cooldown after adding hosts lasts {left:.0f} s more."
-    return None
+    return because(codes.Plan.COOLDOWN_OUT, seconds=left) if left and not is_below else None
 
 
-def _veto_in(proposals: Sequence[Proposal], situation: Situation, limits: Limits, *, is_above: bool) -> str | None:
-    if situation.is_frozen:
-        return "Held: the stage is frozen; who is silent may still serve."
+def _veto_in(proposals: Sequence[Proposal], situation: Situation, limits: Limits, *, is_above: bool) -> Reason | None:
+    if situation.is_expiry_paused:
+        return because(codes.Plan.EXPIRY_PAUSED)
     if situation.run is not None:
-        return f"Held: run {situation.run} works on the hosts."
+        return because(codes.Plan.RUN_ACTIVE, run=situation.run)
     if situation.serving < situation.capacity:
-        return f"Held: {situation.capacity - situation.serving} hosts do not serve yet."
+        return because(codes.Plan.NOT_SERVING, hosts=situation.capacity - situation.serving)
     unknown = [proposal.policy for proposal in proposals if proposal.capacity is None]
     if unknown and not is_above:
-        return f"Held: without a reading of {', '.join(unknown)} no host goes."
-    for last, seconds, word in (
-        (situation.last_in_at, limits.scale_in_cooldown_seconds, "removing"),
-        (situation.last_out_at, max(limits.scale_in_cooldown_seconds, limits.warmup_seconds), "adding"),
+        return because(codes.Plan.READING_MISSING, policies=unknown)
+    for code, last, seconds in (
+        (codes.Plan.COOLDOWN_IN, situation.last_in_at, limits.scale_in_cooldown_seconds),
+        (
+            codes.Plan.COOLDOWN_OUT,
+            situation.last_out_at,
+            max(limits.scale_in_cooldown_seconds, limits.warmup_seconds),
+        ),
     ):
         if left := _left(last, seconds, situation.at):
-            return f"Held: the cooldown after {word} hosts lasts {left:.0f} s more."
+            return because(code, seconds=left)
     return None
 
 

@@ -44,11 +44,6 @@ class Signal:
     window_seconds: int = 300
     source: MetricQuery | None = None
 
-    @property
-    def words(self) -> str:
-        """`avg load1_per_cpu over 300 s`."""
-        return f"{self.statistic} {self.metric} over {self.window_seconds} s"
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TargetTracking:
@@ -242,10 +237,10 @@ def _signal(reader: _Reader) -> Signal:
         reader.take("cloudwatch")
         return Signal(metric, statistic, window)
     if statistic not in (AVERAGE, SUM):
-        words = (
+        detail = (
             f"Of CloudWatch's metrics, write {AVERAGE} where the value is one host's, {SUM} where it is the stage's."
         )
-        raise InvalidError.at("statistic", words)
+        raise InvalidError.at("statistic", detail)
     with gather() as parts:
         source = parts.add(cloudwatch.parse, reader.take("cloudwatch"), "cloudwatch")
     return Signal(cloudwatch.PREFIX + metric, statistic, window, source)
@@ -274,8 +269,8 @@ def _step(reader: _Reader) -> StepScaling:
 
 def _one_step(text: Any) -> Step:
     if not isinstance(text, Mapping):
-        words = "A step is an object with lower, upper and adjustment."
-        raise InvalidError(words, errors=[{"loc": [], "msg": words}])
+        detail = "A step is an object with lower, upper and adjustment."
+        raise InvalidError(detail, errors=[{"loc": [], "msg": detail}])
     reader = _Reader(text)
     bounds = [reader.number(name) if reader.has(name) else reader.take(name) for name in ("lower", "upper")]
     adjustment = reader.take("adjustment")
@@ -304,9 +299,9 @@ def _check_steps(steps: tuple[Step, ...], kind: str) -> None:
             raise InvalidError.at("steps", "A higher step must not ask for fewer hosts than a lower one.")
 
 
-def _refuse(is_wrong: bool, words: str) -> None:
+def _refuse(is_wrong: bool, detail: str) -> None:
     if is_wrong:
-        raise InvalidError.at("steps", words)
+        raise InvalidError.at("steps", detail)
 
 
 def _schedule(reader: _Reader) -> Scheduled:

@@ -8,8 +8,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from inventory_service.codes import scaling as codes
 from inventory_service.errors import InvalidError
 from inventory_service.models import MetricFrame, Stage
+from inventory_service.reasons import Reason, because
 from inventory_service.scaling import backtest, policies, settings, windows
 from inventory_service.scaling.backtest import Load, Model, Moment, Outcome
 from inventory_service.scaling.policies import (
@@ -37,7 +39,7 @@ Column = list[float | None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Wish:
+class Request:
     """How to play. `source`: AUTO, RECORDED or SHIPPED; a `trace` that is given goes before. `objective` None: by the
     policy.
     """
@@ -51,31 +53,31 @@ class Wish:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Preview:
-    """`outcomes` by NEW and, where it could be played, PRESENT. `note` says what was played, and what was not."""
+    """`outcomes` by NEW and, where it could be played, PRESENT. `notes`: what was played, and what was not."""
 
     outcomes: Mapping[str, Outcome]
     model: Model
     source: str
-    note: str
+    notes: tuple[Reason, ...]
 
 
 def of_texts(
-    stage: Stage, limits: Mapping[str, Any], policy_texts: list[Mapping[str, Any]], wish: Wish, *, at: dt.datetime
+    stage: Stage, limits: Mapping[str, Any], policy_texts: list[Mapping[str, Any]], how: Request, *, at: dt.datetime
 ) -> Preview:
     """The same for rules as people write them, against the stage's own. Raises InvalidError that names the fields."""
     settings.check(limits, policy_texts, None, None)
     new = policies.parse_all(policy_texts), policies.parse_limits(limits)
     row = settings.find(stage)
     present = (policies.parse_all(row.policies), policies.parse_limits(row.limits)) if row else None
-    return preview(stage, new, present, wish, at=at)
+    return preview(stage, new, present, how, at=at)
 
 
-def preview(stage: Stage, new: Rules, present: Rules | None, wish: Wish, *, at: dt.datetime) -> Preview:
+def preview(stage: Stage, new: Rules, present: Rules | None, how: Request, *, at: dt.datetime) -> Preview:
     """Play both. Raises InvalidError where the trace is not fit for the new policies."""
     metric = main_metric(new[0])
-    model = Model(metric, wish.boot_seconds, _objective(new[0], wish), wish.price)
+    model = Model(metric, how.boot_seconds, _objective(new[0], how), how.price)
     both = _needed(new[0]) | (metrics_of(present[0]) if present else set())
-    source, trace, note = _trace(stage, new, present, both, wish, at=at)
+    source, trace, *notes = _trace(stage, new, present, both, how, at=at)
     most = max(new[1].maximum, 1)
     begin = min(trace[0].totals[metric] / model.objective, most) if trace else 0
     begin_with = min(max(math.ceil(begin), new[1].minimum, 1), most)
@@ -84,8 +86,8 @@ def preview(stage: Stage, new: Rules, present: Rules | None, wish: Wish, *, at: 
         if all(name in trace[0].totals for name in both):
             outcomes[PRESENT] = backtest.simulate(*present, trace, model, capacity=begin_with)
         else:
-            note += " The present policies read other metrics, and could not be played."
-    return Preview(outcomes, model, source, note)
+            notes.append(because(codes.Preview.PRESENT_NOT_PLAYED))
+    return Preview(outcomes, model, source, tuple(notes))
 
 
 def _reading(rules: Sequence[Policy]) -> list[TargetTracking | StepScaling]:
@@ -109,9 +111,9 @@ def main_metric(rules: Sequence[Policy]) -> str:
     return found[0].signal.metric if found else USUAL_METRIC
 
 
-def _objective(rules: Sequence[Policy], wish: Wish) -> float:
-    if wish.objective is not None:
-        return wish.objective
+def _objective(rules: Sequence[Policy], how: Request) -> float:
+    if how.objective is not None:
+        return how.objective
     first = next(iter(_reading(rules)), None)
     if first is None or first.signal.metric == USUAL_METRIC:
         return USUAL_OBJECTIVE
@@ -120,29 +122,25 @@ def _objective(rules: Sequence[Policy], wish: Wish) -> float:
 
 
 def _trace(
-    stage: Stage, new: Rules, present: Rules | None, both: set[str], wish: Wish, *, at: dt.datetime
-) -> tuple[str, Sequence[Load], str]:
+    stage: Stage, new: Rules, present: Rules | None, both: set[str], how: Request, *, at: dt.datetime
+) -> tuple[str, Sequence[Load], Reason]:
     """(source, trace, note). `both`: the metrics of the new policies and of the present ones."""
-    if wish.trace is not None:
-        return GIVEN, wish.trace, "Played the given trace."
-    if wish.source == SHIPPED:
-        return SHIPPED, shipped(new, both, at=at), "Played the shipped trace: a week of a web shop's traffic."
+    if how.trace is not None:
+        return GIVEN, how.trace, because(codes.Preview.GIVEN)
+    if how.source == SHIPPED:
+        return SHIPPED, shipped(new, both, at=at), because(codes.Preview.SHIPPED)
     needed = _needed(new[0])
-    words, rules = ", ".join(sorted(needed)), [new[0], *([present[0]] if present else [])]
+    rules = [new[0], *([present[0]] if present else [])]
     found = recorded(stage, both, *rules, at=at) or recorded(stage, needed, *rules, at=at)
     covered = found[-1].at - found[0].at if found else dt.timedelta(0)
-    if wish.source == RECORDED or covered >= _LITTLE:
+    if how.source == RECORDED or covered >= _LITTLE:
         if len(found) < 2:  # noqa: PLR2004 - a span needs two ends
-            raise InvalidError.at("source", f"Nothing of {words} is on record; play the shipped trace.")
-        return RECORDED, found, f"Played what was recorded in the last {_span(covered)}."
-    there_is = f"only {_span(covered)} of" if found else "nothing of"
-    told = f"There is {there_is} {words} on record; played the shipped trace, a week of a web shop's traffic."
-    return SHIPPED, shipped(new, both, at=at), told
-
-
-def _span(covered: dt.timedelta) -> str:
-    hours = covered.total_seconds() / 3600
-    return f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"  # noqa: PLR2004 - two days
+            names = ", ".join(sorted(needed))
+            raise InvalidError.at("source", f"Nothing of {names} is on record; play the shipped trace.")
+        return RECORDED, found, because(codes.Preview.RECORDED, seconds=covered.total_seconds())
+    seconds = covered.total_seconds() if found else None
+    note = because(codes.Preview.TOO_LITTLE_RECORDED, metrics=sorted(needed), seconds=seconds)
+    return SHIPPED, shipped(new, both, at=at), note
 
 
 def recorded(stage: Stage, metrics: set[str], *rules: Sequence[Policy], at: dt.datetime) -> list[Load]:

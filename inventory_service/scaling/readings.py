@@ -8,7 +8,9 @@ import statistics
 from collections.abc import Iterable
 
 from inventory_service.adapters.ec2 import Cloud, Measured, MetricQuery
+from inventory_service.codes import scaling as codes
 from inventory_service.models import Stage
+from inventory_service.reasons import because
 from inventory_service.scaling import windows
 from inventory_service.scaling.plan import Reading
 from inventory_service.scaling.policies import Signal
@@ -44,13 +46,14 @@ def reading_of(signal: Signal, source: MetricQuery, measured: Measured, *, at: d
     is a finite number; values from the future do not count.
     """
     if measured.problem:
-        return Reading(None, 0, 1, f"CloudWatch gave nothing certain of {signal.metric}: {measured.problem}")
+        problem = because(codes.Reading.CLOUDWATCH_UNSURE, metric=signal.metric, text=measured.problem)
+        return Reading(None, 0, 1, problem)
     known = [(moment, value) for moment, value in measured.points if moment <= at and math.isfinite(value)]
     if not known:
-        return Reading(None, 0, 1, f"CloudWatch has no value of {signal.metric}")
+        return Reading(None, 0, 1, because(codes.Reading.CLOUDWATCH_EMPTY, metric=signal.metric))
     newest = max(moment for moment, _ in known)
     if at - newest > _patience(source):
         age = (at - newest).total_seconds()
-        return Reading(None, 0, 1, f"CloudWatch's newest value of {signal.metric} is {age:.0f} s old")
+        return Reading(None, 0, 1, because(codes.Reading.CLOUDWATCH_OLD, metric=signal.metric, seconds=age))
     since = newest - dt.timedelta(seconds=signal.window_seconds)
     return Reading(statistics.fmean(value for moment, value in known if moment > since), 1, 1)

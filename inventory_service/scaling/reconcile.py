@@ -9,6 +9,7 @@ from typing import Any
 
 from inventory_service.adapters.ec2 import ENDED, PENDING, RUNNING, STOPPED, Cloud, Instance
 from inventory_service.clock import iso
+from inventory_service.codes import scaling as codes
 from inventory_service.database import database
 from inventory_service.errors import CallboardError
 from inventory_service.models import Host, Stage
@@ -18,8 +19,6 @@ from inventory_service.registry.undead import EC2_SAYS
 from inventory_service.scaling.fleet import Fleet
 from inventory_service.scaling.settings import Actuator, Tags
 
-AGENT_DEAD, UNKNOWN, UNDEAD, GONE = "agent dead", "unknown", "ended, but it beats", "ended"
-ELSEWHERE, BAD_TAG = "not of this stage", "tag"
 _BOOT = dt.timedelta(minutes=10)
 _SHOWN, _REMEMBERED = dt.timedelta(hours=1), dt.timedelta(days=7)
 _OVER = (ENDED, STOPPED)
@@ -29,11 +28,16 @@ _OVER = (ENDED, STOPPED)
 class Finding:
     """Where EC2 and the registry differ, for people to see. `since`: when that began, ISO 8601."""
 
-    kind: str
+    code: codes.Finding
     instance: str
     host: str | None
-    detail: str
     since: str | None = None
+    params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As StageScaling.findings keeps it: code, instance, host, since, and the code's other parameters."""
+        own = {"code": str(self.code), "instance": self.instance, "host": self.host, "since": self.since}
+        return {**own, **self.params}
 
 
 def reconcile(
@@ -56,20 +60,20 @@ def reconcile(
     found: list[Finding] = []
     for instance, host in pairs:
         if host is not None and instance.id in sure:
-            found += _bury(instance, host, at=expiry.at)
+            found += _end(instance, host, at=expiry.at)
         elif instance.state in (RUNNING, PENDING):
             found += _compare(stage, instance, host, expiry=expiry)
             found += _place(stage, actuator.tags, fleet, instance, host)
     found += _lately_gone(stage, at=expiry.at)
-    found += _undead(stage, at=expiry.at)
-    known = {(row["kind"], row["instance"]): row.get("since") for row in before}
+    found += _beating_after_end(stage, at=expiry.at)
+    known = {(row["code"], row["instance"]): row.get("since") for row in before}
     return [
-        one if one.since else dataclasses.replace(one, since=known.get((one.kind, one.instance)) or iso(expiry.at))
+        one if one.since else dataclasses.replace(one, since=known.get((one.code, one.instance)) or iso(expiry.at))
         for one in found
     ]
 
 
-def _bury(instance: Instance, host: Host, *, at: dt.datetime) -> list[Finding]:
+def _end(instance: Instance, host: Host, *, at: dt.datetime) -> list[Finding]:
     word = f"{EC2_SAYS} {instance.id} is {instance.state}"
     same = Host.instance == host.instance if host.instance else Host.address == host.address
     before = Host.select().where((Host.stage == host.stage_id) & same & Host.gone_reason.startswith(EC2_SAYS))
@@ -80,7 +84,7 @@ def _bury(instance: Instance, host: Host, *, at: dt.datetime) -> list[Finding]:
     with database.atomic():
         if Host.update(conflict=told).where((Host.id == host.id) & Host.conflict.is_null()).execute():
             alarms.tell(alarms.CONFLICT, host.stage_id, host.name, told, at=at)
-    return [Finding(UNDEAD, instance.id, host.name, f"{host.name} beats, but {word}.")]
+    return [Finding(codes.Finding.BEATS_AFTER_END, instance.id, host.name, params={"state": instance.state})]
 
 
 def _lately_gone(stage: Stage, *, at: dt.datetime) -> list[Finding]:
@@ -88,21 +92,22 @@ def _lately_gone(stage: Stage, *, at: dt.datetime) -> list[Finding]:
     lately = (Host.stage == stage) & Host.gone_reason.startswith(EC2_SAYS) & (Host.gone_at > at - _SHOWN)
     lately &= Host.conflict.is_null()
     rows = list(Host.select().where(lately).order_by(Host.gone_at.desc()).limit(20))
-    return [
-        Finding(GONE, _word_of(row), row.name, f"{row.gone_reason}; {row.name} is gone.", iso(row.gone_at))
-        for row in rows
-    ]
+    return [Finding(codes.Finding.ENDED, *_ended(row), iso(row.gone_at), _state(row)) for row in rows]
 
 
-def _undead(stage: Stage, *, at: dt.datetime) -> list[Finding]:
-    """Gone by EC2's word, and beating with the old token."""
+def _beating_after_end(stage: Stage, *, at: dt.datetime) -> list[Finding]:
+    """Gone since EC2 ended their machines, and beating with the old token."""
     mine = (Host.stage == stage) & Host.gone_reason.startswith(EC2_SAYS) & (Host.gone_at > at - _REMEMBERED)
     rows = list(Host.select().where(mine & Host.conflict.is_null(False)).order_by(Host.gone_at.desc()).limit(20))
-    return [Finding(UNDEAD, _word_of(row), row.name, f"{row.name} beats, but {row.gone_reason}.") for row in rows]
+    return [Finding(codes.Finding.BEATS_AFTER_END, *_ended(row), params=_state(row)) for row in rows]
 
 
-def _word_of(row: Host) -> str:
-    return str(row.gone_reason).removeprefix(EC2_SAYS).split()[0]
+def _ended(row: Host) -> tuple[str, str]:
+    return str(row.gone_reason).removeprefix(EC2_SAYS).split()[0], row.name
+
+
+def _state(row: Host) -> dict[str, str]:
+    return {"state": str(row.gone_reason).split()[-1]}
 
 
 def _compare(stage: Stage, instance: Instance, host: Host | None, *, expiry: liveness.Expiry) -> list[Finding]:
@@ -111,13 +116,11 @@ def _compare(stage: Stage, instance: Instance, host: Host | None, *, expiry: liv
     if host is None:
         if expiry.at - instance.launched_at < _BOOT:
             return []
-        told = f"{instance.id} runs at EC2, and never enrolled here."
-        return [Finding(UNKNOWN, instance.id, None, told, iso(instance.launched_at))]
+        return [Finding(codes.Finding.NOT_ENROLLED, instance.id, None, iso(instance.launched_at))]
     if (host.conflict or "").startswith(EC2_SAYS):
         Host.update(conflict=None).where(Host.id == host.id).execute()
     if expiry.state(host, stage) == liveness.STALE:
-        told = f"{host.name} runs at EC2 as {instance.id}, and its agent is silent."
-        return [Finding(AGENT_DEAD, instance.id, host.name, told, iso(host.last_seen_at))]
+        return [Finding(codes.Finding.AGENT_SILENT, instance.id, host.name, iso(host.last_seen_at))]
     return []
 
 
@@ -126,15 +129,14 @@ def _place(stage: Stage, tags: Tags, fleet: Fleet, instance: Instance, host: Hos
     if host is None:
         return []
     if instance.id not in fleet.of_stage:
-        told = f"{host.name} enrolled here, but {instance.id} is neither the actuator's nor tagged for this stage."
-        return [Finding(ELSEWHERE, instance.id, host.name, told)]
+        return [Finding(codes.Finding.OTHER_STAGE, instance.id, host.name)]
     wanted = groups_of(instance, tags)
     if not wanted and not host.tag_groups:
         return []
     try:
         checked = check_groups(stage, wanted)
     except CallboardError as error:
-        return [Finding(BAD_TAG, instance.id, host.name, f"A tag of {instance.id} is no group. {error.detail}")]
+        return [Finding(codes.Finding.BAD_TAG, instance.id, host.name, params={"text": error.detail})]
     if checked != (host.tag_groups or []):
         others = set(host.groups) - set(host.tag_groups or [])
         Host.update(groups=sorted(others | set(checked)), tag_groups=checked).where(Host.id == host.id).execute()
@@ -143,8 +145,8 @@ def _place(stage: Stage, tags: Tags, fleet: Fleet, instance: Instance, host: Hos
 
 def groups_of(instance: Instance, tags: Tags) -> list[str]:
     """The groups that the instance's tags name, as they stand there."""
-    words = [word.strip() for tag in tags.groups for word in instance.tags.get(tag, "").split(",")]
-    return sorted({word for word in words if word})
+    names = [name.strip() for tag in tags.groups for name in instance.tags.get(tag, "").split(",")]
+    return sorted({name for name in names if name})
 
 
 def expected(stage: Stage, actuator: Actuator, fleet: Fleet) -> dict[str, list[str]]:

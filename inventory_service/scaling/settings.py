@@ -8,9 +8,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from inventory_service import audit
+from inventory_service import events
 from inventory_service.database import database
 from inventory_service.errors import InvalidError, NotFoundError
+from inventory_service.events import Actor, EventName
 from inventory_service.models import ScalingDecision, Stage, StageScaling
 from inventory_service.registry.stages import check_playbook, stage_name
 from inventory_service.scaling import policies
@@ -80,7 +81,7 @@ def configure(
     is_enabled: bool,
     is_dry_run: bool,
     drain_playbook: str | None = None,
-    actor: audit.Actor,
+    actor: Actor,
     at: dt.datetime,
 ) -> StageScaling:
     """Set how the stage scales, as a whole. Raises InvalidError; nothing is changed then."""
@@ -92,13 +93,17 @@ def configure(
         "actuator": None if actuator is None else dict(actuator),
         "is_enabled": is_enabled,
         "is_dry_run": is_dry_run,
-        "updated_by": actor.name,
-        "updated_at": at,
     }
     with database.atomic():
-        if StageScaling.update(**fields).where(StageScaling.stage == stage).execute() == 0:
-            StageScaling.create(stage=stage, **fields)
-        audit.record(actor, "scaling.configure", stage_name(stage), at=at, enabled=is_enabled, dry_run=is_dry_run)
+        row = find(stage)
+        changes = events.changed({name: getattr(row, name) for name in fields} if row else {}, fields)
+        written = {**fields, "updated_by": actor.name, "updated_at": at}
+        if StageScaling.update(**written).where(StageScaling.stage == stage).execute() == 0:
+            StageScaling.create(stage=stage, **written)
+        details = {"enabled": is_enabled, "dry_run": is_dry_run}
+        events.record(
+            EventName.SCALING_CONFIGURE, events.target(stage), actor=actor, at=at, changes=changes, details=details
+        )
     return StageScaling.get(StageScaling.stage == stage)
 
 
@@ -131,15 +136,15 @@ def get(stage: Stage) -> StageScaling:
     return row
 
 
-def remove(stage: Stage, *, actor: audit.Actor, at: dt.datetime) -> None:
+def remove(stage: Stage, *, actor: Actor, at: dt.datetime) -> None:
     """The stage scales no more; its decisions stay."""
     with database.atomic():
         StageScaling.delete().where(StageScaling.stage == stage).execute()
-        audit.record(actor, "scaling.remove", stage_name(stage), at=at)
+        events.record(EventName.SCALING_REMOVE, events.target(stage), actor=actor, at=at)
 
 
 def parse(row: StageScaling) -> Scaling:
-    """The row in the loop's words. Raises InvalidError where a newer version left something that is not understood."""
+    """The row as the loop uses it. Raises InvalidError where a newer version left something that is not understood."""
     return Scaling(
         limits=policies.parse_limits(row.limits),
         policies=policies.parse_all(row.policies),
@@ -170,8 +175,8 @@ def _tags(text: Any) -> Tags:
         raise InvalidError.at("tags", "The actuator's tags are a mapping with match and groups.")
     match, groups = text.get("match", {}), text.get("groups", [GROUPS_TAG])
     is_right = isinstance(match, dict) and isinstance(groups, list) and len(match) + len(groups) <= _MOST_TAGS
-    words = [*match, *match.values(), *groups] if is_right else [None]
-    if not all(isinstance(word, str) and _TAG.fullmatch(word) for word in words):
+    texts = [*match, *match.values(), *groups] if is_right else [None]
+    if not all(isinstance(text, str) and _TAG.fullmatch(text) for text in texts):
         raise InvalidError.at(
             "tags", f"tags.match is a mapping of EC2 tags, tags.groups a list of tag names; {_MOST_TAGS} at most."
         )
@@ -185,8 +190,8 @@ def _group(text: Mapping[str, Any], region: str) -> Actuator:
         "queue_url": (_QUEUE, "the URL of an SQS queue, https://sqs.REGION.amazonaws.com/ACCOUNT/NAME"),
     }
     more = {
-        name: _match(text[name], pattern, name, words)
-        for name, (pattern, words) in optional.items()
+        name: _match(text[name], pattern, name, meaning)
+        for name, (pattern, meaning) in optional.items()
         if text.get(name) is not None
     }
     if "queue_url" in more and len(more) == 1:
@@ -216,14 +221,14 @@ def _template(text: Mapping[str, Any], region: str) -> Actuator:
     )
 
 
-def _match(value: Any, pattern: re.Pattern[str], name: str, words: str) -> str:
+def _match(value: Any, pattern: re.Pattern[str], name: str, meaning: str) -> str:
     if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise InvalidError.at(name, f"The actuator needs {name!r}: {words}.")
+        raise InvalidError.at(name, f"The actuator needs {name!r}: {meaning}.")
     return value
 
 
 def decisions(stage: Stage, *, limit: int = 100, is_change: bool = False) -> list[ScalingDecision]:
-    """The newest decisions first; `is_change`: without those that held."""
+    """The newest decisions first; `is_change`: without those that change nothing."""
     query = ScalingDecision.select().where(ScalingDecision.stage == stage)
     query = query.where(ScalingDecision.action != "hold") if is_change else query
     return list(query.order_by(ScalingDecision.id.desc()).limit(limit))

@@ -19,7 +19,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from inventory_service.codes import scaling as codes
 from inventory_service.models import Host, MetricFrame, ScalingDecision, ServiceState, Stage
+from inventory_service.reasons import because
 from inventory_service.registry import hosts, listing, liveness, stages
 from inventory_service.registry.listing import MeasuredHost
 from inventory_service.scaling.plan import Reading
@@ -220,11 +222,13 @@ def read(stage: Stage, signal: Signal, *, at: dt.datetime) -> Reading:
     since = at - dt.timedelta(seconds=signal.window_seconds)
     frames = between(stage, MINUTE, since - dt.timedelta(seconds=MINUTE), at, signal.metric)
     if not frames:
-        return Reading(None, 0, 0, f"nobody reported {signal.metric} for {signal.window_seconds} s")
+        problem = because(codes.Reading.NOT_REPORTED, metric=signal.metric, seconds=signal.window_seconds)
+        return Reading(None, 0, 0, problem)
     newest = frames[-1]
     age = at - newest.at - dt.timedelta(seconds=MINUTE)
     if age > _PATIENCE:
-        return Reading(None, 0, newest.expected, f"{signal.metric} was last reported {age.total_seconds():.0f} s ago")
+        problem = because(codes.Reading.REPORTED_BEFORE, metric=signal.metric, seconds=age.total_seconds())
+        return Reading(None, 0, newest.expected, problem)
     value = statistics.fmean(getattr(frame, signal.statistic) for frame in frames)
     of_all = (getattr(frame, signal.statistic) * max(frame.expected, frame.reporting) for frame in frames)
     load = value if signal.statistic == SUM else statistics.fmean(of_all)

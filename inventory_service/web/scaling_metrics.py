@@ -67,7 +67,7 @@ def _scaling(found: Sequence[Stage], *, at: dt.datetime) -> Iterator[GaugeMetric
         name = stage_name(stage)
         enabled.add_metric([name], row.is_enabled)
         dry_run.add_metric([name], row.is_dry_run)
-        failing.add_metric([name], row.is_enabled and row.problem is not None)
+        failing.add_metric([name], row.is_enabled and row.problem_code is not None)
         if (wanted := windows.wanted(stage, at=at)) is not None:
             desired.add_metric([name], wanted)
         for action, moment in (("out", row.last_out_at), ("in", row.last_in_at)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from inventory_service.wording import automation, lock, run
+from inventory_service.wording import automation, lock, run, scaling
 
 
 def reason(name: str, code: str | None, details: Mapping[str, Any]) -> str:
@@ -21,4 +21,9 @@ _REASONS: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
     "stage.lock": lambda code, details: lock.why([{"code": code, **details}]),
     "run": lambda code, details: run.ended([{"code": code, **details}]) or "",
     "schedule.fail": lambda code, details: automation.schedule_failure(code, details) or "",
+    "scaling.out": scaling.plan,
+    "scaling.in": scaling.plan,
+    "scaling.fail": scaling.failure,
+    "scaling.continue": scaling.answer,
+    "scaling.abandon": scaling.answer,
 }

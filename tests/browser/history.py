@@ -14,8 +14,10 @@ import zlib
 
 from peewee import chunked
 
+from inventory_service.codes import scaling as codes
 from inventory_service.database import database, open_database
 from inventory_service.models import Host, MetricFrame, ScalingDecision
+from inventory_service.reasons import because, columns
 from inventory_service.registry.stages import get_stage
 from inventory_service.scaling import windows
 
@@ -65,18 +67,19 @@ def _frames(stage, hosts, now, days):
 def _decisions(stage, now):
     for hours, action, before, after, status, error in (
         (30, "out", 2, 3, "done", None),
-        (20, "in", 3, 2, "failed", "The drain run 7 was failed; no machine was ended, and its hosts serve again."),
+        (20, "in", 3, 2, "failed", because(codes.Failure.DRAIN_FAILED, run=7, status="failed")),
         (4, "out", 2, 4, "dry_run", None),
-        (1, "hold", 4, 4, "held", None),
+        (1, "hold", 4, 4, "unchanged", None),
     ):
         at = now - dt.timedelta(hours=hours, minutes=7)
-        held = ["Held: the stage is frozen; who is silent may still serve."] if action == "hold" else []
-        words = f"cpu: avg load1_per_cpu over 300 s is 0.9, the target 0.6: {after} hosts."
-        reading = {"metric": "load1_per_cpu", "value": 0.9, "reporting": 2, "expected": 2, "problem": None}
+        veto = because(codes.Plan.EXPIRY_PAUSED) if action == "hold" else None
+        signal = {"statistic": "avg", "metric": "load1_per_cpu", "window_seconds": 300, "value": 0.9}
+        wanted = because(codes.Plan.TARGET_ABOVE, policy="cpu", target=0.6, capacity=after, **signal)
+        reading = {**signal, "reporting": 2, "expected": 2, "problem": None}
         ScalingDecision.create(
             stage=stage, at=at, action=action, from_capacity=before, to_capacity=after, serving=before, status=status,
-            reasons=[words, *held],
-            readings={"avg load1_per_cpu over 300 s": reading}, token="t", error=error, ended_at=at,
+            reasons=[reason.to_json() for reason in (wanted, veto) if reason], veto_code=veto and veto.code,
+            readings=[reading], token="t", ended_at=at, **columns("error", error),
         )  # fmt: skip
 
 

@@ -58,7 +58,7 @@ def test_each_decision_is_marked_and_explained(browse, scaled):
     expect(opened).to_have_count(1)
     expect(opened).to_contain_text("The drain run 7 was failed")
     page.locator(".cb-decision summary").first.focus()
-    expect(shown).to_contain_text("Held: the stage is frozen")
+    expect(shown).to_contain_text("No change: expiry is paused")
 
 
 def test_it_draws_what_policies_see(browse, scaled):

@@ -221,7 +221,7 @@ def afternoon(site: Site, centre: Datacentre) -> None:
     """The load falls while a deploy works: nobody goes until it has ended, on all three."""
     scale(site, 3, centre.group.queue)
     centre.demand = 0.1
-    centre.wait("the fall seen", lambda: any("1 hosts" in word for word in newest(site)["reasons"]))
+    centre.wait("the fall seen", lambda: newest(site)["reason_codes"][0].get("capacity") == 1)
     run = site.launch("deploy", revision="v2")
     centre.wait("the deploy at work", lambda: site.run(run)["hosts"])
     scale(site, 1, centre.group.queue)
@@ -230,7 +230,7 @@ def afternoon(site: Site, centre: Datacentre) -> None:
     assert {row["status"] for row in ended["hosts"]} == {"changed"}
     assert len(ended["hosts"]) == 3
     rows = site.client.get(f"{site.path}/scaling/decisions", limit=200)["items"]
-    assert any(row["reasons"][-1] == f"Held: run {run} works on the hosts." for row in rows)
+    assert {"code": "run_active", "run": run} in [row["reason_codes"][-1] for row in rows]
 
 
 def evening(site: Site, centre: Datacentre) -> None:

@@ -14,8 +14,10 @@ import boto3
 import pytest
 
 from inventory_service.adapters.ec2 import Cloud, Measured, MetricQuery
+from inventory_service.codes import scaling as codes
 from inventory_service.errors import InvalidError
 from inventory_service.models import ScalingDecision, StageScaling
+from inventory_service.reasons import because
 from inventory_service.scaling import policies, windows
 from inventory_service.scaling.policies import Signal
 from inventory_service.scaling.readings import reading_of
@@ -57,8 +59,9 @@ def test_what_cloudwatch_measures_makes_the_group_larger(queue: Queue) -> None:
     queue.put(350)
     queue.world.look()
     assert (queue.world.aws.desired, last().status) == (4, "done")
-    assert last().readings["sum cloudwatch.jobs over 300 s"]["value"] == 350
-    assert "jobs: sum cloudwatch.jobs over 300 s is 350, the target 100: 4 hosts." in last().reasons
+    (reading,), (reason,) = last().readings, last().reasons
+    assert (reading["statistic"], reading["metric"], reading["value"]) == ("sum", "cloudwatch.jobs", 350)
+    assert (reason["code"], reason["value"], reason["target"], reason["capacity"]) == ("target_above", 350, 100, 4)
 
 
 def test_what_was_seen_is_kept_in_the_windows(queue: Queue) -> None:
@@ -74,19 +77,22 @@ def test_it_takes_the_mean_of_the_window(queue: Queue) -> None:
     for minutes, value in ((2, 100), (3, 200), (4, 300), (12, 9000)):
         queue.put(value, minutes_ago=minutes)
     queue.world.look()
-    assert last().readings["sum cloudwatch.jobs over 300 s"]["value"] == 200
+    assert [reading["value"] for reading in last().readings] == [200]
 
 
-@pytest.mark.parametrize(("minutes_ago", "words"), [(None, "has no value"), (8, " s old"), (-10, "has no value")])
-def test_no_host_goes_without_a_value_of_now(queue: Queue, minutes_ago: float | None, words: str) -> None:
+@pytest.mark.parametrize(
+    ("minutes_ago", "code"), [(None, "cloudwatch_empty"), (8, "cloudwatch_old"), (-10, "cloudwatch_empty")]
+)
+def test_no_host_goes_without_a_value_of_now(queue: Queue, minutes_ago: float | None, code: str) -> None:
     queue.put(5, name="Other")
     if minutes_ago is not None:
         queue.put(5, minutes_ago=minutes_ago)
     queue.world.configure(StageScaling.get().actuator, policy_texts=[QUEUE, TARGET])
     queue.world.minute(0.01)
     assert (last().action, queue.world.aws.desired) == ("hold", 2)
-    assert any(words in reason for reason in last().reasons), last().reasons
-    assert "without a reading of jobs no host goes" in last().reasons[-1]
+    problems = {reading["metric"]: reading["problem"] and reading["problem"]["code"] for reading in last().readings}
+    assert problems == {"cloudwatch.jobs": code, "load1_per_cpu": None}
+    assert last().reasons[-1] == {"code": "reading_missing", "policies": ["jobs"]}
 
 
 def test_an_empty_queue_lets_a_host_go(queue: Queue) -> None:
@@ -102,12 +108,13 @@ def test_a_call_that_fails_changes_nothing_and_says_so(
     queue.world.cloud_of = functools.cache(lambda region: Cloud(region, attempts=1))
     queue.put(900)
     queue.world.look()
-    assert "AWS could not be asked about metrics of CloudWatch" in (StageScaling.get().problem or "")
+    row = StageScaling.get()
+    assert (row.problem_code, row.problem_params["about"]) == ("aws_unreachable", "metrics of CloudWatch")
     assert (ScalingDecision.select().count(), queue.world.aws.desired) == (0, 2)
     monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDWATCH", moto)
     queue.world.cloud_of = functools.cache(Cloud)
     queue.world.look()
-    assert (StageScaling.get().problem, queue.world.aws.desired) == (None, 6)
+    assert (StageScaling.get().problem_code, queue.world.aws.desired) == (None, 6)
 
 
 def test_more_metrics_than_fit_into_a_call_are_all_read(queue: Queue) -> None:
@@ -170,7 +177,8 @@ def test_numbers_that_are_none_and_parts_do_not_count() -> None:
     assert reading_of(signal, signal.source, Measured(points), at=START).value is None
     assert reading_of(signal, signal.source, Measured((*points, (START - MINUTE, 4.0))), at=START).value == 4
     partly = reading_of(signal, signal.source, Measured(((START, 4.0),), "InternalError busy"), at=START)
-    assert (partly.value, "InternalError busy" in (partly.problem or "")) == (None, True)
+    unsure = {"metric": signal.metric, "text": "InternalError busy"}
+    assert (partly.value, partly.problem) == (None, because(codes.Reading.CLOUDWATCH_UNSURE, **unsure))
 
 
 def test_a_policy_says_where_its_metric_comes_from() -> None:

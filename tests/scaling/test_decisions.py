@@ -2,26 +2,27 @@ from __future__ import annotations
 
 import datetime as dt
 
+from inventory_service.codes import scaling as codes
 from inventory_service.models import ScalingDecision, Stage
+from inventory_service.reasons import Reason, because
 from inventory_service.scaling import decisions
 from tests.support import START
 
 
-def decide(
-    stage: Stage, minute: int, action: str = "hold", capacity: int = 2, why: str = "cpu: 2 hosts are right."
-) -> None:
+def decide(stage: Stage, minute: int, action: str = "hold", capacity: int = 2, veto: Reason | None = None) -> None:
     ScalingDecision.create(
         stage=stage, at=START + dt.timedelta(minutes=minute), action=action, from_capacity=capacity,
-        to_capacity=capacity + (action == "out"), serving=capacity, reasons=[f"cpu is {minute}.", why], readings={},
-        status="done" if action != "hold" else "held", token="t",
+        to_capacity=capacity + (action == "out"), serving=capacity, readings=[],
+        reasons=[veto.to_json()] if veto else [], veto_code=veto and veto.code,
+        status="done" if action != "hold" else "unchanged", token="t",
     )  # fmt: skip
 
 
-def test_what_held_for_the_same_reason_is_one(stage: Stage) -> None:
+def test_what_changed_nothing_for_the_same_reason_is_one(stage: Stage) -> None:
     for minute in range(3):
         decide(stage, minute)
-    decide(stage, 3, why="Held: the cooldown after adding hosts lasts 60 s more.")
-    decide(stage, 4, why="Held: the cooldown after adding hosts lasts 0.5 s more.")
+    decide(stage, 3, veto=because(codes.Plan.COOLDOWN_OUT, seconds=60.0))
+    decide(stage, 4, veto=because(codes.Plan.COOLDOWN_OUT, seconds=0.5))
     decide(stage, 5, "out")
     decide(stage, 6, "out", 3)
     decide(stage, 7, capacity=4)

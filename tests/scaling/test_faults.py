@@ -13,6 +13,7 @@ from inventory_service.adapters.ec2 import Cloud
 from inventory_service.models import MetricFrame, ScalingDecision, StageScaling
 from inventory_service.scaling import settings, windows
 from inventory_service.scaling.lifecycle import hooks
+from inventory_service.web import present_scaling
 from tests.fixtures.aws import LAUNCHING, Aws, PlayedGroup
 from tests.scaling.conftest import LIMITS, REGION, TARGET, World
 from tests.support import expiry
@@ -40,7 +41,9 @@ def template(world: World, played: Aws) -> World:
 
 
 def problem() -> str | None:
-    return StageScaling.get().problem
+    """As people read it; None for none."""
+    row = StageScaling.get()
+    return present_scaling.problem(row.problem_code, row.problem_params)
 
 
 def changes() -> list[tuple[str, str]]:
@@ -254,16 +257,16 @@ def test_a_hook_whose_answer_is_refused_for_now_is_answered_once(
     played.settle(row)
     group.enrol_all()
     played.fail("CompleteLifecycleAction", code, status=status, is_late=True)
-    tend(group)
-    assert code in StageScaling.get().hook_problem
-    tend(group)
-    tend(group)
-    assert StageScaling.get().hook_problem is None
+    answer(group)
+    assert StageScaling.get().hook_problem_params["error"] == code
+    answer(group)
+    answer(group)
+    assert StageScaling.get().hook_problem_code is None
     assert [member.state for member in row.members.values()] == ["InService"] * 3
     assert len(played.called("CompleteLifecycleAction")) == 1
 
 
-def tend(world: World) -> None:
+def answer(world: World) -> None:
     at = world.clock.advance(70)
     world.beat_all(0.6)
-    hooks.tend_all(world.cloud_of, expiry=expiry(at))
+    hooks.answer_all(world.cloud_of, expiry=expiry(at))

@@ -62,16 +62,16 @@ class Hooked:
         self.launch(count)
         for machine in self.enrol():
             self.converge(machine)
-        self.tend()
+        self.answer()
         assert {member.state for member in self.group.members.values()} == {"InService"}
         return list(self.world.machines.values())
 
     def converge(self, machine: Machine, *, healthy: bool | None = None) -> None:
         machine.beat(self.clock.now(), release_number=2, revision=REVISION, is_healthy=healthy)
 
-    def tend(self, seconds: float = 15) -> list[int]:
+    def answer(self, seconds: float = 15) -> list[int]:
         at = self.clock.advance(seconds)
-        return hooks.tend_all(self.world.cloud_of, expiry=expiry(at))
+        return hooks.answer_all(self.world.cloud_of, expiry=expiry(at))
 
     def send(self, body: str) -> None:
         self.played.sqs.send_message(QueueUrl=self.group.queue, MessageBody=body)
@@ -99,20 +99,25 @@ def action(transition: str = LAUNCHING) -> LifecycleAction:
     return query.order_by(LifecycleAction.id.desc()).get()
 
 
+def reason(transition: str = LAUNCHING) -> tuple[str, dict[str, Any]]:
+    row = action(transition)
+    return row.reason_code, row.reason_params
+
+
 @pytest.mark.parametrize("kind", ["hooked", "queued"])
 def test_an_instance_serves_only_once_its_host_runs_what_it_should(request: Any, kind: str) -> None:
     hooked: Hooked = request.getfixturevalue(kind)
     (member,) = hooked.launch()
-    hooked.tend()
-    assert (member.state, action().status, action().reason) == ("Pending:Wait", "waiting", "It has not enrolled yet.")
+    hooked.answer()
+    assert (member.state, action().status, action().reason_code) == ("Pending:Wait", "waiting", "not_enrolled")
     (machine,) = hooked.enrol()
-    hooked.tend()
-    assert action().reason == f"{member.id} is being brought to release 2."
+    hooked.answer()
+    assert reason() == ("out_of_date", {"host": member.id, "release": 2})
     hooked.converge(machine, healthy=False)
-    hooked.tend()
-    assert (member.state, "is not healthy" in action().reason) == ("Pending:Wait", True)
+    hooked.answer()
+    assert (member.state, action().reason_code) == ("Pending:Wait", "not_healthy")
     hooked.converge(machine, healthy=True)
-    hooked.tend()
+    hooked.answer()
     assert (member.state, action().status) == ("InService", "continued")
     assert len(hooked.played.called("CompleteLifecycleAction")) == 1
 
@@ -120,45 +125,46 @@ def test_an_instance_serves_only_once_its_host_runs_what_it_should(request: Any,
 def test_a_quarantined_host_is_abandoned_with_the_reason(hooked: Hooked) -> None:
     (member,) = hooked.launch()
     (machine,) = hooked.enrol()
-    reason = "Convergence gave up: 4 attempts failed; see run 7"
-    Host.update(is_quarantined=True, quarantine_reason=reason).where(Host.id == machine.host_id).execute()
-    hooked.tend()
+    kept = {"code": "person", "text": "its disk is broken"}
+    Host.update(is_quarantined=True, quarantine_reason=kept["text"]).where(Host.id == machine.host_id).execute()
+    hooked.answer()
     assert hooked.group.ended == {member.id: "launching ABANDON"}
-    assert (action().status, action().reason) == ("abandoned", reason)
-    told = Event.get(Event.name == "scaling.abandon")
-    assert told.details["reason"] == f"{member.id} (launching): {reason}"
+    assert (action().status, reason()) == ("abandoned", ("quarantined", {"quarantine": kept}))
+    event = Event.get(Event.name == "scaling.abandon")
+    assert (event.reason_code, event.target_path) == ("quarantined", "shop/production")
+    assert event.details == {"quarantine": kept, "instance": member.id, "transition": "launching"}
 
 
 def test_the_group_is_asked_to_wait_while_there_is_work(hooked: Hooked) -> None:
     (member,) = hooked.launch()
     for _ in range(10):
-        hooked.tend(30)
+        hooked.answer(30)
     assert member.heartbeats == 0, "nobody works on a machine that has not enrolled"
     (machine,) = hooked.enrol()
     for _ in range(10):
         machine.beat(hooked.clock.now())
-        hooked.tend(30)
+        hooked.answer(30)
     assert member.heartbeats == 3, "300 s of the hook, asked for at each third"
     for _ in range(140):
         machine.beat(hooked.clock.now())
-        hooked.tend(60)
+        hooked.answer(60)
     so_far = member.heartbeats
     machine.beat(hooked.clock.now())
-    hooked.tend(200)
+    hooked.answer(200)
     assert member.heartbeats == so_far, "it does not hold the group for ever"
 
 
 def test_a_group_that_stopped_waiting_is_over(hooked: Hooked) -> None:
     hooked.launch()
     hooked.enrol()
-    hooked.tend()
+    hooked.answer()
     hooked.played.fail("RecordLifecycleActionHeartbeat", "ValidationError")
-    hooked.tend(120)
-    assert "ValidationError" in StageScaling.get().hook_problem
+    hooked.answer(120)
+    assert StageScaling.get().hook_problem_params["error"] == "ValidationError"
     hooked.group.members.clear()
-    hooked.tend(120)
-    assert (action().status, StageScaling.get().hook_problem) == ("over", None)
-    assert "nothing of it" in action().reason
+    hooked.answer(120)
+    assert (action().status, StageScaling.get().hook_problem_code) == ("over", None)
+    assert reason() == ("not_waiting", {"state": None})
 
 
 def test_an_instance_drains_before_it_ends(hooked: Hooked) -> None:
@@ -166,37 +172,37 @@ def test_an_instance_drains_before_it_ends(hooked: Hooked) -> None:
     first, second, third = hooked.serve(3)
     for machine in (first, second):
         hooked.played.terminate(hooked.group, hooked.group.members[machine.name])
-    (number,) = hooked.tend()
+    (number,) = hooked.answer()
     run = Run.get_by_id(number)
     assert (run.playbook, set(run.limit.split(","))) == ("drain.yml", {first.name, second.name})
     assert [machine.row.is_draining for machine in (first, second, third)] == [True, True, False]
     for _ in range(8):
-        assert hooked.tend() == []
+        assert hooked.answer() == []
     assert hooked.group.members[first.name].heartbeats == 1
     Run.update(status=statuses.SUCCESSFUL).execute()
-    hooked.tend()
+    hooked.answer()
     assert hooked.group.ended == {one.name: "terminating CONTINUE" for one in (first, second)}
     assert first.row.gone_reason == f"shop-web ends {first.name}"
-    assert action(TERMINATING).reason == f"The drain run {number} was successful."
+    assert reason(TERMINATING) == ("drain_ended", {"run": number, "status": "successful"})
 
 
 def test_an_instance_ends_though_its_drain_failed(hooked: Hooked) -> None:
     hooked.world.configure(hooked.actuator, drain_playbook="drain.yml")
     (machine,) = hooked.serve()
     hooked.played.terminate(hooked.group, hooked.group.members[machine.name])
-    hooked.tend()
+    hooked.answer()
     Run.update(status=statuses.FAILED).execute()
-    hooked.tend()
+    hooked.answer()
     assert machine.name in hooked.group.ended
-    assert action(TERMINATING).reason.endswith("was failed.")
+    assert reason(TERMINATING) == ("drain_ended", {"run": Run.get().id, "status": "failed"})
 
 
 def test_a_drain_that_takes_too_long_is_canceled(hooked: Hooked) -> None:
     hooked.world.configure(hooked.actuator, drain_playbook="drain.yml")
     (machine,) = hooked.serve()
     hooked.played.terminate(hooked.group, hooked.group.members[machine.name])
-    hooked.tend()
-    hooked.tend(3 * 3600 + 1)
+    hooked.answer()
+    hooked.answer(3 * 3600 + 1)
     assert (Run.get().status, machine.name in hooked.group.ended) == ("canceled", True)
 
 
@@ -205,7 +211,7 @@ def test_an_instance_without_a_live_host_ends_at_once(hooked: Hooked) -> None:
     (machine,) = hooked.serve()
     hooked.clock.advance(400)
     hooked.played.terminate(hooked.group, hooked.group.members[machine.name])
-    assert hooked.tend() == []
+    assert hooked.answer() == []
     assert machine.name in hooked.group.ended
 
 
@@ -215,14 +221,14 @@ def test_a_run_on_the_host_is_not_disturbed(hooked: Hooked) -> None:
     Run.update(status=statuses.RUNNING).execute()
     RunHost.create(run=run, host=machine.row, name=machine.name, address="10.1.0.1", status="pending")
     hooked.played.terminate(hooked.group, hooked.group.members[machine.name])
-    hooked.tend(120)
-    hooked.tend(120)
+    hooked.answer(120)
+    hooked.answer(120)
     assert (hooked.group.members[machine.name].state, hooked.group.members[machine.name].heartbeats) == (
         "Terminating:Wait",
         1,
     )
     Run.update(status=statuses.SUCCESSFUL).execute()
-    hooked.tend()
+    hooked.answer()
     assert machine.name in hooked.group.ended
 
 
@@ -231,7 +237,7 @@ def test_the_loops_own_scale_in_passes_the_hook(hooked: Hooked) -> None:
     hooked.world.minute(0.1)
     hooked.world.minute(0.1)
     assert [member.state for member in hooked.group.members.values()].count("Terminating:Wait") == 1
-    hooked.tend()
+    hooked.answer()
     assert (len(hooked.group.ended), hooked.group.desired, len(hooked.world.aws.running())) == (1, 1, 1)
 
 
@@ -241,10 +247,10 @@ def test_an_instance_that_a_scale_in_drains_already_is_drained_once(hooked: Hook
     hooked.world.minute(0.1)
     (going,) = hooked.stage.scaling_decisions.order_by(ScalingDecision.id.desc()).get().instances
     hooked.played.terminate(hooked.group, hooked.group.members[going])
-    assert hooked.tend() == []
+    assert hooked.answer() == []
     assert (Run.select().count(), action(TERMINATING).run_id) == (1, Run.get().id)
     Run.update(status=statuses.SUCCESSFUL).execute()
-    hooked.tend()
+    hooked.answer()
     hooked.world.look()
     assert going in hooked.group.ended
 
@@ -254,7 +260,7 @@ def test_an_instance_that_waits_is_neither_counted_nor_chosen(hooked: Hooked) ->
     for machine in hooked.enrol():
         hooked.converge(machine)
     hooked.world.minute(0.1)
-    assert "2 hosts do not serve yet" in hooked.world.stage.scaling_decisions[0].reasons[-1]
+    assert hooked.world.stage.scaling_decisions[0].reasons[-1] == {"code": "not_serving", "hosts": 2}
 
 
 # the queue
@@ -265,15 +271,15 @@ def test_messages_that_come_twice_late_and_in_any_order_change_nothing(queued: H
     early = queued.played.event(queued.group, member, LAUNCHING)
     (machine,) = queued.enrol()
     queued.converge(machine)
-    queued.tend()
+    queued.answer()
     assert member.state == "InService"
     queued.group.desired = 0
     queued.played.terminate(queued.group, member)
     queued.send(early)
     queued.send(early)
-    queued.tend()
+    queued.answer()
     queued.send(early)
-    queued.tend(700)
+    queued.answer(700)
     rows = [(row.transition, row.status) for row in LifecycleAction.select()]
     assert rows == [("launching", "continued"), ("terminating", "continued")]
     assert len(queued.played.called("CompleteLifecycleAction")) == 2
@@ -285,33 +291,33 @@ def test_a_message_overtakes_the_groups_own_list(queued: Hooked) -> None:
     (machine,) = queued.enrol()
     queued.converge(machine)
     member.state = "Pending"
-    queued.tend()
+    queued.answer()
     assert action().status == "waiting"
     member.state = "Pending:Wait"
-    queued.tend()
+    queued.answer()
     assert (member.state, action().status) == ("InService", "continued")
 
 
 def test_a_lost_message_is_made_up_for_by_the_loop(queued: Hooked) -> None:
     (member,) = queued.launch()
     queued.played.sqs.purge_queue(QueueUrl=queued.group.queue)
-    queued.tend()
+    queued.answer()
     assert LifecycleAction.select().count() == 0
     (machine,) = queued.enrol()
     queued.converge(machine)
     queued.world.look()
-    queued.tend()
+    queued.answer()
     assert member.state == "InService"
 
 
 def test_a_message_is_deleted_only_after_it_was_written_down(queued: Hooked, monkeypatch: pytest.MonkeyPatch) -> None:
     queued.launch()
     with monkeypatch.context() as patch:
-        patch.setattr(actions, "notice_event", _crash)
+        patch.setattr(actions, "notice_message", _crash)
         with pytest.raises(KeyboardInterrupt):
-            queued.tend()
+            queued.answer()
     assert queued.waiting_messages() == 1
-    queued.tend()
+    queued.answer()
     assert (action().status, queued.waiting_messages()) == ("waiting", 0)
 
 
@@ -319,7 +325,7 @@ def _crash(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
 
 
-STEPS = ("complete", "hold", "_drain", "_note", "_close", "request", "end")
+STEPS = ("complete", "record_heartbeat", "_drain", "change", "_end", "request")
 
 
 @pytest.mark.parametrize("is_after", [False, True])
@@ -328,7 +334,7 @@ def test_a_crash_between_any_two_steps_says_and_drains_nothing_twice(
     hooked: Hooked, monkeypatch: pytest.MonkeyPatch, step: str, *, is_after: bool
 ) -> None:
     hooked.world.configure(hooked.actuator, drain_playbook="drain.yml")
-    owners = (answering.Tending, answering.drains, answering.hosts, Cloud)
+    owners = (answering.HookRound, answering.actions, answering.drains, answering.hosts, Cloud)
     owner: Any = next(owner for owner in owners if hasattr(owner, step))
     crash, calls = crash_once(owner, step, KeyboardInterrupt, is_after=is_after)
     monkeypatch.setattr(owner, step, crash)
@@ -359,7 +365,7 @@ def test_a_crash_between_any_two_steps_says_and_drains_nothing_twice(
 def survive(hooked: Hooked) -> None:
     """A look, after which the process may be dead."""
     with contextlib.suppress(KeyboardInterrupt):
-        hooked.tend(110)
+        hooked.answer(110)
 
 
 def test_a_crash_after_the_word_was_given_gives_it_once(hooked: Hooked, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -367,11 +373,11 @@ def test_a_crash_after_the_word_was_given_gives_it_once(hooked: Hooked, monkeypa
     (machine,) = hooked.enrol()
     hooked.converge(machine)
     with monkeypatch.context() as patch:
-        patch.setattr(answering.Tending, "_close", _crash)
+        patch.setattr(answering.HookRound, "_end", _crash)
         with pytest.raises(KeyboardInterrupt):
-            hooked.tend()
+            hooked.answer()
     assert member.state == "InService"
-    hooked.tend(130)
+    hooked.answer(130)
     assert (action().status, len(hooked.played.called("CompleteLifecycleAction"))) == ("over", 1)
 
 
@@ -387,7 +393,7 @@ GARBAGE = [
 
 @pytest.mark.parametrize("body", GARBAGE)
 def test_it_takes_no_event_from_garbage(body: str) -> None:
-    assert messages.read_event(body) is None
+    assert messages.read(body) is None
 
 
 @pytest.mark.parametrize(
@@ -408,9 +414,9 @@ def test_it_takes_no_event_with_another_content(field: str, value: Any) -> None:
         "EC2InstanceId": "i-1234567890abcdef0",
         "LifecycleTransition": "autoscaling:EC2_INSTANCE_LAUNCHING",
     }
-    assert messages.read_event(json.dumps({"detail": detail})) is not None
-    assert messages.read_event(json.dumps(detail)) is not None, "a hook's own message"
-    assert messages.read_event(json.dumps({"detail": {**detail, field: value}})) is None
+    assert messages.read(json.dumps({"detail": detail})) is not None
+    assert messages.read(json.dumps(detail)) is not None, "a hook's own message"
+    assert messages.read(json.dumps({"detail": {**detail, field: value}})) is None
 
 
 def test_what_is_not_for_us_leaves_the_queue_and_changes_nothing(queued: Hooked) -> None:
@@ -419,7 +425,7 @@ def test_what_is_not_for_us_leaves_the_queue_and_changes_nothing(queued: Hooked)
     body = queued.played.event(queued.group, member, LAUNCHING)
     for other in ("hello", body.replace("shop-web", "others"), body.replace("greet", "another")):
         queued.send(other)
-    queued.tend()
+    queued.answer()
     assert (LifecycleAction.select().count(), queued.waiting_messages()) == (0, 0)
 
 
@@ -429,11 +435,11 @@ def test_a_queue_that_is_gone_is_told_and_the_rest_goes_on(queued: Hooked) -> No
     queued.converge(machine)
     queued.world.look()
     queued.played.fail("ReceiveMessage", "QueueDoesNotExist")
-    queued.tend()
+    queued.answer()
     assert member.state == "InService"
-    assert "QueueDoesNotExist" in StageScaling.get().hook_problem
-    queued.tend()
-    assert StageScaling.get().hook_problem is None
+    assert StageScaling.get().hook_problem_params["error"] == "QueueDoesNotExist"
+    queued.answer()
+    assert StageScaling.get().hook_problem_code is None
 
 
 # what people see
@@ -441,21 +447,21 @@ def test_a_queue_that_is_gone_is_told_and_the_rest_goes_on(queued: Hooked) -> No
 
 def test_a_stage_that_answers_no_hooks_any_more_leaves_nothing_waiting(hooked: Hooked) -> None:
     hooked.launch()
-    hooked.tend()
+    hooked.answer()
     hooked.world.configure(hooked.actuator, is_enabled=False)
-    hooked.tend()
-    assert (action().status, action().reason) == ("over", "The stage answers no hooks now.")
+    hooked.answer()
+    assert (action().status, action().reason_code) == ("over", "not_answered")
 
 
 def test_actions_are_listed_and_forgotten_in_time(hooked: Hooked, viewer: Caller) -> None:
     (member,) = hooked.launch()
-    hooked.tend()
+    hooked.answer()
     (row,) = viewer.get("/api/v1/stages/shop/production/scaling/lifecycle").json["items"]
     assert (row["instance"], row["status"], row["transition"]) == (member.id, "waiting", "launching")
     at = hooked.clock.advance(100 * 86400)
     assert actions.prune(at=at, days=93) == 0
     hooked.group.members.clear()
-    hooked.tend()
+    hooked.answer()
     assert actions.prune(at=hooked.clock.advance(94 * 86400), days=93) == 1
 
 

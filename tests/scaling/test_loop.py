@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from inventory_service.adapters.ec2 import Cloud
+from inventory_service.adapters.ec2 import Cloud, CloudError
+from inventory_service.codes import scaling as codes
 from inventory_service.codes import statuses
 from inventory_service.deployments.launching import requests
 from inventory_service.deployments.launching.requests import RunRequest
-from inventory_service.errors import CloudError
 from inventory_service.models import Event, Host, Release, Run, RunHost, ScalingDecision, Stage, StageScaling
+from inventory_service.reasons import because
 from inventory_service.scaling import loop, settings
 from tests.scaling.conftest import LIMITS, REGION, World, crash_once
 from tests.support import ADA, START, Machine
@@ -30,9 +31,15 @@ def scaling() -> StageScaling:
 def test_load_makes_the_group_larger(group: World) -> None:
     group.minute(0.9)
     assert (group.aws.desired, last().status, last().to_capacity) == (3, "done", 3)
-    assert "cpu: avg load1_per_cpu over 60 s is 0.9" in last().reasons[0]
-    assert last().readings["avg load1_per_cpu over 60 s"]["value"] == pytest.approx(0.9)
-    assert Event.select().where(Event.name == "scaling.out").count() == 1
+    (reason,), (reading,) = last().reasons, last().readings
+    assert reason == {
+        "code": "target_above", "policy": "cpu", "statistic": "avg", "metric": "load1_per_cpu", "window_seconds": 60,
+        "value": pytest.approx(0.9), "target": 0.6, "capacity": 3,
+    }  # fmt: skip
+    assert (reading["metric"], reading["value"], reading["problem"]) == ("load1_per_cpu", pytest.approx(0.9), None)
+    event = Event.get(Event.name == "scaling.out")
+    assert (event.reason_code, event.changes) == ("target_above", {"capacity": [2, 3]})
+    assert (event.target_path, event.details["decision"]) == ("shop/production", last().id)
 
 
 def test_machines_that_boot_are_counted(group: World) -> None:
@@ -76,7 +83,8 @@ def test_a_drain_run_that_failed_keeps_the_machine(group: World) -> None:
     (going,) = last().instances
     Run.update(status=statuses.FAILED).execute()
     group.minute(0.1)
-    assert "no machine was ended" in last("failed").error
+    assert last("failed").error_code == codes.Failure.DRAIN_FAILED
+    assert last("failed").error_params == {"run": Run.get().id, "status": "failed"}
     assert group.aws.desired == 2
     assert not group.machines[going].row.is_draining
 
@@ -85,7 +93,7 @@ def test_no_machine_goes_while_a_run_works(group: World, stage: Stage) -> None:
     requests.request_run(stage, RunRequest(kind="deploy"), actor=ADA, at=group.clock.now())
     group.minute(0.1)
     assert (last().action, group.aws.desired) == ("hold", 2)
-    assert "works on the hosts" in last().reasons[-1]
+    assert last().veto_code == codes.Plan.RUN_ACTIVE
 
 
 def test_a_run_that_begins_while_a_machine_drains_is_not_disturbed(group: World, stage: Stage) -> None:
@@ -126,7 +134,8 @@ def test_a_machine_that_is_protected_while_it_drains_stays(group: World) -> None
         AutoScalingGroupName="shop-web", InstanceIds=list(group.machines), ProtectedFromScaleIn=True
     )
     group.minute(0.1)
-    assert f"{going} is protected" in last("failed").error
+    error = last("failed").error_code, last("failed").error_params
+    assert error == (codes.Failure.PROTECTED, {"instances": [going]})
     assert (group.machines[going].row.is_draining, group.machines[going].row.leaving_at) == (False, None)
 
 
@@ -137,7 +146,7 @@ def test_a_drain_that_takes_too_long_is_given_up_and_its_run_canceled(group: Wor
     Host.update(instance=None, address=private_address(group, going)).where(Host.name == going).execute()
     group.clock.advance(3 * 3600 + 1)
     group.look()
-    assert last("failed").error.startswith("It was not carried out in time")
+    assert last("failed").error_code == codes.Failure.EXPIRED
     assert Run.get().status == statuses.CANCELED
     assert not group.machines[going].row.is_draining
 
@@ -193,7 +202,8 @@ def test_a_decision_that_waited_for_too_long_is_made_anew(group: World, monkeypa
 
 
 def _throttled(*_: Any, **__: Any) -> None:
-    raise CloudError("Throttling", code="Throttling", is_passing=True)
+    reason = because(codes.Failure.AWS_REFUSED, about="the group", error="Throttling", text="")
+    raise CloudError(reason, code="Throttling", is_passing=True)
 
 
 def test_protected_machines_stay(group: World) -> None:
@@ -203,7 +213,7 @@ def test_protected_machines_stay(group: World) -> None:
     )
     group.minute(0.1)
     assert (last().action, group.aws.desired) == ("hold", 2)
-    assert "no machine may go" in last().reasons[-1]
+    assert last().veto_code == codes.Plan.NO_CANDIDATE
 
 
 def test_a_dry_run_only_says_what_it_would_do(group: World) -> None:
@@ -285,18 +295,19 @@ def test_a_group_that_was_deleted_is_told_on_the_stage_once(group: World) -> Non
     group.aws.groups.delete_auto_scaling_group(AutoScalingGroupName="shop-web", ForceDelete=True)
     group.minute(0.9)
     group.minute(0.9)
-    assert "no Auto Scaling group 'shop-web'" in scaling().problem
-    assert Event.select().where(Event.name == "scaling.fail").count() == 1
+    assert scaling().problem_code == codes.Failure.NO_GROUP
+    (event,) = Event.select().where(Event.name == "scaling.fail")
+    assert (event.reason_code, event.details) == ("no_group", {"group": "shop-web", "region": REGION})
     group.aws.make_group()
     group.minute(0.9)
-    assert scaling().problem is None
+    assert scaling().problem_code is None
 
 
 def test_a_capacity_that_aws_refuses_ends_the_decision_and_is_tried_anew(group: World) -> None:
     group.aws.groups.update_auto_scaling_group(AutoScalingGroupName="shop-web", MaxSize=2)
     group.minute(0.9)
     assert last().status == "failed"
-    assert "raise its MaxSize" in last().error
+    assert (last().error_code, scaling().problem_code) == (codes.Failure.GROUP_FULL,) * 2
     group.aws.groups.update_auto_scaling_group(AutoScalingGroupName="shop-web", MaxSize=6)
     group.minute(0.9)
     group.minute(0.9)
@@ -308,7 +319,7 @@ def test_an_outage_of_aws_changes_nothing(group: World, monkeypatch: pytest.Monk
         patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
         patch.setattr(group, "cloud_of", Cloud)
         group.minute(0.9)
-    assert "could not be asked" in scaling().problem
+    assert scaling().problem_code == codes.Failure.AWS_UNREACHABLE
     assert all(machine.row.gone_at is None for machine in group.machines.values())
     group.minute(0.9)
     assert group.aws.desired == 3
@@ -338,13 +349,13 @@ def test_a_machine_that_beats_after_its_end_is_a_contradiction(group: World) -> 
     Host.update(instance=f"123456789012/{REGION}/{going}").where(Host.id == again.host_id).execute()
     group.look()
     assert "but it beats" in again.row.conflict
-    assert [finding["kind"] for finding in scaling().findings] == ["ended, but it beats", "ended"]
+    assert [finding["code"] for finding in scaling().findings] == ["beats_after_end", "ended"]
     first = scaling().findings[0]["since"]
     group.clock.advance(3601)
     group.beat_all(0.6)
     again.beat(group.clock.now())
     group.look()
-    assert [row["since"] for row in scaling().findings if row["kind"] == "ended, but it beats"] == [first]
+    assert [row["since"] for row in scaling().findings if row["code"] == "beats_after_end"] == [first]
 
 
 def test_it_shows_machines_whose_agent_is_dead_and_unknown_ones(group: World) -> None:
@@ -353,7 +364,7 @@ def test_it_shows_machines_whose_agent_is_dead_and_unknown_ones(group: World) ->
     Host.update(instance=None, address="10.7.7.7").where(Host.id == group.machines[stranger].host_id).execute()
     group.clock.advance(700)
     group.look()
-    assert sorted(finding["kind"] for finding in scaling().findings) == ["agent dead", "unknown"]
+    assert sorted(finding["code"] for finding in scaling().findings) == ["agent_silent", "not_enrolled"]
     assert all(machine.row.gone_at is None for machine in group.machines.values())
 
 
@@ -376,7 +387,7 @@ def test_a_clock_that_was_set_back_prolongs_no_cooldown(group: World) -> None:
     group.configure(scaling().actuator, limits={**LIMITS, "scale_out_cooldown_seconds": 60})
     StageScaling.update(last_out_at=group.clock.now() + dt.timedelta(days=1)).execute()
     group.minute(0.9)
-    assert "cooldown" in last().reasons[-1]
+    assert last().veto_code == codes.Plan.COOLDOWN_OUT
     group.minute(0.9)
     assert group.aws.desired == 3
 
@@ -385,12 +396,13 @@ def test_what_nobody_foresaw_is_told_and_stops_no_other_stage(group: World, monk
     with monkeypatch.context() as patch:
         patch.setattr(Cloud, "group", lambda *_: 1 / 0)
         group.minute(0.9)
-    assert scaling().problem == "Unexpected: ZeroDivisionError: division by zero. See the service's log."
+    assert scaling().problem_code == codes.Failure.UNEXPECTED
+    assert scaling().problem_params == {"error": "ZeroDivisionError", "text": "division by zero"}
     group.minute(0.9)
-    assert (scaling().problem, group.aws.desired) == (None, 3)
+    assert (scaling().problem_code, group.aws.desired) == (None, 3)
 
 
-def test_it_forgets_what_held(group: World) -> None:
+def test_it_forgets_what_changed_nothing(group: World) -> None:
     group.minute(0.6)
     group.minute(0.9)
     at = group.clock.now() + dt.timedelta(days=8)

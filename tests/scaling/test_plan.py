@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inventory_service.codes import scaling as codes
+from inventory_service.reasons import Reason, because
 from inventory_service.scaling.plan import HOLD, IN, OUT, Decision, Reading, Situation, plan
 from inventory_service.scaling.policies import (
     Limits,
@@ -28,6 +30,7 @@ QUEUE = Signal("queue_depth", "sum")
 TRACK = TargetTracking("cpu", CPU, 0.6)
 DRAIN = StepScaling("queue", QUEUE, 100, "change", (Step(None, 0, -1), Step(0, 100, 1), Step(100, None, 3)))
 LIMITS = Limits(minimum=2, maximum=20)
+SILENT = because(codes.Reading.NOT_REPORTED, metric="load1_per_cpu", seconds=300)
 
 
 def decide(
@@ -81,46 +84,48 @@ def test_the_largest_proposal_wins() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reading", "word"),
+    ("reading", "problem"),
     [
-        (Reading(None, 0, 6, "nothing was reported for 300 s"), "nothing was reported"),
-        (Reading(math.nan, 6, 6), "no value"),
-        (Reading(math.inf, 6, 6), "no value"),
-        (Reading(0.1, 2, 6), "only 2 of 6 hosts"),
+        (Reading(None, 0, 6, SILENT), SILENT),
+        (Reading(math.nan, 6, 6), because(codes.Reading.NO_VALUE)),
+        (Reading(math.inf, 6, 6), because(codes.Reading.NO_VALUE)),
+        (Reading(0.1, 2, 6), because(codes.Reading.TOO_FEW_REPORT, reporting=2, expected=6)),
+        (None, because(codes.Reading.NOT_MEASURED)),
     ],
 )
-def test_it_never_scales_in_on_doubtful_numbers(reading: Reading, word: str) -> None:
-    found = plan((TRACK,), LIMITS, {CPU: reading}, Situation(AT, 6, 6))
+def test_it_never_scales_in_on_doubtful_numbers(reading: Reading | None, problem: Reason) -> None:
+    found = plan((TRACK,), LIMITS, {CPU: reading} if reading else {}, Situation(AT, 6, 6))
     assert found.action == HOLD
-    assert word in " ".join(found.reasons)
+    assert found.reasons == (because(codes.Plan.NO_READING, policy="cpu", problem=problem.to_json()),)
 
 
 def test_one_policy_without_a_reading_keeps_the_hosts() -> None:
-    readings = {CPU: Reading(0.1, 6, 6), QUEUE: Reading(None, 0, 6, "it is silent")}
+    readings = {CPU: Reading(0.1, 6, 6), QUEUE: Reading(None, 0, 6, SILENT)}
     found = plan((TRACK, DRAIN), LIMITS, readings, Situation(AT, 6, 6))
     assert found.action == HOLD
-    assert "without a reading of queue" in found.reasons[-1]
+    assert found.veto == because(codes.Plan.READING_MISSING, policies=["queue"])
 
 
 @pytest.mark.parametrize(
-    ("more", "word"),
+    ("more", "veto"),
     [
-        ({"is_frozen": True}, "frozen"),
-        ({"run": 17}, "run 17"),
-        ({"serving": 5}, "1 hosts do not serve yet"),
-        ({"last_in_at": AT - dt.timedelta(seconds=299)}, "1 s more"),
-        ({"last_out_at": AT - dt.timedelta(seconds=299)}, "after adding"),
-        ({"last_in_at": AT + dt.timedelta(days=1)}, "300 s more"),
+        ({"is_expiry_paused": True}, because(codes.Plan.EXPIRY_PAUSED)),
+        ({"run": 17}, because(codes.Plan.RUN_ACTIVE, run=17)),
+        ({"serving": 5}, because(codes.Plan.NOT_SERVING, hosts=1)),
+        ({"last_in_at": AT - dt.timedelta(seconds=299)}, because(codes.Plan.COOLDOWN_IN, seconds=1)),
+        ({"last_out_at": AT - dt.timedelta(seconds=299)}, because(codes.Plan.COOLDOWN_OUT, seconds=1)),
+        ({"last_in_at": AT + dt.timedelta(days=1)}, because(codes.Plan.COOLDOWN_IN, seconds=300)),
     ],
 )
-def test_it_holds_instead_of_scaling_in(more: dict[str, Any], word: str) -> None:
+def test_it_changes_nothing_instead_of_scaling_in(more: dict[str, Any], veto: Reason) -> None:
     found = decide(0.05, **more)
     assert (found.action, found.to_capacity) == (HOLD, 6)
-    assert word in found.reasons[-1]
+    assert (found.veto, found.reasons[-1]) == (veto, veto)
 
 
 def test_it_adds_no_host_that_would_start_with_a_release_that_is_rolled_back() -> None:
-    assert decide(2.0, is_rolling_back=True).action == HOLD
+    found = decide(2.0, is_rolling_back=True)
+    assert (found.action, found.veto) == (HOLD, because(codes.Plan.ROLLING_BACK))
 
 
 def test_no_cooldown_keeps_it_below_the_minimum() -> None:
@@ -152,7 +157,7 @@ SITUATIONS = st.builds(
     lambda capacity, away, **more: Situation(at=AT, capacity=capacity, serving=max(0, capacity - away), **more),
     capacity=st.integers(0, 40),
     away=st.sampled_from([0, 0, 1, 5]),
-    is_frozen=st.booleans(),
+    is_expiry_paused=st.booleans(),
     run=st.sampled_from([None, None, 7]),
     is_rolling_back=st.booleans(),
     last_out_at=st.sampled_from([None, AT, AT - dt.timedelta(seconds=200), AT - dt.timedelta(days=1)]),
@@ -180,7 +185,7 @@ def test_promises(cpu: float | None, depth: float | None, situation: Situation, 
         assert not situation.is_rolling_back
     if found.action == IN:
         assert limits.minimum <= found.to_capacity < situation.capacity
-        assert not situation.is_frozen
+        assert not situation.is_expiry_paused
         assert situation.run is None
         assert situation.serving == situation.capacity
         is_above = situation.capacity > limits.maximum

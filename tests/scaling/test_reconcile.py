@@ -9,8 +9,10 @@ import pytest
 from flask import Flask, render_template_string
 
 from inventory_service.clock import iso
+from inventory_service.codes import scaling as codes
 from inventory_service.errors import GoneError, InvalidError
 from inventory_service.models import Event, Host, StageScaling, Transition
+from inventory_service.reasons import because, columns
 from inventory_service.registry import enrolment, hosts, join_tokens
 from inventory_service.registry.enrolment import Enrolment, IdentityRules
 from inventory_service.registry.instance_identity import InstanceIdentityError
@@ -27,7 +29,7 @@ def tag(world: World, instance: str, **tags: str) -> None:
 
 
 def findings() -> list[tuple[str, str]]:
-    return [(row["kind"], row["instance"]) for row in StageScaling.get().findings]
+    return [(row["code"], row["instance"]) for row in StageScaling.get().findings]
 
 
 def test_tags_put_a_host_into_groups_beside_the_operators(group: World) -> None:
@@ -58,7 +60,7 @@ def test_a_rule_names_the_tags(group: World) -> None:
     group.beat_all(0.6)
     group.look()
     assert group.machines[first].row.groups == ["front", "web"]
-    assert findings() == [("unknown", one["InstanceId"])]
+    assert findings() == [("not_enrolled", one["InstanceId"])]
     assert group.stage.scaling_decisions[-1].from_capacity == 2, "no machine of the group, so no capacity"
 
 
@@ -70,7 +72,7 @@ def test_a_tag_that_is_no_group_is_shown_and_changes_nothing(group: World) -> No
     first, _ = group.machines
     tag(group, first, callboard__groups="web-1,serving")
     group.look()
-    assert findings() == [("tag", first)]
+    assert findings() == [("bad_tag", first)]
     assert group.machines[first].row.groups == []
 
 
@@ -79,7 +81,7 @@ def test_a_host_that_is_tagged_for_no_or_another_stage_is_shown(group: World) ->
     tag(group, one["InstanceId"], callboard__stage="shop/staging")
     group.enrol_all()
     group.look()
-    assert findings() == [("not of this stage", one["InstanceId"])]
+    assert findings() == [("other_stage", one["InstanceId"])]
     tag(group, one["InstanceId"], callboard__stage="shop/production")
     group.look()
     assert findings() == []
@@ -105,8 +107,8 @@ def test_each_mismatch_tells_since_when(group: World) -> None:
     group.aws.ec2.terminate_instances(InstanceIds=[ended])
     group.look()
     group.look()
-    told = {row["kind"]: row["since"] for row in StageScaling.get().findings}
-    assert told == {"agent dead": iso(seen), "ended": iso(group.clock.now())}
+    told = {row["code"]: row["since"] for row in StageScaling.get().findings}
+    assert told == {"agent_silent": iso(seen), "ended": iso(group.clock.now())}
 
 
 def test_the_stages_page_shows_what_differs_with_its_age_and_what_stands_in_the_way(group: World, app: Flask) -> None:
@@ -115,11 +117,13 @@ def test_the_stages_page_shows_what_differs_with_its_age_and_what_stands_in_the_
     group.aws.ec2.terminate_instances(InstanceIds=[ended])
     group.look()
     group.look()
-    StageScaling.update(problem="AWS refused <it>", hook_problem="no queue").execute()
+    problem = because(codes.Failure.REFUSED, text="AWS refused <it>")
+    hook_problem = because(codes.Failure.REFUSED, text="no queue")
+    StageScaling.update(**columns("problem", problem), **columns("hook_problem", hook_problem)).execute()
     shown = {"stage": group.stage, "machines": machines.of_stage(group.stage)}
     with app.test_request_context():
         source = '{% import "_macros.html" as ui with context %}{% include "_stage_machines.html" %}'
-        page = render_template_string(source, **shown)
+        page = " ".join(render_template_string(source, **shown).split())
     assert "AWS refused &lt;it&gt;" in page
     assert "Lifecycle hooks: no queue" in page
     assert "differ in 2 machines" in page
@@ -138,7 +142,7 @@ def test_a_machine_that_beats_after_its_end_is_a_conflict_though_it_is_gone(grou
         assert group.machines[ended].row.conflict == conflict or conflict == "told"
     assert Event.select().where(Event.name == "host.conflict").count() == 1
     group.look()
-    assert findings() == [("ended, but it beats", ended)]
+    assert findings() == [("beats_after_end", ended)]
 
 
 # enrolment with AWS's word

@@ -4,7 +4,9 @@ import datetime as dt
 
 import pytest
 
+from inventory_service.codes import scaling as codes
 from inventory_service.models import MetricFrame, ScalingDecision, Stage
+from inventory_service.reasons import because
 from inventory_service.registry import hosts
 from inventory_service.scaling import windows
 from inventory_service.scaling.policies import Signal
@@ -76,11 +78,12 @@ def test_it_takes_no_late_host_for_a_measurement(stage: Stage, machines: list[Ma
 
 
 def test_it_has_no_value_when_nobody_reports(stage: Stage, machines: list[Machine], clock: FakeClock) -> None:
-    assert "nobody reported" in (windows.read(stage, LOAD, at=clock.now()).problem or "")
+    problem = windows.read(stage, LOAD, at=clock.now()).problem
+    assert problem == because(codes.Reading.NOT_REPORTED, metric="load1_per_cpu", seconds=LOAD.window_seconds)
     minute(clock, machines, 1.0, 1.0)
     found = windows.read(stage, LOAD, at=clock.advance(240))
     assert found.value is None
-    assert "last reported 240 s ago" in (found.problem or "")
+    assert found.problem == because(codes.Reading.REPORTED_BEFORE, metric="load1_per_cpu", seconds=240)
 
 
 def test_it_turns_counters_into_rates(stage: Stage, machines: list[Machine], clock: FakeClock) -> None:
@@ -129,7 +132,7 @@ def test_it_counts_machines(stage: Stage, machines: list[Machine], clock: FakeCl
     minute(clock, machines, 1.0, 1.0)
     hosts.change(machines[0].row, actor=ADA, at=clock.now(), is_draining=True)
     ScalingDecision.create(
-        stage=stage, at=clock.now(), action="out", from_capacity=2, to_capacity=5, serving=2, reasons=[], readings={},
+        stage=stage, at=clock.now(), action="out", from_capacity=2, to_capacity=5, serving=2, reasons=[], readings=[],
         status="acting", token="t",
     )  # fmt: skip
     minute(clock, machines, 1.0, 1.0)

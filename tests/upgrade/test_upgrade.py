@@ -31,6 +31,7 @@ from inventory_service.registry import past, stages
 from inventory_service.settings import Settings
 from inventory_service.vault import keyring, store
 from inventory_service.web.app import create_app
+from inventory_service.wording import event as event_wording
 from tests.support import FakeClock
 from tests.upgrade import sentences
 
@@ -102,7 +103,9 @@ def _event(entry: dict[str, Any]) -> dict[str, Any]:
         host = EXPECTED["answers"][f"/hosts/{details['id']}"]["body"]
         target = f"{host['stage']}/{host['name']}"
     renamed = {"freeze.begin": "expiry.pause", "freeze.end": "expiry.resume"}
-    return {**entry, "action": renamed.get(action, action), "target": target}
+    if action.startswith("scaling."):  # its reason is a code with parameters now
+        details = {name: value for name, value in details.items() if name != "reason"}
+    return {**entry, "action": renamed.get(action, action), "target": target, "details": details}
 
 
 def _old_entries() -> list[dict[str, Any]]:
@@ -112,6 +115,27 @@ def _old_entries() -> list[dict[str, Any]]:
         rows = opened.execute("SELECT id, actor, action, target, details, peer FROM audit_entry ORDER BY id DESC")
         names = ("id", "actor", "action", "target", "details", "peer")
         return [{**dict(zip(names, row, strict=True)), "details": json.loads(row[4])} for row in rows]
+
+
+def _decisions(told: Answer, path: str) -> Answer:
+    """What was `held` is `unchanged`, and the rule that forbade a change has other words."""
+    return {**told, "items": [_decision(item) for item in told["items"]]} if "items" in told else told
+
+
+def _decision(told: Answer) -> Answer:
+    status = "unchanged" if told["status"] == "held" else told["status"]
+    return {**told, "status": status, "reasons": [_scaling_sentence(reason) for reason in told["reasons"]]}
+
+
+def _scaling_sentence(sentence: str) -> str:
+    for old, new in (("1 hosts do", "1 host does"), ("1 hosts are", "1 host is"), (": 1 hosts", ": 1 host")):
+        sentence = re.sub(rf"(?<!\d){old}\b", new, sentence)
+    return sentence.replace("Held: ", "No change: ")
+
+
+def _scaling(told: Answer, path: str) -> Answer:
+    """Where EC2 and the registry differ is looked for anew."""
+    return {**told, "findings": []} if "findings" in told else told
 
 
 # The first pattern that matches a path says which noun it is about; the function makes the present answer of the old.
@@ -140,8 +164,8 @@ NOUNS: dict[str, tuple[str, Callable[[Answer, str], Answer]]] = {
     "secrets": (r"/(stages/[^/]+|projects)/[^/]+/secrets", _same),
     "stage's metrics": (r"/stages/[^/]+/[^/]+/metrics", _same),
     "lifecycle": (r"/stages/[^/]+/[^/]+/scaling/lifecycle", _same),
-    "decisions": (r"/stages/[^/]+/[^/]+/scaling/decisions", _same),
-    "scaling": (r"/stages/[^/]+/[^/]+/scaling$", _same),
+    "decisions": (r"/stages/[^/]+/[^/]+/scaling/decisions", _decisions),
+    "scaling": (r"/stages/[^/]+/[^/]+/scaling$", _scaling),
     "stage": (r"/stages/[^/]+/[^/]+$", _same),
     "project": (r"/projects", _same),
     "accounts": (r"/(whoami|users|tokens)$", _same),
@@ -224,6 +248,20 @@ def test_an_upgraded_database_has_the_schema_of_a_new_one(upgraded: peewee.Datab
 
 def _columns(opened: peewee.Database) -> dict[str, list[str]]:
     return {table: sorted(one.name for one in opened.get_columns(table)) for table in opened.get_tables()}
+
+
+def test_events_of_scaling_say_what_they_said(upgraded: peewee.Database) -> None:
+    before = {entry["id"]: entry["details"].get("reason") for entry in _old_entries()}
+    rows = [row for row in Event.select().where(Event.name.startswith("scaling.")) if before[row.id]]
+    assert {row.name.removeprefix("scaling.") for row in rows} == {"out", "in", "fail", "continue", "abandon"}
+    assert [row.id for row in rows if row.reason_code in (None, "other")] == []
+    wrong = {
+        before[row.id]: said
+        for row in rows
+        for said in [event_wording.reason(row.name, row.reason_code, row.details)]
+        if said != _scaling_sentence(re.sub(r"^\d+ → \d+: ", "", before[row.id]))
+    }
+    assert wrong == {}
 
 
 def test_to_migrate_twice_is_harmless(upgraded: peewee.Database) -> None:

@@ -1,4 +1,4 @@
-"""Our word on each action that waits, and the work that has to be done before it can be given."""
+"""One look at a stage's instances that wait at a hook: what is answered, and what is done before that."""
 
 from __future__ import annotations
 
@@ -6,30 +6,24 @@ import dataclasses
 import datetime as dt
 from typing import Any
 
-from inventory_service import audit
 from inventory_service.adapters.ec2 import ABANDON, CONTINUE, Cloud
 from inventory_service.codes import statuses
+from inventory_service.codes.scaling import Lifecycle
 from inventory_service.database import database
 from inventory_service.deployments.launching import requests
 from inventory_service.models import Host, LifecycleAction, Run, ScalingDecision, Stage
+from inventory_service.reasons import Reason, because, columns
 from inventory_service.registry import hosts, liveness
-from inventory_service.registry.stages import stage_name
 from inventory_service.scaling import drains
 from inventory_service.scaling import fleet as fleets
 from inventory_service.scaling.fleet import Fleet, Pair
-from inventory_service.scaling.lifecycle.actions import (
-    ABANDONED,
-    CONTINUED,
-    OVER,
-    TRANSITIONS,
-    hook_of,
-    waiting,
-)
+from inventory_service.scaling.lifecycle import actions
+from inventory_service.scaling.lifecycle.actions import ABANDONED, CONTINUED, OVER, WAITS
 from inventory_service.scaling.lifecycle.messages import LAUNCHING, TERMINATING
 from inventory_service.scaling.settings import Scaling
 
 _ON_ITS_WAY = {LAUNCHING: "Pending", TERMINATING: "Terminating"}
-_LAG = dt.timedelta(minutes=2)  # for so long the group's own list may be behind an event
+_LAG = dt.timedelta(minutes=2)  # for so long the group's own list may be behind a message
 _LONGEST = {LAUNCHING: dt.timedelta(hours=2), TERMINATING: dt.timedelta(hours=3)}
 
 
@@ -38,12 +32,12 @@ class _Verdict:
     """`result` CONTINUE, ABANDON, or "" for not yet; `is_work`: the group is to be asked to wait longer."""
 
     result: str
-    reason: str
+    reason: Reason
     is_work: bool = False
 
 
-class Tending:
-    """One look at the actions of a stage that wait."""
+class HookRound:
+    """Answers the actions of a stage that wait, as far as they can be answered now."""
 
     def __init__(self, stage: Stage, scaling: Scaling, cloud: Cloud, fleet: Fleet, *, expiry: liveness.Expiry) -> None:
         assert scaling.actuator is not None
@@ -54,9 +48,9 @@ class Tending:
         self._busy = fleets.in_a_run(stage)
         self._timeouts: dict[str, int] | None = None
 
-    def tend(self) -> list[int]:
+    def run(self) -> list[int]:
         """Take each action a step further; returns the numbers of the drain runs that it queued. Raises CloudError."""
-        found = waiting(self._stage)
+        found = actions.waiting(self._stage)
         self._adopt(found)
         run = self._drain([action for action in found if self._is_to_drain(action)])
         for action in found:
@@ -64,46 +58,52 @@ class Tending:
         return [run.id] if run is not None else []
 
     def _step(self, action: LifecycleAction) -> None:
-        if action.hook != hook_of(self._actuator, action.transition):
-            self._close(action, OVER, "The stage has another hook now.")
+        if action.hook != actions.hook_of(self._actuator, action.transition):
+            self._end(action, OVER, because(Lifecycle.OTHER_HOOK))
             return
         pair = self._pairs.get(action.instance)
         lifecycle = pair.instance.lifecycle if pair and pair.instance else ""
         if pair is None or not lifecycle.startswith(_ON_ITS_WAY[action.transition]) or lifecycle.endswith(":Proceed"):
             if self._expiry.at - action.at > _LAG:
-                self._close(action, OVER, f"The group does not wait any more: it says {lifecycle or 'nothing of it'}.")
+                self._end(action, OVER, because(Lifecycle.NOT_WAITING, state=lifecycle or None))
             return
-        if lifecycle not in TRANSITIONS:
+        if lifecycle not in WAITS:
             return
         verdict = self._launching(pair) if action.transition == LAUNCHING else self._terminating(action, pair)
         if verdict.result:
             self._answer(action, pair, verdict)
             return
-        self._note(action, reason=verdict.reason)
+        actions.change(action, **columns("reason", verdict.reason))
         if verdict.is_work and self._expiry.at - action.at < _LONGEST[action.transition]:
-            self._hold(action)
+            self._record_heartbeat(action)
 
     def _launching(self, pair: Pair) -> _Verdict:
         host = pair.host
         if host is None:
-            return _Verdict("", "It has not enrolled yet.")
+            return _Verdict("", because(Lifecycle.NOT_ENROLLED))
         if host.is_quarantined:
-            return _Verdict(ABANDON, host.quarantine_reason or "Its host is quarantined.")
+            return _Verdict(ABANDON, because(Lifecycle.QUARANTINED, quarantine=_quarantine(host)))
         if not self._expiry.is_listed(host, self._stage):
-            word = host.conflict or f"it is {self._expiry.state(host, self._stage)}"
-            return _Verdict("", f"{host.name} is not listed: {word}.", is_work=host.recorded_state == liveness.PENDING)
+            return _Verdict("", self._why_unlisted(host), is_work=host.recorded_state == liveness.PENDING)
         if not hosts.is_converged(host, self._desired):
             number = self._desired["number"] if self._desired else None
-            return _Verdict("", f"{host.name} is being brought to release {number}.", is_work=True)
+            return _Verdict("", because(Lifecycle.OUT_OF_DATE, host=host.name, release=number), is_work=True)
         if host.is_healthy is False:
-            return _Verdict("", f"{host.name} is not healthy: {host.health_reason or 'no reason given'}.", is_work=True)
-        return _Verdict(CONTINUE, f"{host.name} is live and runs what it should.")
+            reason = because(Lifecycle.NOT_HEALTHY, host=host.name, text=host.health_reason)
+            return _Verdict("", reason, is_work=True)
+        return _Verdict(CONTINUE, because(Lifecycle.READY, host=host.name))
+
+    def _why_unlisted(self, host: Host) -> Reason:
+        if host.conflict is not None:
+            conflict = {"code": "other", "text": host.conflict}
+            return because(Lifecycle.IN_CONFLICT, host=host.name, conflict=conflict)
+        return because(Lifecycle.NOT_LISTED, host=host.name, state=str(self._expiry.state(host, self._stage)))
 
     def _is_to_drain(self, action: LifecycleAction) -> bool:
         pair = self._pairs.get(action.instance)
         if action.transition != TERMINATING or action.run_id is not None or pair is None or pair.instance is None:
             return False
-        return TRANSITIONS.get(pair.instance.lifecycle) == TERMINATING and self._is_reachable(pair)
+        return WAITS.get(pair.instance.lifecycle) == TERMINATING and self._is_reachable(pair)
 
     def _is_reachable(self, pair: Pair) -> bool:
         return pair.host is not None and self._expiry.is_listed(pair.host, self._stage)
@@ -118,11 +118,11 @@ class Tending:
             Host.update(is_draining=True, leaving_at=self._expiry.at).where(mine & Host.leaving_at.is_null()).execute()
             if self._scaling.drain_playbook is None:
                 return None
-            words = f"drain before {self._actuator.group} ends {', '.join(action.instance for action in due)}"
+            comment = f"drain before {self._actuator.group} ends {', '.join(action.instance for action in due)}"
             playbook = self._scaling.drain_playbook
-            run = drains.request(self._stage, playbook, present, words[:500], at=self._expiry.at, allow_frozen=True)
+            run = drains.request(self._stage, playbook, present, comment[:500], at=self._expiry.at, while_paused=True)
             for action in due:
-                self._note(action, run_id=run.id)
+                actions.change(action, run_id=run.id)
         return run
 
     def _adopt(self, found: list[LifecycleAction]) -> None:
@@ -132,22 +132,22 @@ class Tending:
         runs = {instance: row.run_id for row in open_ones for instance in row.instances}
         for action in found:
             if action.transition == TERMINATING and action.run_id is None and action.instance in runs:
-                self._note(action, run_id=runs[action.instance])
+                actions.change(action, run_id=runs[action.instance])
 
     def _terminating(self, action: LifecycleAction, pair: Pair) -> _Verdict:
         """A drain that failed does not keep the instance: the group has decided that it ends."""
         if action.run_id is None:
             if pair.host is not None and pair.host.id in self._busy:
-                return _Verdict("", f"A run works on {pair.host.name}.", is_work=True)
-            word = "It drained." if self._is_reachable(pair) else "There is no live host to drain."
-            return _Verdict(CONTINUE, word)
+                return _Verdict("", because(Lifecycle.RUN_ACTIVE, host=pair.host.name), is_work=True)
+            code = Lifecycle.DRAINED if self._is_reachable(pair) else Lifecycle.NOBODY_TO_DRAIN
+            return _Verdict(CONTINUE, because(code))
         run = requests.get(action.run_id)
         if run.status not in statuses.ACTIVE:
-            return _Verdict(CONTINUE, f"The drain run {run.id} was {run.status}.")
+            return _Verdict(CONTINUE, because(Lifecycle.DRAIN_ENDED, run=run.id, status=run.status))
         if self._expiry.at - action.at < _LONGEST[TERMINATING]:
-            return _Verdict("", f"The drain run {run.id} is {run.status}.", is_work=True)
+            return _Verdict("", because(Lifecycle.DRAINING, run=run.id, status=run.status), is_work=True)
         requests.cancel(run, actor=drains.ACTOR, at=self._expiry.at)
-        return _Verdict(CONTINUE, f"The drain run {run.id} took too long.")
+        return _Verdict(CONTINUE, because(Lifecycle.DRAIN_TOO_LONG, run=run.id))
 
     # towards AWS
 
@@ -156,36 +156,29 @@ class Tending:
             self._actuator.group, action.hook, action.instance, verdict.result, token=action.token
         )
         if not is_taken:
-            self._close(action, OVER, f"{verdict.reason} The group did not wait for that word any more.")
+            self._end(action, OVER, because(Lifecycle.NOT_TAKEN, answer=verdict.reason.to_json()))
             return
         status = CONTINUED if verdict.result == CONTINUE else ABANDONED
         with database.atomic():
-            self._close(action, status, verdict.reason)
+            self._end(action, status, verdict.reason)
             if action.transition == TERMINATING and pair.host is not None:
                 hosts.end(pair.host, f"{self._actuator.group} ends {action.instance}", at=self._expiry.at)
 
-    def _hold(self, action: LifecycleAction) -> None:
+    def _record_heartbeat(self, action: LifecycleAction) -> None:
         """Ask the group to wait longer, thrice within the hook's own time."""
         if self._timeouts is None:
             self._timeouts = self._cloud.hook_timeouts(self._actuator.group)
         seconds = self._timeouts.get(action.hook, 0) / 3
         if (self._expiry.at - (action.heartbeat_at or action.at)).total_seconds() < seconds:
             return
-        if self._cloud.hold(self._actuator.group, action.hook, action.instance, token=action.token):
-            self._note(action, heartbeat_at=self._expiry.at)
+        if self._cloud.record_heartbeat(self._actuator.group, action.hook, action.instance, token=action.token):
+            actions.change(action, heartbeat_at=self._expiry.at)
         else:
-            self._close(action, OVER, "The group does not wait any more.")
+            self._end(action, OVER, because(Lifecycle.NO_LONGER_WAITING))
 
-    def _note(self, action: LifecycleAction, **fields: Any) -> None:
-        LifecycleAction.update(**fields).where(LifecycleAction.id == action.id).execute()
-        for name, value in fields.items():
-            setattr(action, name, value)
+    def _end(self, action: LifecycleAction, status: str, reason: Reason) -> None:
+        actions.end(action, self._stage, status, reason, at=self._expiry.at)
 
-    def _close(self, action: LifecycleAction, status: str, reason: str) -> None:
-        still = (LifecycleAction.id == action.id) & LifecycleAction.ended_at.is_null()
-        with database.atomic():
-            fields = {"status": status, "reason": reason[:500], "ended_at": self._expiry.at}
-            if LifecycleAction.update(**fields).where(still).execute() and status != OVER:
-                what, target = "abandon" if status == ABANDONED else "continue", stage_name(self._stage)
-                told = f"{action.instance} ({action.transition}): {reason}"[:500]
-                audit.record(audit.SERVICE, f"scaling.{what}", target, at=self._expiry.at, reason=told)
+
+def _quarantine(host: Host) -> dict[str, Any] | None:
+    return {"code": "person", "text": host.quarantine_reason} if host.quarantine_reason else None

@@ -629,6 +629,15 @@ class Chart(Answer):
     columns: dict[str, list[float | None]] = Field(description="By statistic, one value a step; null: nobody reported")
 
 
+class ScalingFinding(Answer):
+    code: str
+    kind: str = Field(description="The code in a word or two")
+    instance: str
+    host: str | None
+    since: dt.datetime | None
+    detail: str
+
+
 class Scaling(Answer):
     limits: dict[str, Any]
     policies: list[dict[str, Any]]
@@ -636,12 +645,14 @@ class Scaling(Answer):
     enabled: bool
     dry_run: bool
     drain_playbook: str | None
-    findings: list[dict[str, Any]] = Field(description="Where EC2 and the registry differ")
+    findings: list[ScalingFinding] = Field(description="Where EC2 and the registry differ")
     last_out_at: dt.datetime | None
     last_in_at: dt.datetime | None
-    problem: str | None
+    problem: str | None = Field(description="Why the last look failed")
+    problem_code: str | None
     problem_at: dt.datetime | None
     hook_problem: str | None = Field(description="Why lifecycle hooks could not be answered at the last look")
+    hook_problem_code: str | None
     updated_by: str
     updated_at: dt.datetime
 
@@ -651,7 +662,8 @@ class LifecycleAction(Answer):
     transition: Literal["launching", "terminating"]
     hook: str
     status: Literal["waiting", "continued", "abandoned", "over"] = Field(description="over: AWS stopped waiting")
-    reason: str | None
+    reason: str | None = Field(description="What it waits for, or why it was answered so")
+    reason_code: str | None
     run: int | None = Field(description="The drain playbook's run")
     at: dt.datetime
     heartbeat_at: dt.datetime | None = Field(description="When the group was last asked to wait longer")
@@ -685,12 +697,14 @@ class ScalingDecision(Answer):
     from_capacity: int
     to_capacity: int
     serving: int
-    reasons: list[str]
-    readings: dict[str, Any]
-    status: str
+    reasons: list[str] = Field(description="A line for each policy, the bounds, and the rule that forbade a change")
+    reason_codes: list[dict[str, Any]] = Field(description="The same as codes with their parameters")
+    readings: dict[str, Any] = Field(description="What each signal was, by `avg load1_per_cpu over 300 s`")
+    status: Literal["unchanged", "planned", "acting", "done", "failed", "dry_run"]
     instances: list[str]
     run: int | None = Field(description="The drain playbook's run")
     error: str | None
+    error_code: str | None
     ended_at: dt.datetime | None
 
 

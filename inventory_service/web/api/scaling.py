@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 from typing import Any, Literal
 
@@ -12,12 +11,11 @@ from pydantic import BaseModel, Field
 from inventory_service.accounts.roles import ADMIN, OPERATOR, VIEWER
 from inventory_service.clock import iso
 from inventory_service.errors import InvalidError
-from inventory_service.models import LifecycleAction, ScalingDecision, StageScaling
 from inventory_service.registry.hosts import get_host
 from inventory_service.scaling import charts, preview, settings, windows
 from inventory_service.scaling.charts import Chart
 from inventory_service.scaling.lifecycle import actions
-from inventory_service.scaling.policies import STATISTICS, Limits
+from inventory_service.scaling.policies import STATISTICS
 from inventory_service.web import auth, context, present_scaling
 from inventory_service.web.api import answers
 from inventory_service.web.api.common import HostPath, Moment, StagePath, Strict, blueprint
@@ -84,7 +82,7 @@ class SimulateBody(Strict):
 
 class DecisionQuery(BaseModel):
     limit: int = Field(100, ge=1, le=1000)
-    changes: bool = Field(default=False, description="Without the decisions that held")
+    changes: bool = Field(default=False, description="Without the decisions that change nothing")
 
 
 @api.get(
@@ -175,7 +173,7 @@ def _series(points: list[windows.Point], seconds: int) -> dict[str, Any]:
 @auth.access(VIEWER)
 def get_scaling(path: StagePath) -> dict[str, Any]:
     """404 where nobody has set it."""
-    return _scaling(settings.get(auth.reach_stage(path.project, path.stage)))
+    return present_scaling.scaling(settings.get(auth.reach_stage(path.project, path.stage)))
 
 
 @api.put("/stages/<project>/<stage>/scaling", summary="Set how a stage scales", responses={"200": answers.Scaling})
@@ -194,7 +192,7 @@ def put_scaling(path: StagePath, body: ScalingBody) -> dict[str, Any]:
         actor=auth.caller().actor,
         at=context.now(),
     )
-    return _scaling(row)
+    return present_scaling.scaling(row)
 
 
 @api.post(
@@ -206,8 +204,8 @@ def put_scaling(path: StagePath, body: ScalingBody) -> dict[str, Any]:
 def simulate(path: StagePath, body: SimulateBody) -> dict[str, Any]:
     """Minute by minute, through the plan that decides in earnest. Nothing is changed."""
     stage = auth.reach_stage(path.project, path.stage)
-    wish = preview.Wish(body.source, body.boot_seconds, body.objective, body.price)
-    found = preview.of_texts(stage, body.limits, list(body.policies), wish, at=context.now())
+    how = preview.Request(body.source, body.boot_seconds, body.objective, body.price)
+    found = preview.of_texts(stage, body.limits, list(body.policies), how, at=context.now())
     return present_scaling.backtest(found)
 
 
@@ -217,25 +215,6 @@ def delete_scaling(path: StagePath) -> Response:
     """Machines stay as they are, and decisions in the history."""
     settings.remove(auth.reach_stage(path.project, path.stage), actor=auth.caller().actor, at=context.now())
     return Response(status=204)
-
-
-def _scaling(row: StageScaling) -> dict[str, Any]:
-    return {
-        "limits": {**dataclasses.asdict(Limits()), **row.limits},
-        "policies": row.policies,
-        "actuator": row.actuator,
-        "enabled": row.is_enabled,
-        "dry_run": row.is_dry_run,
-        "drain_playbook": row.drain_playbook,
-        "findings": row.findings,
-        "last_out_at": iso(row.last_out_at),
-        "last_in_at": iso(row.last_in_at),
-        "problem": row.problem,
-        "hook_problem": row.hook_problem,
-        "problem_at": iso(row.problem_at),
-        "updated_by": row.updated_by,
-        "updated_at": iso(row.updated_at),
-    }
 
 
 @api.get(
@@ -248,25 +227,7 @@ def list_decisions(path: StagePath, query: DecisionQuery) -> dict[str, Any]:
     """Each with the numbers it saw, its reasons, and what came of it."""
     stage = auth.reach_stage(path.project, path.stage)
     rows = settings.decisions(stage, limit=query.limit, is_change=query.changes)
-    return {"items": [_decision(row) for row in rows], "next": None}
-
-
-def _decision(row: ScalingDecision) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "at": iso(row.at),
-        "action": row.action,
-        "from_capacity": row.from_capacity,
-        "to_capacity": row.to_capacity,
-        "serving": row.serving,
-        "reasons": row.reasons,
-        "readings": row.readings,
-        "status": row.status,
-        "instances": row.instances,
-        "run": row.run_id,
-        "error": row.error,
-        "ended_at": iso(row.ended_at),
-    }
+    return {"items": [present_scaling.decision(row) for row in rows], "next": None}
 
 
 @api.get(
@@ -278,18 +239,4 @@ def _decision(row: ScalingDecision) -> dict[str, Any]:
 def list_lifecycle(path: StagePath, query: LifecycleQuery) -> dict[str, Any]:
     """What lifecycle hooks asked, what was answered, and why; for those that wait, what they wait for."""
     stage = auth.reach_stage(path.project, path.stage)
-    return {"items": [_action(row) for row in actions.recent(stage, limit=query.limit)], "next": None}
-
-
-def _action(row: LifecycleAction) -> dict[str, Any]:
-    return {
-        "instance": row.instance,
-        "transition": row.transition,
-        "hook": row.hook,
-        "status": row.status,
-        "reason": row.reason,
-        "run": row.run_id,
-        "at": iso(row.at),
-        "heartbeat_at": iso(row.heartbeat_at),
-        "ended_at": iso(row.ended_at),
-    }
+    return {"items": [present_scaling.action(row) for row in actions.recent(stage, limit=query.limit)], "next": None}

@@ -88,7 +88,7 @@ def _back(row: Stage, **query: Any) -> Response:
 def _preview(row: Stage, body: dict[str, Any]) -> dict[str, Any]:
     file = request.files.get("trace")
     text = file.read().decode(errors="replace") if file else ""
-    wish = preview.Wish(
+    how = preview.Request(
         source=request.form.get("source", preview.AUTO),
         boot_seconds=int(_number("boot_seconds", 180, most=86400)),
         objective=_number("objective", 0, most=1e12) or None,
@@ -96,7 +96,7 @@ def _preview(row: Stage, body: dict[str, Any]) -> dict[str, Any]:
         trace=backtest.read_trace(text.splitlines(keepends=True)) if text else None,
     )
     settings.check({}, [], body["actuator"], body["drain_playbook"])
-    found = preview.of_texts(row, body["limits"], body["policies"], wish, at=context.now())
+    found = preview.of_texts(row, body["limits"], body["policies"], how, at=context.now())
     return present_scaling.backtest(found)
 
 
@@ -124,7 +124,7 @@ def _show(row: Stage, *, body: dict[str, Any] | None = None, **more: Any) -> str
     set_now = settings.find(row)
     span, now = chosen_span(), context.now()
     since = now - charts.RANGES[span][0]
-    groups, is_more = decisions.between(row, since, now, most=_MOST_GROUPS)
+    found, is_more = decisions.between(row, since, now, most=_MOST_GROUPS)
     facts = {
         "stage": row,
         "set_now": set_now,
@@ -133,7 +133,7 @@ def _show(row: Stage, *, body: dict[str, Any] | None = None, **more: Any) -> str
         "sources": _SOURCES,
         "span": span,
         "spans": SPAN_WORDS,
-        "groups": groups,
+        "groups": [(group, present_scaling.decision(group.newest)) for group in found],
         "is_more": is_more,
         "may_manage": auth.caller().may(ADMIN),
         "freeze": present.freeze_of(row),
