@@ -21,9 +21,12 @@ from werkzeug.test import TestResponse
 from inventory_service import wording
 from inventory_service.audit import Actor
 from inventory_service.database import database
+from inventory_service.deployments.launching import launch
+from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.deployments.runs.outcome import Ending
 from inventory_service.models import Host, Run, Stage, StageLock, Transition
 from inventory_service.registry import enrolment, heartbeats, hosts, join_tokens, liveness
+from inventory_service.settings import Settings
 from tests import documented
 
 START = dt.datetime(2026, 11, 23, 14, 0, tzinfo=dt.UTC)
@@ -58,6 +61,14 @@ class FakeClock:
 
 def expiry(at: dt.datetime) -> liveness.Expiry:
     return liveness.expiry(at=at, gone_after_seconds=GONE_AFTER_SECONDS)
+
+
+def launched(
+    stage: Stage, kind: str = "deploy", *, at: dt.datetime, settings: Settings | None = None, **fields: Any
+) -> Run:
+    """Ask for a run as Ada; fields of RunRequest. `settings`: she waits for the answer."""
+    wanted = RunRequest(kind=kind, **fields)
+    return launch.launch(stage, wanted, actor=ADA, expiry=expiry(at), settings=settings).run
 
 
 def key_line(kind: str = "ssh-ed25519", seed: int = 1) -> str:

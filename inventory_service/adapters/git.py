@@ -13,8 +13,10 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -127,24 +129,25 @@ def _git(
 def _run(
     arguments: tuple[str, ...], seconds: float, environment: dict[str, str], pipes: tuple[int, ...], given: str | None
 ) -> str:
-    try:
-        done = subprocess.run(
-            ["git", *arguments],
-            env=environment,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            stdin=subprocess.DEVNULL if given is None else None,
-            input=given,
-            timeout=seconds,
-            pass_fds=pipes,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise SourceError(f"git did not finish within {seconds:.0f} s; is the source reachable?") from error
-    if done.returncode != 0:
-        raise SourceError(_last_words(done.stderr))
-    return done.stdout.strip()
+    with subprocess.Popen(
+        ["git", *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        pass_fds=pipes,
+        process_group=0,
+    ) as git:
+        try:
+            told, words = git.communicate(given, timeout=max(0.0, seconds))
+        except subprocess.TimeoutExpired as error:
+            os.killpg(git.pid, signal.SIGKILL)  # with what it has started: that is what waits for the server
+            raise SourceError("git did not finish in time; is the source reachable?") from error
+    if git.returncode != 0:
+        raise SourceError(_last_words(words))
+    return told.strip()
 
 
 def _last_words(stderr: str) -> str:
@@ -153,12 +156,12 @@ def _last_words(stderr: str) -> str:
 
 
 def fetch(source: str, mirror: Path, access: Access | None = None, *, seconds: float = FETCH_SECONDS) -> None:
-    """Bring the bare mirror of `source` up to date; make it when it is missing. Raises SourceError, also when one step
-    of it takes longer than `seconds`.
+    """Bring the bare mirror of `source` up to date; make it when it is missing. Raises SourceError, also when it takes
+    longer than `seconds`.
     """
     try:
         with _opened(access or Access()) as opened:
-            _fetch(_Remote(source, opened), mirror, seconds)
+            _fetch(_Remote(source, opened), mirror, until=time.monotonic() + seconds)
     except CallboardError as error:
         raise SourceError(f"The project's source could not be fetched: {_without_secrets(error.detail)}") from error
 
@@ -176,15 +179,15 @@ def _opened(access: Access) -> Iterator[Access]:
             yield dataclasses.replace(access, agent_socket=str(socket), identity=str(identity))
 
 
-def _fetch(remote: _Remote, mirror: Path, seconds: float) -> None:
+def _fetch(remote: _Remote, mirror: Path, *, until: float) -> None:
     if not (mirror / "HEAD").exists():
-        _clone(remote, mirror, seconds)
+        _clone(remote, mirror, until - time.monotonic())
         return
     place = ("-C", str(mirror))
     _git(*place, "remote", "set-url", "--", "origin", remote.address)
     options = ("--quiet", "--prune", "--tags", "--force")
-    _git(*place, "fetch", *options, "origin", seconds=seconds, remote=remote)
-    _follow_head(remote, mirror, seconds)
+    _git(*place, "fetch", *options, "origin", seconds=until - time.monotonic(), remote=remote)
+    _follow_head(remote, mirror, until - time.monotonic())
 
 
 def _without_secrets(words: str) -> str:

@@ -15,14 +15,13 @@ from inventory_service import events
 from inventory_service.codes import statuses
 from inventory_service.codes.automation import ScheduleFailure
 from inventory_service.database import database
-from inventory_service.deployments.launching import requests
+from inventory_service.deployments.launching import launch
 from inventory_service.deployments.launching.requests import RunRequest
-from inventory_service.deployments.prompting import answering
 from inventory_service.errors import CallboardError, ConflictError, InvalidError, NotFoundError
 from inventory_service.events import SERVICE, Actor, ActorKind, EventName
 from inventory_service.models import Project, Run, Schedule, Stage
 from inventory_service.reasons import Reason, because, columns
-from inventory_service.registry import names
+from inventory_service.registry import liveness, names
 from inventory_service.registry.stages import stage_name
 from inventory_service.settings import Settings
 
@@ -61,7 +60,7 @@ def _checked(stage: Stage, plan: Plan, settings: Settings, *, at: dt.datetime) -
     if plan.request.get("kind") == statuses.ROLLBACK:
         raise InvalidError.at("kind", "A schedule never rolls back: schedule a deploy, a converge or a playbook.")
     following = next_after(plan.cron, plan.timezone, at)
-    answers = answering.settle_unattended(stage, _run_request(plan.request), settings)
+    answers = launch.settle(stage, _run_request(plan.request), settings).extra_vars
     wanted = {**plan.request, **({"extra_vars": answers} if answers else {})}
     return {"cron": plan.cron, "timezone": plan.timezone, "request": wanted, "next_at": following}
 
@@ -139,7 +138,8 @@ def _start(row: Schedule, *, at: dt.datetime) -> Run | None:
     if failure is None:
         try:
             request = _run_request({"comment": f"schedule {row.name}", **row.request})
-            run, _ = requests.request_run(row.stage, request, actor=_actor(row), at=at)
+            expiry = liveness.expiry(at=at, gone_after_seconds=0)
+            run = launch.launch(row.stage, request, actor=_actor(row), expiry=expiry).run
         except CallboardError as error:
             failure = because(ScheduleFailure.REFUSED, text=error.detail[:_LONGEST_ERROR])
         else:

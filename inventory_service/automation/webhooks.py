@@ -26,13 +26,13 @@ from inventory_service.automation.pushes import GITHUB, GITLAB, Push
 from inventory_service.codes import statuses
 from inventory_service.codes.automation import Delivery
 from inventory_service.database import database
-from inventory_service.deployments.launching import requests
+from inventory_service.deployments.launching import launch, requests
 from inventory_service.deployments.launching.requests import RunRequest
-from inventory_service.deployments.prompting import answering
 from inventory_service.errors import CallboardError, InvalidError, NotFoundError, UnauthorizedError
 from inventory_service.events import Actor, ActorKind, EventName
 from inventory_service.models import Project, Run, Stage, Webhook, WebhookDelivery
 from inventory_service.reasons import Reason, because, columns
+from inventory_service.registry import liveness
 from inventory_service.registry.stages import stage_name
 from inventory_service.settings import Settings
 from inventory_service.vault import keyring
@@ -80,7 +80,7 @@ def create(
     """
     _check(provider, refs)
     request = RunRequest(kind=statuses.DEPLOY, extra_vars=extra_vars or {})
-    answers = answering.settle_unattended(stage, request, settings)
+    answers = launch.settle(stage, request, settings).extra_vars
     own, secret = credentials.new_id(), "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
     with database.atomic():
         row = Webhook.create(
@@ -228,7 +228,8 @@ def _act(webhook: Webhook, push: Push | None, *, peer: str, at: dt.datetime) -> 
         kind=statuses.DEPLOY, revision=push.revision, comment=comment, extra_vars=webhook.extra_vars or {}
     )
     try:
-        run, _ = requests.request_run(webhook.stage, wanted, actor=actor, at=at)
+        expiry = liveness.expiry(at=at, gone_after_seconds=0)
+        run = launch.launch(webhook.stage, wanted, actor=actor, expiry=expiry).run
     except CallboardError as error:
         return Answer(REFUSED, because(Delivery.REFUSED, text=error.detail))
     _supersede(run, actor=actor, at=at)

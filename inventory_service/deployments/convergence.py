@@ -17,15 +17,14 @@ from inventory_service.codes.run import End
 from inventory_service.database import database
 from inventory_service.deployments import locks
 from inventory_service.deployments.executor.targets import Targets
-from inventory_service.deployments.launching.requests import RunRequest, is_known, request_run
+from inventory_service.deployments.launching import launch
+from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.deployments.runs import history
 from inventory_service.deployments.runs.outcome import RunEndsError
-from inventory_service.errors import ConflictError
-from inventory_service.events import SERVICE, Actor, ActorKind
+from inventory_service.events import SERVICE, ActorKind
 from inventory_service.models import Host, Run, RunHost, Stage, Transition
 from inventory_service.registry import alarms, hosts, liveness, stages
 from inventory_service.registry import inventory as rendering
-from inventory_service.registry.stages import stage_name
 from inventory_service.wording import run as wording
 
 _FIRST_PAUSE_SECONDS = 20
@@ -58,7 +57,7 @@ def _converge(stage: Stage, *, expiry: liveness.Expiry, window: dt.timedelta) ->
     if not due or not _is_gathered(stage, due, at=expiry.at, window=window):
         return None
     request = RunRequest(kind=statuses.CONVERGE, comment=f"{len(due)} host{'s' if len(due) != 1 else ''} out of date")
-    return request_run(stage, request, actor=SERVICE, at=expiry.at)[0]
+    return launch.launch(stage, request, actor=SERVICE, expiry=expiry).run
 
 
 def is_kept_away(stage: Stage) -> bool:
@@ -78,64 +77,14 @@ def _is_gathered(stage: Stage, due: list[Host], *, at: dt.datetime, window: dt.t
 
 def hosts_out_of_date(stage: Stage, *, expiry: liveness.Expiry) -> list[Host]:
     """Live hosts that do not run what they should, leaving out the quarantined and the draining ones."""
-    desired = hosts.desired_release(stage)
-    return [
-        host
-        for host in hosts.list_unlike(stage, desired)
-        if expiry.is_listed(host, stage)
-        and not hosts.is_converged(host, desired)
-        and not host.is_quarantined
-        and not host.is_draining
-    ]
+    found = hosts.list_out_of_date(stage, hosts.desired_release(stage), expiry=expiry)
+    return [host for host in found if not (host.is_quarantined or host.is_draining)]
 
 
 def hosts_due(stage: Stage, *, expiry: liveness.Expiry) -> list[Host]:
     """Those of them whose pause is over, at most as many as one run takes."""
     found = hosts_out_of_date(stage, expiry=expiry)
     return [host for host in found if host.converge_after is None or host.converge_after <= expiry.at][:_MOST_HOSTS]
-
-
-# now, because somebody asks
-
-
-def converge_now(
-    stage: Stage,
-    request: RunRequest,
-    *,
-    is_releasing: bool,
-    actor: Actor,
-    expiry: liveness.Expiry,
-) -> tuple[Run, bool]:
-    """Queue a converge run for a person: everybody who is out of date when it starts, or whom its limit
-    names.
-
-    `is_releasing` lets quarantined hosts go first. Raises ConflictError when nobody is out of date.
-    """
-    with database.atomic():
-        is_new = not is_known(request.idempotency_key)
-        if is_releasing and is_new:
-            release_quarantined(stage, actor=actor, at=expiry.at)
-        is_open = request.limit is None and stage.desired_release_number is not None and is_new
-        if is_open and not hosts_out_of_date(stage, expiry=expiry):
-            raise ConflictError(f"Nobody to converge: {_about_nobody(stage, expiry=expiry)}")
-        return request_run(stage, request, actor=actor, at=expiry.at)
-
-
-def _about_nobody(stage: Stage, *, expiry: liveness.Expiry) -> str:
-    waiting = [host.name for host in hosts.live_hosts(stage, expiry=expiry) if host.is_quarantined]
-    if waiting:
-        return (
-            f"who is out of date in {stage_name(stage)} is in quarantine ({', '.join(waiting[:5])}). Release it first."
-        )
-    return f"every live host of {stage_name(stage)} runs what it should."
-
-
-def release_quarantined(stage: Stage, *, actor: Actor, at: dt.datetime) -> int:
-    """Let every quarantined host of the stage be converged again; returns how many there were."""
-    held = Host.select().where((Host.stage == stage) & Host.gone_at.is_null() & Host.is_quarantined)
-    for host in list(held):
-        hosts.change(host, actor=actor, at=at, is_quarantined=False)
-    return len(held)
 
 
 # when a run's turn has come

@@ -8,15 +8,16 @@ import peewee as pw
 
 from inventory_service.codes import statuses
 from inventory_service.codes.lock import BY_PERSON, BY_RUN, Lock
-from inventory_service.errors import ConflictError, InvalidError
+from inventory_service.errors import ConflictError, InvalidError, LockedError
 from inventory_service.events import Actor
 from inventory_service.models import Run, Stage, StageLock
 from inventory_service.reasons import because
 from inventory_service.records import locks
 from inventory_service.records.locks import unlock
+from inventory_service.registry.stages import stage_name
 from inventory_service.wording import lock as wording
 
-__all__ = ["BY_PERSON", "BY_RUN", "active_runs", "find", "lock", "unlock"]
+__all__ = ["BY_PERSON", "BY_RUN", "active_runs", "find", "lock", "refuse_busy", "unlock"]
 
 
 def lock(stage: Stage, *, reason: str, actor: Actor, at: dt.datetime) -> StageLock:
@@ -29,6 +30,16 @@ def lock(stage: Stage, *, reason: str, actor: Actor, at: dt.datetime) -> StageLo
     held = find(stage, BY_PERSON)
     by = f" by {held.locked_by}: {wording.why(held.reasons)}" if held else ""
     raise ConflictError(f"The stage is locked already{by}.")
+
+
+def refuse_busy(stage: Stage, *, is_overriding: bool) -> None:
+    """Raise LockedError where a run would have to wait. `is_overriding`: a person's lock is none for it."""
+    held = find(stage, BY_PERSON)
+    if held is not None and not is_overriding:
+        raise LockedError(f"{stage_name(stage)} is locked by {held.locked_by}: {wording.why(held.reasons)}.")
+    active = active_runs(stage.id).order_by(Run.started_at.is_null(), Run.id).first()
+    if active is not None:
+        raise LockedError(f"{stage_name(stage)} is busy: run {active.id} ({active.kind}) is {active.status}.")
 
 
 def active_runs(stage_id: int) -> pw.ModelSelect[Run]:

@@ -52,6 +52,21 @@ def before(stage: Stage, number: int | None) -> Release:
     return row
 
 
+def to_roll_back_to(stage: Stage, number: int | None) -> Release:
+    """The release of that number, or the last good one before the stage's own. Raises ConflictError, NotFoundError."""
+    if number is None:
+        return before(stage, stage.desired_release_number)
+    release = get(stage, number)
+    if release.succeeded_at is None:
+        raise ConflictError(f"Release {number} of {stage_name(stage)} was never deployed successfully.")
+    return release
+
+
+def find(stage: Stage, number: int | None) -> Release | None:
+    """The release of that number, if there is one."""
+    return Release.get_or_none((Release.stage == stage) & (Release.number == number)) if number is not None else None
+
+
 def make_desired(stage: Stage, release: Release, *, at: dt.datetime) -> None:
     """The whole stage should run this release from now on: pins to another end, attempts count anew."""
     Release.update(succeeded_at=at).where(Release.id == release.id).execute()

@@ -9,13 +9,15 @@ from typing import Any
 from inventory_service.codes import results, statuses
 from inventory_service.codes.lock import Lock
 from inventory_service.codes.run import End
-from inventory_service.deployments.launching.requests import RunRequest, get, request_run
+from inventory_service.deployments.launching import launch
+from inventory_service.deployments.launching.requests import RunRequest, get
 from inventory_service.deployments.runs import history, outcome
 from inventory_service.errors import CallboardError
 from inventory_service.events import SERVICE
 from inventory_service.models import Host, Release, Run, RunHost, Stage
 from inventory_service.reasons import Reason, because
 from inventory_service.records import locks
+from inventory_service.registry import liveness
 
 _AT_ONCE = {"callboard_batches": ["100%"], "callboard_max_fail_percentage": 100}
 _BAD = (results.FAILED, results.UNREACHABLE)
@@ -101,7 +103,7 @@ def _roll_back(run: Run, stage: Stage, touched: list[Host], *, at: dt.datetime) 
         rolls_back=run.id,
     )
     try:
-        made = request_run(run.stage, request, actor=SERVICE, at=at)[0]
+        made = launch.launch(run.stage, request, actor=SERVICE, expiry=liveness.expiry(at=at, gone_after_seconds=0)).run
     except CallboardError as problem:
         return because(End.ROLLBACK_REFUSED, text=problem.detail)
     return because(End.ROLLED_BACK, run=made.id, release=desired, count=len(touched))

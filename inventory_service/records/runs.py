@@ -15,10 +15,12 @@ from inventory_service.codes import results, statuses
 from inventory_service.codes.lock import BY_PERSON
 from inventory_service.codes.run import End
 from inventory_service.database import database, execute_many, fetch, to_microseconds
+from inventory_service.errors import ConflictError
 from inventory_service.events import SERVICE, Actor, EventName
 from inventory_service.models import Run, RunHost, RunInventory, Stage, StageLock
 from inventory_service.reasons import Reason, because, columns
 from inventory_service.records import locks
+from inventory_service.wording import run as wording
 
 EXTERNAL = "external"  # executed elsewhere; the service only takes notes
 _ROWS = 50
@@ -60,6 +62,11 @@ class SettledRun:
     repeat_mode: str | None = None
     rolls_back: int | None = None
 
+    @property
+    def is_for_who_is_out_of_date(self) -> bool:
+        """Whether it settles whom it is for when it starts."""
+        return self.kind == statuses.CONVERGE and self.limit is None and self.repeat_of is None
+
     def columns(self) -> dict[str, Any]:
         """By the row's columns."""
         lists = {"exclude": list(self.exclude), "tags": list(self.tags), "skip_tags": list(self.skip_tags)}
@@ -67,8 +74,10 @@ class SettledRun:
         return {**plain, **lists, "extra_vars": dict(self.extra_vars)}
 
 
-def queue(settled: SettledRun, *, actor: Actor, at: dt.datetime) -> Run | None:
-    """The run waits for its turn from now on. None when its idempotency key made one before."""
+def queue(settled: SettledRun, *, actor: Actor, at: dt.datetime) -> tuple[Run, bool]:
+    """The run waits for its turn from now on; returns it and whether it is new: its idempotency key may have made one
+    at the same moment. Raises ConflictError when that one asked for something else.
+    """
     try:
         with database.atomic():
             run = Run.create(status=statuses.QUEUED, **_by("created_by", actor), created_at=at, **settled.columns())
@@ -78,10 +87,14 @@ def queue(settled: SettledRun, *, actor: Actor, at: dt.datetime) -> Run | None:
             _record_override(run, actor=actor, at=at)
             wakeup.wake_workers()
     except pw.IntegrityError:
-        if settled.idempotency_key is None:
+        key = settled.idempotency_key
+        made = Run.get_or_none(Run.idempotency_key == key) if key is not None else None
+        if made is None:
             raise
-        return None
-    return run
+        if made.idempotency_hash != settled.idempotency_hash:
+            raise ConflictError(wording.key_taken(key, made.id)) from None
+        return made, False
+    return run, True
 
 
 def _by(column: str, actor: Actor) -> dict[str, Any]:

@@ -295,6 +295,34 @@ def list_unlike(stage: Stage, desired: dict[str, Any] | None) -> list[Host]:
     return list(query)
 
 
+def list_out_of_date(stage: Stage, desired: dict[str, Any] | None, *, expiry: liveness.Expiry) -> list[Host]:
+    """Live hosts that do not run what they should."""
+    return [
+        host
+        for host in list_unlike(stage, desired)
+        if not is_converged(host, desired) and expiry.is_listed(host, stage)
+    ]
+
+
+def refuse_up_to_date(stage: Stage, *, expiry: liveness.Expiry) -> None:
+    """Raise ConflictError where there is nobody whom convergence could bring to the desired release."""
+    desired = desired_release(stage)
+    found = list_out_of_date(stage, desired, expiry=expiry)
+    if any(not (host.is_quarantined or host.is_draining) for host in found):
+        return
+    why = f"every live host of {stage_name(stage)} runs what it should."
+    if names := ", ".join([host.name for host in found if host.is_quarantined][:5]):
+        why = f"who is out of date in {stage_name(stage)} is in quarantine ({names}). Release it first."
+    raise ConflictError(f"Nobody to converge: {why}")
+
+
+def release_quarantined(stage: Stage, *, actor: Actor, at: dt.datetime) -> None:
+    """Every quarantined host of the stage may be converged again."""
+    for host in list_hosts(stage):
+        if host.is_quarantined:
+            change(host, actor=actor, at=at, is_quarantined=False)
+
+
 def live_hosts(stage: Stage, *, expiry: liveness.Expiry) -> list[Host]:
     """The hosts that an inventory lists now, by name."""
     return [host for host in list_hosts(stage) if expiry.is_listed(host, stage)]

@@ -6,10 +6,11 @@ import datetime as dt
 from collections.abc import Sequence
 
 from inventory_service.codes import statuses
-from inventory_service.deployments.launching import requests
+from inventory_service.deployments.launching import launch
 from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.events import Actor, ActorKind
 from inventory_service.models import Host, Run, Stage
+from inventory_service.registry import liveness
 
 ACTOR = Actor("scaling", kind=ActorKind.SCALING)
 
@@ -31,4 +32,4 @@ def request(
         comment=comment,
         allows_paused_expiry=while_paused,
     )
-    return requests.request_run(stage, wanted, actor=ACTOR, at=at)[0]
+    return launch.launch(stage, wanted, actor=ACTOR, expiry=liveness.expiry(at=at, gone_after_seconds=0)).run

@@ -5,14 +5,19 @@ from __future__ import annotations
 import base64
 import dataclasses
 import datetime as dt
+from typing import Any
 
 from inventory_service import audit
 from inventory_service.database import database
 from inventory_service.errors import ConflictError, InvalidError, NotFoundError
 from inventory_service.models import Project, Secret, Stage
 from inventory_service.settings import Settings
-from inventory_service.vault import keyring, kinds
+from inventory_service.vault import keyring, kinds, references
 from inventory_service.vault.keyring import Keyring
+
+_NAMED = (kinds.VARIABLE, kinds.FILE)
+IN_VARIABLES = (*_NAMED, kinds.BECOME_PASSWORD)
+_BECOME = "ansible_become_password"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,6 +109,20 @@ def list_for_stage(stage: Stage) -> list[Secret]:
     own = {row.name: row for row in list_own(Scope(stage.project, stage))}
     rows = {row.name: row for row in list_own(Scope(stage.project))} | own
     return [rows[name] for name in sorted(rows)]
+
+
+def as_variables(stage: Stage) -> dict[str, Any]:
+    """References to the secrets that become variables of a run of the stage by themselves, by the variable's name."""
+    rows = list_for_stage(stage)
+    found = {row.name: references.to(row.name) for row in rows if row.kind in _NAMED}
+    become = [row for row in rows if row.kind == kinds.BECOME_PASSWORD]
+    own = [row for row in become if row.stage_id is not None] or become
+    return {**found, **({_BECOME: references.to(own[0].name)} if own else {})}
+
+
+def missing(stage: Stage, names: set[str]) -> list[str]:
+    """Those of these names that are no secret which a variable of a run of the stage could hold."""
+    return sorted(names - {row.name for row in list_for_stage(stage) if row.kind in IN_VARIABLES})
 
 
 def get(scope: Scope, name: str) -> Secret:

@@ -11,6 +11,10 @@ from inventory_service.wording.lists import some
 _Params = Mapping[str, Any]
 _MAY_HAVE_COMPLETED = "the tasks in flight may have completed"
 TOLERATED = "it is unreachable, which the stage's maximum_unreachable allows"
+PAUSED = (
+    "The expiry of {stage}'s hosts is paused: too many are silent to tell who is live. Say allow_paused_expiry to run "
+    "on what is listed, or expire the silent ones first."
+)
 _LOOK = "What was under way may have completed; look at the hosts before you go on."
 _KEY_ADVICE = (
     "If the machine was reinstalled, let it enrol again or vouch for its keys (callboard host keys ID FILE…); "
@@ -36,6 +40,11 @@ def left_out(code: str, params: Mapping[str, Any]) -> str:
 def stops(reason: Mapping[str, Any]) -> str:
     """Why a run stops, as Ansible's log says it after `the run stops: `."""
     return (ended([reason]) or "").removeprefix("Stopped: ")
+
+
+def key_taken(key: str | None, run: int) -> str:
+    """Why a request with an idempotency key is refused."""
+    return f"The idempotency key {key!r} belongs to run {run}, which asked for something else."
 
 
 def snapshot_note(note: Mapping[str, Any]) -> str:

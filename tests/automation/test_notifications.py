@@ -16,12 +16,10 @@ from inventory_service import audit
 from inventory_service.adapters import notify
 from inventory_service.automation import notifications
 from inventory_service.deployments import locks
-from inventory_service.deployments.launching import requests
-from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.errors import InvalidError
 from inventory_service.models import Notice, Notification, Run, Stage
 from inventory_service.settings import Settings
-from tests.support import ADA, Caller, FakeClock, at_once
+from tests.support import ADA, Caller, FakeClock, at_once, launched
 
 PATH = "/api/v1/stages/shop/production/notifications"
 
@@ -85,7 +83,7 @@ def tell(settings: Settings, clock: FakeClock, seconds: float = 2) -> int:
 def test_it_tells_of_a_run(
     told: Notification, inbox: Inbox, stage: Stage, settings: Settings, clock: FakeClock
 ) -> None:
-    run, _ = requests.request_run(stage, RunRequest(kind="deploy", comment="v2"), actor=ADA, at=clock.now())
+    run = launched(stage, comment="v2", at=clock.now())
     reasons = [{"code": "hosts_failed", "hosts": ["web-1"], "more": 0, "of": 2}]
     Run.update(end_code="hosts_failed", end_reasons=reasons, release_number=7).execute()
     audit.record(audit.SERVICE, "run.failed", f"run {run.id}", at=clock.now())

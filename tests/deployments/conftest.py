@@ -8,11 +8,10 @@ import pytest
 from inventory_service.deployments import releases
 from inventory_service.deployments.executor import execution
 from inventory_service.deployments.launching import requests
-from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.models import Release, Run, Stage
 from inventory_service.registry import stages
 from inventory_service.settings import Settings
-from tests.support import ADA, FakeClock
+from tests.support import FakeClock, launched
 
 
 @pytest.fixture
@@ -21,8 +20,8 @@ def queue(clock: FakeClock, settings: Settings) -> Callable[..., Run]:
 
     def ask(stage: Stage, kind: str = "deploy", **fields: Any) -> Run:
         fresh = stages.get_stage(stage.project.name, stage.name)
-        request = requests.signed(fresh, RunRequest(kind=kind, **fields), settings, secret={})
-        return requests.request_run(fresh, request, actor=ADA, at=clock.now())[0]
+        known = settings if {"idempotency_key", "secret_vars"} & fields.keys() else None
+        return launched(fresh, kind, at=clock.now(), settings=known, **fields)
 
     return ask
 

@@ -9,11 +9,11 @@ import pytest
 from inventory_service.deployments import convergence, locks, releases, rollout
 from inventory_service.deployments.executor import execution
 from inventory_service.deployments.launching import requests
-from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.errors import ConflictError
 from inventory_service.models import Event, Host, Release, Run, RunEvent, RunHost, Stage
 from inventory_service.registry import hosts, stages
-from tests.support import ADA, START, FakeClock, Machine, expiry, why
+from inventory_service.settings import Settings
+from tests.support import ADA, START, FakeClock, Machine, expiry, launched, why
 
 
 def converge(clock: FakeClock, window_seconds: float = 0) -> list[int]:
@@ -312,44 +312,58 @@ def test_it_brings_the_release_that_is_desired_when_it_starts(
 
 # now, because somebody asks
 
-
-def ask(clock: FakeClock, *, is_releasing: bool = False, **fields: Any) -> Run:
-    stage = stages.get_stage("shop", "production")
-    request = RunRequest(kind="converge", **fields, idempotency_hash=fields.get("idempotency_key"))
-    now = expiry(clock.now())
-    return convergence.converge_now(stage, request, is_releasing=is_releasing, actor=ADA, expiry=now)[0]
+Ask = Callable[..., Run]
 
 
-def test_it_converges_now_without_minding_the_pause(released: Release, web_1: Machine, clock: FakeClock) -> None:
+@pytest.fixture
+def ask(settings: Settings, clock: FakeClock) -> Ask:
+    def converge_now(**fields: Any) -> Run:
+        stage = stages.get_stage("shop", "production")
+        return launched(stage, "converge", at=clock.now(), settings=settings, **fields)
+
+    return converge_now
+
+
+def test_it_converges_now_without_minding_the_pause(
+    released: Release, web_1: Machine, clock: FakeClock, ask: Callable[..., Run]
+) -> None:
     end(converge(clock)[0], clock, web_1="failed")
-    run = ask(clock, comment="I mended it")
+    run = ask(comment="I mended it")
     assert (chosen(run.id, clock), run.created_by) == (["web-1"], "ada")
     assert web_1.row.converge_attempts == 1
 
 
-def test_it_converges_whom_the_limit_names(released: Release, web_1: Machine, web_2: Machine, clock: FakeClock) -> None:
-    run = ask(clock, limit="web-2")
+def test_it_converges_whom_the_limit_names(
+    released: Release, web_1: Machine, web_2: Machine, clock: FakeClock, ask: Callable[..., Run]
+) -> None:
+    run = ask(limit="web-2")
     assert (run.limit, convergence.chooses_late(run)) == ("web-2", False)
 
 
-def test_it_rejects_to_converge_nobody(released: Release, web_1: Machine, clock: FakeClock) -> None:
+def test_it_rejects_to_converge_nobody(
+    released: Release, web_1: Machine, clock: FakeClock, ask: Callable[..., Run]
+) -> None:
     Host.update(is_quarantined=True).execute()
     with pytest.raises(ConflictError, match=r"is in quarantine \(web-1\)\. Release it first"):
-        ask(clock)
+        ask()
     releases.record_on_hosts(released, [web_1.host_id], is_pinned=False)
     Host.update(is_quarantined=False).execute()
     with pytest.raises(ConflictError, match="runs what it should"):
-        ask(clock)
+        ask()
     assert Run.select().count() == 0
 
 
-def test_it_releases_the_quarantined_first_when_told_to(released: Release, web_1: Machine, clock: FakeClock) -> None:
+def test_it_releases_the_quarantined_first_when_told_to(
+    released: Release, web_1: Machine, clock: FakeClock, ask: Callable[..., Run]
+) -> None:
     Host.update(is_quarantined=True, quarantine_reason="Convergence gave up: x", converge_attempts=4).execute()
-    assert chosen(ask(clock, is_releasing=True).id, clock) == ["web-1"]
+    assert chosen(ask(releases_quarantined=True).id, clock) == ["web-1"]
     assert (web_1.row.is_quarantined, web_1.row.converge_attempts) == (False, 0)
 
 
-def test_it_answers_the_same_run_to_the_same_key(released: Release, web_1: Machine, clock: FakeClock) -> None:
-    first = ask(clock, idempotency_key="k")
+def test_it_answers_the_same_run_to_the_same_key(
+    released: Release, web_1: Machine, clock: FakeClock, ask: Callable[..., Run]
+) -> None:
+    first = ask(idempotency_key="k")
     releases.record_on_hosts(released, [web_1.host_id], is_pinned=False)
-    assert ask(clock, idempotency_key="k").id == first.id
+    assert ask(idempotency_key="k").id == first.id

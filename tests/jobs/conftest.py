@@ -13,11 +13,10 @@ import pytest
 
 from inventory_service.clock import SystemClock
 from inventory_service.deployments.launching import requests
-from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.models import Run, Stage
 from inventory_service.registry import stages
 from inventory_service.settings import Settings
-from tests.support import ADA, Machine
+from tests.support import Machine, launched
 
 # Hosts are this machine, but for those called dead-…: nobody answers at their address.
 CONNECTION = "{{ 'ssh' if inventory_hostname.startswith('dead') else 'local' }}"
@@ -55,8 +54,7 @@ def ask(local: Stage, source: Path) -> Callable[..., Run]:
     def queue(playbook: str, **fields: Any) -> Run:
         (source / "play.yml").write_text(playbook)
         stage = stages.get_stage("shop", "production")
-        wanted = RunRequest(kind="playbook", playbook="play.yml", **fields)
-        return requests.request_run(stage, wanted, actor=ADA, at=SystemClock().now())[0]
+        return launched(stage, "playbook", playbook="play.yml", at=SystemClock().now(), **fields)
 
     return queue
 

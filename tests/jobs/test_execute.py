@@ -12,11 +12,10 @@ import pytest
 from inventory_service.clock import SystemClock
 from inventory_service.deployments import locks
 from inventory_service.deployments.launching import requests, run_queue
-from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.models import Event, Project, Run, RunEvent, RunHost, Stage
 from inventory_service.registry import hosts, stages
 from inventory_service.settings import Settings
-from tests.support import ADA, Machine, why
+from tests.support import ADA, Machine, launched, why
 
 PLAYBOOK = """
 - hosts: all
@@ -50,7 +49,7 @@ def local(stage: Stage, source: Path) -> Stage:
 
 
 def ask(stage: Stage, **fields: object) -> Run:
-    return requests.request_run(stage, RunRequest(kind="deploy", **fields), actor=ADA, at=stage.created_at)[0]
+    return launched(stage, at=stage.created_at, **fields)
 
 
 def test_it_carries_a_deploy_to_its_end(local: Stage, web_1: Machine, settings: Settings) -> None:

@@ -8,11 +8,10 @@ import pytest
 
 from inventory_service.adapters import processes
 from inventory_service.deployments.launching import requests
-from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.jobs.executors import Executors
 from inventory_service.models import Run, Stage
 from inventory_service.settings import Settings
-from tests.support import ADA, wait_for
+from tests.support import launched, wait_for
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def spare(executors: Executors) -> int:
 
 
 def ask(stage: Stage) -> Run:
-    return requests.request_run(stage, RunRequest(kind="deploy"), actor=ADA, at=stage.created_at)[0]
+    return launched(stage, at=stage.created_at)
 
 
 def test_it_has_one_in_advance_and_uses_it(executors: Executors, stage: Stage, settings: Settings) -> None:

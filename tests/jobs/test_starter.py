@@ -15,10 +15,9 @@ import pytest
 from inventory_service.clock import SystemClock
 from inventory_service.deployments import locks
 from inventory_service.deployments.launching import requests, run_queue
-from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.models import JobTick, Run, Stage, StageLock
 from inventory_service.settings import Settings
-from tests.support import ADA, Machine, wait_for
+from tests.support import ADA, Machine, launched, wait_for
 
 WORKER = """
 from inventory_service import settings
@@ -64,8 +63,7 @@ def ask(make_stage: Callable[..., Stage], source: Path, tmp_path: Path) -> Calla
         now = SystemClock().now()
         stage = make_stage(name, variables=variables, ttl_seconds=3600)
         Machine(stage, name=name).enrol(now)
-        wanted = RunRequest(kind="playbook", playbook="wait.yml")
-        return requests.request_run(stage, wanted, actor=ADA, at=now)[0]
+        return launched(stage, "playbook", playbook="wait.yml", at=now)
 
     return queue
 

@@ -10,8 +10,6 @@ import pytest
 
 from inventory_service.adapters.ec2 import Cloud
 from inventory_service.codes import statuses
-from inventory_service.deployments.launching import requests
-from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.models import (
     Event,
     Host,
@@ -27,7 +25,7 @@ from inventory_service.scaling import settings
 from inventory_service.scaling.lifecycle import actions, answering, hooks, messages
 from tests.fixtures.aws import LAUNCHING, TERMINATING, Aws, Member, PlayedGroup
 from tests.scaling.conftest import REGION, World, crash_once
-from tests.support import ADA, START, Caller, Machine, expiry
+from tests.support import START, Caller, Machine, expiry, launched
 
 HOOKS = {LAUNCHING: "greet", TERMINATING: "farewell"}
 REVISION = "b" * 40
@@ -217,7 +215,7 @@ def test_an_instance_without_a_live_host_ends_at_once(hooked: Hooked) -> None:
 
 def test_a_run_on_the_host_is_not_disturbed(hooked: Hooked) -> None:
     (machine,) = hooked.serve()
-    run, _ = requests.request_run(hooked.stage, RunRequest(kind="deploy"), actor=ADA, at=hooked.clock.now())
+    run = launched(hooked.stage, at=hooked.clock.now())
     Run.update(status=statuses.RUNNING).execute()
     RunHost.create(run=run, host=machine.row, name=machine.name, address="10.1.0.1", status="pending")
     hooked.played.terminate(hooked.group, hooked.group.members[machine.name])

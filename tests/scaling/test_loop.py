@@ -10,13 +10,11 @@ import pytest
 from inventory_service.adapters.ec2 import Cloud, CloudError
 from inventory_service.codes import scaling as codes
 from inventory_service.codes import statuses
-from inventory_service.deployments.launching import requests
-from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.models import Event, Host, Release, Run, RunHost, ScalingDecision, Stage, StageScaling
 from inventory_service.reasons import because
 from inventory_service.scaling import loop, settings
 from tests.scaling.conftest import LIMITS, REGION, World, crash_once
-from tests.support import ADA, START, Machine
+from tests.support import ADA, START, Machine, launched
 
 
 def last(status: str | None = None) -> ScalingDecision:
@@ -90,7 +88,7 @@ def test_a_drain_run_that_failed_keeps_the_machine(group: World) -> None:
 
 
 def test_no_machine_goes_while_a_run_works(group: World, stage: Stage) -> None:
-    requests.request_run(stage, RunRequest(kind="deploy"), actor=ADA, at=group.clock.now())
+    launched(stage, at=group.clock.now())
     group.minute(0.1)
     assert (last().action, group.aws.desired) == ("hold", 2)
     assert last().veto_code == codes.Plan.RUN_ACTIVE
@@ -99,7 +97,7 @@ def test_no_machine_goes_while_a_run_works(group: World, stage: Stage) -> None:
 def test_a_run_that_begins_while_a_machine_drains_is_not_disturbed(group: World, stage: Stage) -> None:
     group.minute(0.1)
     host = group.machines[last().instances[0]].row
-    run, _ = requests.request_run(stage, RunRequest(kind="deploy"), actor=ADA, at=group.clock.now())
+    run = launched(stage, at=group.clock.now())
     Run.update(status=statuses.RUNNING).execute()
     RunHost.create(run=run, host=host, name=host.name, address=host.address, status="pending")
     group.minute(0.1)
@@ -111,7 +109,7 @@ def test_a_run_that_begins_while_a_machine_drains_is_not_disturbed(group: World,
 
 def test_no_machine_is_chosen_while_a_run_has_not_settled_on_its_hosts(group: World, stage: Stage) -> None:
     group.minute(0.1)
-    requests.request_run(stage, RunRequest(kind="deploy"), actor=ADA, at=group.clock.now())
+    launched(stage, at=group.clock.now())
     Run.update(status=statuses.RUNNING).execute()
     group.minute(0.1)
     assert group.aws.desired == 2

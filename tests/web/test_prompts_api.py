@@ -11,7 +11,7 @@ import pytest
 from inventory_service.models import Run, Stage
 from inventory_service.settings import Settings
 from inventory_service.vault import keyring
-from inventory_service.vault import launch as launch_secrets
+from inventory_service.vault import sealed_vars as launch_secrets
 from tests.support import Caller
 
 PATH = "/api/v1/stages/shop/production"

@@ -38,7 +38,7 @@ from inventory_service.deployments.runs import logs, outcome, run_secrets, snaps
 from inventory_service.deployments.runs.outcome import Ending, RunEndsError, ending_because, ending_of
 from inventory_service.deployments.runs.run_secrets import CONTROL, CONTROL_PREFIX, RESERVE, WORK, LaidOut, RunSecrets
 from inventory_service.deployments.source.sources import SHIPPED, Source, find_playbook, folder_reader
-from inventory_service.errors import CallboardError
+from inventory_service.errors import CallboardError, ConflictError
 from inventory_service.models import Host, Release, Run, RunHost
 from inventory_service.reasons import Reason, because
 from inventory_service.records import runs
@@ -48,6 +48,7 @@ from inventory_service.registry import inventory as rendering
 from inventory_service.registry.stages import MITOGEN, stage_name
 from inventory_service.settings import Settings
 from inventory_service.vault import masking
+from inventory_service.wording import run as wording
 
 log = logging.getLogger(__name__)
 
@@ -233,14 +234,14 @@ def _prepare(
     expiry = liveness.expiry(at=clock.now(), gone_after_seconds=settings.gone_after_seconds)
     original = repeat.exactly_repeated(run)
     chosen = _targets(run, original, expiry=expiry)
-    if not run.allows_paused_expiry:  # it was asked for earlier
-        requests.refuse_paused(stage, expiry=expiry)
+    if not run.allows_paused_expiry and expiry.is_frozen(stage):  # it was asked for earlier
+        raise ConflictError(wording.PAUSED.format(stage=stage_name(stage)))
     release = _release(run, source, at=clock.now())
     revision = (
         release.revision if release else source.resolve(run.source_commit or run.revision or stage.default_revision)
     )
     source.checkout(revision, work / "source")
-    answering.fill_in(run, folder_reader(work / "source"), release_number=release.number if release else None)
+    answering.fill_in(run, folder_reader(work / "source"), release)
     batches = repeat.batches_of(original) if original else rollout.variables(run)
     own = _own_extra_vars(run, source, release, revision, work) | batches
     layers = repeat.group_layers(original) if original else _group_layers(run, release)

@@ -13,13 +13,12 @@ from inventory_service.adapters import runner
 from inventory_service.content import content_dir
 from inventory_service.deployments import locks
 from inventory_service.deployments.prompting import answering, prompt_files
-from inventory_service.deployments.runs import run_secrets
 from inventory_service.deployments.source.sources import SHIPPED, Source, find_playbook, folder_reader
 from inventory_service.errors import SourceError
 from inventory_service.models import Host, JobTick, Stage
 from inventory_service.registry import hosts, liveness
 from inventory_service.settings import Settings
-from inventory_service.vault import kinds, store
+from inventory_service.vault import kinds, references, store
 from inventory_service.wording import lists
 from inventory_service.wording import lock as wording
 
@@ -135,7 +134,7 @@ def _about_this_machine(settings: Settings) -> Iterator[Finding]:
 
 
 def _about_secrets(stage: Stage) -> Iterator[Finding]:
-    unset = run_secrets.missing(stage, stage.project.variables, stage.variables)
+    unset = store.missing(stage, references.names([stage.project.variables, stage.variables]))
     if unset:
         name = f"{stage.project.name}/{stage.name}"
         yield Finding(

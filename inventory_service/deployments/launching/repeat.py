@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 from inventory_service.codes import results, statuses
@@ -11,77 +10,51 @@ from inventory_service.codes.run import HostNote, SnapshotNote
 from inventory_service.deployments import variables
 from inventory_service.deployments.executor.targets import Missing, Targets
 from inventory_service.deployments.launching import limits, requests
-from inventory_service.deployments.launching.requests import RunRequest
-from inventory_service.deployments.runs import run_secrets, snapshot
+from inventory_service.deployments.launching.requests import EXACT, LIVE, MODES, RunRequest
+from inventory_service.deployments.runs import snapshot
 from inventory_service.errors import ConflictError, InvalidError
-from inventory_service.events import Actor
 from inventory_service.models import Host, Run, RunHost, Stage
 from inventory_service.reasons import Reason, because
-from inventory_service.records.runs import EXTERNAL
+from inventory_service.records.runs import EXTERNAL, SettledRun
 from inventory_service.registry import hosts, liveness
 from inventory_service.registry.stages import stage_name
 from inventory_service.settings import Settings
-from inventory_service.vault import launch, references
+from inventory_service.vault import references, sealed_vars, store
 
 _BATCHES = ("callboard_batches", "callboard_max_fail_percentage")  # of rollout.variables
 
-EXACT, LIVE = "exact", "live"
-MODES = (EXACT, LIVE)
 
+def settle(run: Run, request: RunRequest, settings: Settings | None, *, fingerprint: str | None) -> SettledRun:
+    """The repeat of a run, checked and settled: the run's own options, its secret extra vars given again.
 
-def request_repeat(
-    run: Run,
-    mode: str,
-    *,
-    actor: Actor,
-    at: dt.datetime,
-    comment: str | None = None,
-    if_locked: str = requests.WAIT,
-    allows_paused_expiry: bool = False,
-    idempotency_key: str | None = None,
-    override_lock: str | None = None,
-    secret: Mapping[str, Any] | None = None,
-    settings: Settings,
-) -> tuple[Run, bool]:
-    """Queue a repeat of a run; returns it and whether it is new. `comment` None: the run's own. `secret`: its secret
-    extra vars again.
-
-    Raises ConflictError for a run that has not frozen what the mode needs, LockedError as `request_run` does.
+    Raises ConflictError for a run that has not frozen what the mode needs, InvalidError.
     """
-    secret = dict(secret or {})
-    request = RunRequest(
+    request.check()
+    _check(run, request.repeat_mode or "")
+    _check_secrets(run, tuple(request.secret_vars))
+    return SettledRun(
+        stage=run.stage,
         kind=run.kind,
-        if_locked=if_locked,
-        allows_paused_expiry=allows_paused_expiry,
-        idempotency_key=idempotency_key,
+        playbook=run.playbook,
+        revision=run.revision,
+        source_commit=run.source_commit,
+        release_number=run.release_number,
+        limit=run.limit,
+        exclude=_still_there(run),
+        tags=run.tags,
+        skip_tags=run.skip_tags,
+        is_check=run.is_check,
+        is_diff=run.is_diff,
+        extra_vars=run.extra_vars,
+        sealed_vars=sealed_vars.seal(run.stage, request.secret_vars, settings) if settings is not None else None,
+        comment=request.comment.strip(),
+        idempotency_key=request.idempotency_key,
+        idempotency_hash=fingerprint,
+        override_lock=request.override_lock and request.override_lock.strip(),
+        allows_paused_expiry=request.allows_paused_expiry,
         repeat_of=run.id,
-        override_lock=override_lock,
-        comment=run.comment if comment is None else comment.strip(),
+        repeat_mode=request.repeat_mode,
     )
-    request = requests.signed(run.stage, request, settings, secret=secret, mode=mode)
-    if not requests.is_known(idempotency_key):
-        _check(run, mode)
-        _check_secrets(run, tuple(secret))
-    fields = {
-        "kind": run.kind,
-        "playbook": run.playbook,
-        "revision": run.revision,
-        "source_commit": run.source_commit,
-        "release_number": run.release_number,
-        "limit": run.limit,
-        "exclude": _still_there(run),
-        "tags": run.tags,
-        "skip_tags": run.skip_tags,
-        "is_check": run.is_check,
-        "is_diff": run.is_diff,
-        "extra_vars": run.extra_vars,
-        "sealed_vars": launch.seal(run.stage, secret, settings),
-        "comment": request.comment,
-        "idempotency_key": idempotency_key,
-        "repeat_of": run.id,
-        "repeat_mode": mode,
-    }
-    return requests.enqueue(run.stage, request, fields, actor=actor, at=at)
 
 
 def _check(run: Run, mode: str) -> None:
@@ -110,7 +83,7 @@ def _check(run: Run, mode: str) -> None:
 
 def _check_secrets(run: Run, given: tuple[str, ...]) -> None:
     """Secret extra vars were erased when the run ended: they have to be given again, no more and no less."""
-    wanted = set(run_secrets.missing(run.stage, run.extra_vars))
+    wanted = set(store.missing(run.stage, references.names(run.extra_vars)))
     unasked = set(given) - references.names(run.extra_vars)
     if unasked:
         raise InvalidError.at("extra_vars_secret", f"Run {run.id} had no secret extra var {min(unasked)!r}.")

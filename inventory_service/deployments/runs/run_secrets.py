@@ -15,16 +15,13 @@ from inventory_service.errors import CallboardError
 from inventory_service.models import Run, Stage
 from inventory_service.registry.stages import stage_name
 from inventory_service.settings import Settings
-from inventory_service.vault import keyring, kinds, launch, references, store
+from inventory_service.vault import keyring, kinds, references, sealed_vars, store
 from inventory_service.vault.masking import Masker
 from inventory_service.vault.store import Opened
 
 WORK, RESERVE, CONTROL = "work", "reserve", "control"  # in a run's folder; the last one a link in its work
 LEFTOVERS = (WORK, RESERVE)
 CONTROL_PREFIX = "cb-"
-_BECOME = "ansible_become_password"
-_NAMED = (kinds.VARIABLE, kinds.FILE)
-_IN_VARIABLES = (*_NAMED, kinds.BECOME_PASSWORD)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,7 +36,7 @@ class RunSecrets:
     def masker(self) -> Masker:
         """Hides every value of them."""
         parts = [part for one in self.stored.values() for part in kinds.shown_parts(one.kind, one.value)]
-        return Masker([*parts, *launch.texts(self.launched), *([self.own_key] if self.own_key else [])])
+        return Masker([*parts, *sealed_vars.texts(self.launched), *([self.own_key] if self.own_key else [])])
 
     def of_kind(self, *wanted: str) -> list[Opened]:
         """Those of a kind, by name."""
@@ -68,7 +65,7 @@ class RunSecrets:
     def _values(self, folder: Path) -> dict[str, Any]:
         stored = {
             one.name: str(_file(folder, one)) if one.kind == kinds.FILE else one.text
-            for one in self.of_kind(*_IN_VARIABLES)
+            for one in self.of_kind(*store.IN_VARIABLES)
         }
         return stored | self.launched
 
@@ -115,28 +112,13 @@ def open_for(run: Run, settings: Settings) -> RunSecrets:
     """Decrypt what the run gets. Raises SealError."""
     keys = keyring.load(settings)
     own_key = settings.ssh_key_path.read_bytes() if settings.ssh_key_path.exists() else b""
-    return RunSecrets(run.stage, store.open_for_stage(run.stage, keys), launch.open_for(run, keys), own_key)
+    return RunSecrets(run.stage, store.open_for_stage(run.stage, keys), sealed_vars.open_for(run, keys), own_key)
 
 
 def masker_of(stage: Stage, settings: Settings) -> Masker:
     """Hides every stored secret that a run of the stage would get. Raises SealError."""
     own_key = settings.ssh_key_path.read_bytes() if settings.ssh_key_path.exists() else b""
     return RunSecrets(stage, store.open_for_stage(stage, keyring.load(settings)), {}, own_key).masker()
-
-
-def as_variables(stage: Stage) -> dict[str, Any]:
-    """References to the secrets that become variables of a run of the stage by themselves, by the variable's name."""
-    rows = store.list_for_stage(stage)
-    found = {row.name: references.to(row.name) for row in rows if row.kind in _NAMED}
-    become = [row for row in rows if row.kind == kinds.BECOME_PASSWORD]
-    own = [row for row in become if row.stage_id is not None] or become
-    return {**found, **({_BECOME: references.to(own[0].name)} if own else {})}
-
-
-def missing(stage: Stage, *values: Any) -> list[str]:
-    """The names of secrets that the values refer to and a run of the stage would not have."""
-    known = {row.name for row in store.list_for_stage(stage) if row.kind in _IN_VARIABLES}
-    return sorted({name for value in values for name in references.names(value)} - known)
 
 
 def erase_leftovers(settings: Settings, ended: Callable[[int], bool]) -> int:

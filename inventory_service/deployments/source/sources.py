@@ -53,16 +53,17 @@ class Source:
         if self.project.source_kind == FOLDER:
             return self._resolve_folder(revision_name)
         if not git.is_present(self._mirror, revision_name):
+            until = time.monotonic() + self.patience_seconds
             with _alone(self._mirror, self.patience_seconds):
-                self._fetch()
+                self._fetch(until - time.monotonic())
         return git.resolve(self._mirror, revision_name)
 
-    def _fetch(self) -> None:
+    def _fetch(self, seconds: float) -> None:
         """With the project's git secret; what git says is masked."""
         secret = store.open_for_source(self.project, keyring.load(self.settings))
         access = git.Access(_credential(secret), known_hosts=self.settings.git_known_hosts)
         try:
-            git.fetch(self.project.source, self._mirror, access, seconds=self.patience_seconds)
+            git.fetch(self.project.source, self._mirror, access, seconds=seconds)
         except SourceError as error:
             masker = Masker(kinds.shown_parts(secret.kind, secret.value) if secret else ())
             raise SourceError(masker.text(error.detail)) from None
@@ -82,19 +83,22 @@ class Source:
     def checkout(self, revision: str, target: Path) -> None:
         """A fresh work tree of the revision at `target`."""
         if self.project.source_kind == FOLDER:
-            with tarfile.open(self._kept_archive(revision)) as archive:
+            with tarfile.TarFile.gzopen(self._kept_archive(revision)) as archive:
                 archive.extractall(target, filter="tar")
         else:
             git.checkout(self._mirror, revision, target)
 
     def reader(self, revision_name: str) -> Reader:
         """What reads single files of the revision that a branch, tag or commit names now. Raises SourceError."""
-        if self.project.source_kind != FOLDER:
-            sha = self.resolve(revision_name)
-            return lambda path: git.read_file(self._mirror, sha, path)
+        if self.project.source_kind == FOLDER:
+            return self._folder_reader(revision_name)
+        sha = self.resolve(revision_name)
+        return lambda path: git.read_file(self._mirror, sha, path)
+
+    def _folder_reader(self, revision_name: str) -> Reader:
         if revision_name == "HEAD":
             return folder_reader(Path(self.project.source))
-        kept = self._kept_archive(self.resolve(revision_name))
+        kept = self._kept_archive(self._resolve_folder(revision_name))
         return lambda path: _archived(kept, path)
 
     def archive(self, revision: str, target: Path) -> None:
@@ -121,7 +125,7 @@ class Source:
 
 def _digests(kept: Path) -> dict[str, str]:
     """What tells each member of an archive from another of that name."""
-    with tarfile.open(kept) as archive:
+    with tarfile.TarFile.gzopen(kept) as archive:
         return {member.name: _digest(archive, member) for member in archive if not member.isdir()}
 
 
@@ -151,7 +155,7 @@ def folder_reader(folder: Path) -> Reader:
 
 
 def _archived(kept: Path, path: str) -> bytes | None:
-    with tarfile.open(kept) as archive:
+    with tarfile.TarFile.gzopen(kept) as archive:
         try:
             file = archive.extractfile(path)
         except KeyError:

@@ -9,12 +9,12 @@ from pydantic import BaseModel, Field
 
 from inventory_service.accounts.roles import OPERATOR, VIEWER
 from inventory_service.codes import statuses
-from inventory_service.deployments import convergence, rollout, variables
+from inventory_service.deployments import rollout, variables
 from inventory_service.deployments.comparing import run_diff
-from inventory_service.deployments.launching import prepare, repeat, requests
+from inventory_service.deployments.launching import launch, requests
 from inventory_service.deployments.runs import history, logs, snapshot
 from inventory_service.errors import InvalidError
-from inventory_service.models import Run, Stage
+from inventory_service.models import Run
 from inventory_service.web import auth, context, export, log_stream, present, present_diff
 from inventory_service.web.api import answers
 from inventory_service.web.api.common import Paging, RunPairPath, RunPath, Strict, blueprint, page
@@ -117,24 +117,21 @@ def create_run(body: RunBody) -> tuple[dict[str, Any], int]:
         is_check=body.check,
         is_diff=body.diff,
         extra_vars=body.extra_vars,
+        secret_vars=body.extra_vars_secret,
         comment=body.comment,
         if_locked=body.if_locked,
         allows_paused_expiry=body.allow_paused_expiry or body.allow_frozen,
         idempotency_key=_idempotency_key(),
         override_lock=body.override_lock,
+        releases_quarantined=body.release_quarantined,
     )
-    wanted = prepare.prepare(stage, wanted, body.extra_vars_secret, context.services().settings)
-    run, _ = _request(stage, wanted, is_releasing=body.release_quarantined)
-    return {"id": run.id, "status": run.status, "url": f"/api/v1/runs/{run.id}"}, 202
+    settings = context.services().settings
+    made = launch.launch(stage, wanted, actor=auth.caller().actor, expiry=context.expiry(), settings=settings)
+    return _launched(made.run), 202
 
 
-def _request(stage: Stage, wanted: requests.RunRequest, *, is_releasing: bool) -> tuple[Run, bool]:
-    actor = auth.caller().actor
-    if wanted.kind == statuses.CONVERGE:
-        return convergence.converge_now(stage, wanted, is_releasing=is_releasing, actor=actor, expiry=context.expiry())
-    if is_releasing:
-        raise InvalidError.at("release_quarantined", f"A {wanted.kind} takes quarantined hosts along; leave this out.")
-    return requests.request_run(stage, wanted, actor=actor, at=context.now())
+def _launched(run: Run) -> dict[str, Any]:
+    return {"id": run.id, "status": run.status, "url": f"/api/v1/runs/{run.id}"}
 
 
 def _idempotency_key() -> str | None:
@@ -263,7 +260,7 @@ def export_run(path: RunPath, query: ExportQuery) -> Response:
 def cancel_run(path: RunPath) -> tuple[dict[str, Any], int]:
     """202: a running playbook is ended within seconds; the tasks in flight may complete on their hosts."""
     row = requests.cancel(_run(path), actor=auth.caller().actor, at=context.now())
-    return {"id": row.id, "status": row.status, "url": f"/api/v1/runs/{row.id}"}, 202
+    return _launched(row), 202
 
 
 @api.post("/runs/<int:run>/repeat", summary="Repeat a run", responses={"202": answers.Launched})
@@ -275,20 +272,20 @@ def repeat_run(path: RunPath, body: RepeatBody) -> tuple[dict[str, Any], int]:
     `live`: the same release or commit with the same options, on the hosts that are live now.
     """
     row = _run(path)
-    run, _ = repeat.request_repeat(
-        row,
-        body.mode,
-        actor=auth.caller().actor,
-        at=context.now(),
-        comment=body.comment,
+    wanted = requests.RunRequest(
+        kind=row.kind,
+        repeats=row,
+        repeat_mode=body.mode,
+        secret_vars=body.extra_vars_secret,
+        comment=row.comment if body.comment is None else body.comment,
         if_locked=body.if_locked,
         allows_paused_expiry=body.allow_paused_expiry or body.allow_frozen,
         idempotency_key=_idempotency_key(),
         override_lock=body.override_lock,
-        secret=body.extra_vars_secret,
-        settings=context.services().settings,
     )
-    return {"id": run.id, "status": run.status, "url": f"/api/v1/runs/{run.id}"}, 202
+    settings = context.services().settings
+    made = launch.launch(row.stage, wanted, actor=auth.caller().actor, expiry=context.expiry(), settings=settings)
+    return _launched(made.run), 202
 
 
 @api.get("/runs/<int:run>/diff/<int:other>", summary="Two runs side by side", responses={"200": answers.RunDiff})

@@ -10,8 +10,7 @@ from pydantic import BaseModel, Field
 
 from inventory_service.accounts.roles import ADMIN, OPERATOR, VIEWER
 from inventory_service.deployments import locks, releases, variables
-from inventory_service.deployments.launching import checks, requests
-from inventory_service.deployments.prompting import answering
+from inventory_service.deployments.launching import checks, launch, requests
 from inventory_service.deployments.source import playbooks
 from inventory_service.models import JoinToken
 from inventory_service.registry import join_tokens, stages, sweep
@@ -285,10 +284,11 @@ def list_playbooks(path: StagePath) -> dict[str, Any]:
 def list_prompts(path: StagePath, query: PromptsQuery) -> dict[str, Any]:
     """The prompts of the playbook that such a run would use, in order; looks into the source as it is now."""
     stage = auth.reach_stage(path.project, path.stage)
-    request = requests.RunRequest(**query.model_dump())
-    found = answering.questions(stage, request, context.services().settings)
+    checked = launch.check(stage, requests.RunRequest(**query.model_dump()))
+    settings = context.services().settings
+    found = launch.questions(stage, checked, settings, patience_seconds=launch.QUESTION_SECONDS)
     items = [present.question(one) for one in found]
-    return {"playbook": requests.playbook_of(stage, request), "items": items, "next": None}
+    return {"playbook": checked.playbook, "items": items, "next": None}
 
 
 @api.get(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from flask import Response, make_response, redirect, render_template, request, url_for
 
 from inventory_service.codes import statuses
-from inventory_service.deployments import convergence
-from inventory_service.deployments.launching import prepare, requests
+from inventory_service.deployments.launching import launch as launching
 from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.deployments.source import playbooks
 from inventory_service.errors import CallboardError
@@ -34,11 +33,10 @@ def launch(project: str, stage: str) -> Response:
 
 
 def _queue(row: Stage, form: LaunchForm) -> Run:
-    actor = auth.caller().actor
-    live = [host.name for host in hosts.live_hosts(row, expiry=context.expiry())]
-    asked = form.request(live=live, by=actor.name)
-    wanted = prepare.prepare(row, asked, form.secret_vars(), context.services().settings)
-    return requests.request_run(row, wanted, actor=actor, at=context.now())[0]
+    actor, expiry = auth.caller().actor, context.expiry()
+    live = [host.name for host in hosts.live_hosts(row, expiry=expiry)]
+    wanted = form.request(live=live, by=actor.name)
+    return launching.launch(row, wanted, actor=actor, expiry=expiry, settings=context.services().settings).run
 
 
 @pages.post("/stages/<project>/<stage>/prompts")
@@ -76,8 +74,10 @@ def converge_stage(project: str, stage: str) -> Response:
 
 
 def _converge(row: Stage) -> Run:
-    wanted = RunRequest(kind=statuses.CONVERGE, comment=request.form.get("comment", "")[:2000])
-    wanted = prepare.prepare(row, wanted, {}, context.services().settings)
-    is_releasing, actor = bool(request.form.get("release_quarantined")), auth.caller().actor
-    expiry = context.expiry()
-    return convergence.converge_now(row, wanted, is_releasing=is_releasing, actor=actor, expiry=expiry)[0]
+    wanted = RunRequest(
+        kind=statuses.CONVERGE,
+        comment=request.form.get("comment", "")[:2000],
+        releases_quarantined=bool(request.form.get("release_quarantined")),
+    )
+    actor, settings = auth.caller().actor, context.services().settings
+    return launching.launch(row, wanted, actor=actor, expiry=context.expiry(), settings=settings).run

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from inventory_service.deployments.launching import requests
-from inventory_service.deployments.prompting import answering
+from inventory_service.deployments.launching import launch
 from inventory_service.deployments.prompting.answering import Question
 from inventory_service.deployments.prompting.prompts import Prompt, is_reference
 from inventory_service.errors import CallboardError
@@ -37,12 +36,13 @@ class Asked:
     problem: str = ""
 
 
-def asked(stage: Stage, form: LaunchForm) -> Asked:
-    """The fields for this form's run."""
+def asked(stage: Stage, form: LaunchForm, *, patience_seconds: float = launch.QUESTION_SECONDS) -> Asked:
+    """The fields for this form's run. `patience_seconds`: how long the source's server may take."""
     try:
-        request = form.question()
-        found = answering.questions(stage, request, context.services().settings)
-        return Asked(requests.playbook_of(stage, request), tuple(_field(one, form) for one in found))
+        checked = launch.check(stage, form.question())
+        settings = context.services().settings
+        found = launch.questions(stage, checked, settings, patience_seconds=patience_seconds)
+        return Asked(checked.playbook, tuple(_field(one, form) for one in found))
     except CallboardError as error:
         return Asked(problem=error.detail)
 

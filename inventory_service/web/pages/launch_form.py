@@ -106,6 +106,7 @@ class LaunchForm:
             is_check=self.is_check,
             is_diff=self.is_diff,
             extra_vars={**variables_in(self.extra_vars, "extra_vars"), **_given(self.answers)},
+            secret_vars=self._secret_vars(),
             comment=self.comment,
             if_locked=self.if_locked,
             allows_paused_expiry=self.allows_paused_expiry,
@@ -113,8 +114,7 @@ class LaunchForm:
             override_lock=self.override_lock or None,
         )
 
-    def secret_vars(self) -> dict[str, Any]:
-        """The secret extra vars. Raises InvalidError."""
+    def _secret_vars(self) -> dict[str, Any]:
         return {**variables_in(self.extra_vars_secret, "extra_vars_secret"), **_given(self.secret_answers)}
 
     def _check(self) -> None:

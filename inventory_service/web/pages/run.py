@@ -9,12 +9,14 @@ from flask import Response, make_response, redirect, render_template, request, u
 
 from inventory_service.codes import statuses
 from inventory_service.deployments import rollout
-from inventory_service.deployments.launching import repeat, requests, run_queue
-from inventory_service.deployments.runs import run_secrets, snapshot
+from inventory_service.deployments.launching import launch, requests, run_queue
+from inventory_service.deployments.launching.requests import RunRequest
+from inventory_service.deployments.runs import snapshot
 from inventory_service.errors import CallboardError
 from inventory_service.models import Run
 from inventory_service.records.runs import EXTERNAL
 from inventory_service.text import shown_value
+from inventory_service.vault import references, store
 from inventory_service.web import auth, context, problems
 from inventory_service.web.pages import compare, run_view
 from inventory_service.web.pages.common import pages, require_operator
@@ -65,18 +67,17 @@ def repeat_run(run: int) -> Response:
 
 def _repeat(row: Run) -> Run:
     form, actor = request.form, auth.caller().actor
-    again, _ = repeat.request_repeat(
-        row,
-        form.get("mode", ""),
-        actor=actor,
-        at=context.now(),
+    wanted = RunRequest(
+        kind=row.kind,
+        repeats=row,
+        repeat_mode=form.get("mode", ""),
+        secret_vars={name: form[f"secret.{name}"] for name in _lost_secrets(row) if form.get(f"secret.{name}")},
         comment=form.get("comment", "")[:2000],
         allows_paused_expiry=bool(form.get("allow_paused_expiry") or form.get("allow_frozen")),
         idempotency_key=f"{actor.name}:page:{form['key'][:40]}" if form.get("key") else None,
-        secret={name: form[f"secret.{name}"] for name in _lost_secrets(row) if form.get(f"secret.{name}")},
-        settings=context.services().settings,
     )
-    return again
+    settings = context.services().settings
+    return launch.launch(row.stage, wanted, actor=actor, expiry=context.expiry(), settings=settings).run
 
 
 def _again(row: Run) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def _again(row: Run) -> dict[str, Any]:
 
 def _lost_secrets(row: Run) -> list[str]:
     """The names of its secret extra vars, which were erased when it ended: a repeat has to be given them again."""
-    return [] if row.origin == EXTERNAL else run_secrets.missing(row.stage, row.extra_vars)
+    return [] if row.origin == EXTERNAL else store.missing(row.stage, references.names(row.extra_vars))
 
 
 def _facts(row: Run) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from flask import Response, make_response, redirect, render_template, request
 
 from inventory_service.accounts.roles import ADMIN, OPERATOR
 from inventory_service.deployments import locks, releases
-from inventory_service.deployments.launching import checks, requests
+from inventory_service.deployments.launching import checks, launch, requests
 from inventory_service.errors import CallboardError, InvalidError
 from inventory_service.models import Release, Run, Stage
 from inventory_service.registry import hosts, join_tokens, liveness, sweep
@@ -43,7 +43,9 @@ def show(row: Stage, form: LaunchForm, **more: Any) -> str:
     findings = checks.check_surroundings(row, context.services().settings, expiry=context.expiry())
     facts |= {"form": form, "listed": listed, "goals": _goals(row), "findings": findings}
     is_asking = form.asks_at_once and auth.caller().may(OPERATOR)
-    facts |= {"asked": launch_fields.asked(row, form) if is_asking else launch_fields.Asked()}
+    patience = launch.PATIENCE_SECONDS if form.error else launch.QUESTION_SECONDS  # a launch has waited already
+    asked = launch_fields.asked(row, form, patience_seconds=patience) if is_asking else launch_fields.Asked()
+    facts |= {"asked": asked}
     facts |= {"settings": context.services().settings, "may_manage": auth.caller().may(ADMIN)}
     return render_template("stage.html", **facts, **more)
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from inventory_service import wording
-from inventory_service.deployments.launching import repeat, requests
+from inventory_service.deployments.launching import requests
 from inventory_service.deployments.runs import snapshot
 from inventory_service.errors import ConflictError, InvalidError, LockedError
 from inventory_service.models import Event, Host, Project, Release, Run, RunHost, Stage
 from inventory_service.registry import hosts, stages
 from inventory_service.settings import Settings
-from tests.support import ADA, FakeClock, Machine, key_line, why
+from tests.support import ADA, FakeClock, Machine, key_line, launched, why
 
 Queue = Callable[..., Run]
 Again = Callable[..., Run]
@@ -35,11 +35,16 @@ def again(execute: Callable[..., Run], clock: FakeClock, settings: Settings) -> 
     """Repeat a run and carry the repeat to its end: again(run, mode)."""
 
     def carry(run: Run, mode: str = "exact", **fields: Any) -> Run:
-        named = {"actor": ADA, "at": clock.now(), "settings": settings}
-        repeated, _ = repeat.request_repeat(requests.get(run.id), mode, **named, **fields)
-        return execute(repeated)
+        return execute(repeated(run, mode, clock, settings, **fields))
 
     return carry
+
+
+def repeated(run: Run, mode: str, clock: FakeClock, settings: Settings, **fields: Any) -> Run:
+    original = requests.get(run.id)
+    comment = {"comment": original.comment, **fields}
+    asked = {"repeats": original, "repeat_mode": mode, **comment}
+    return launched(original.stage, original.kind, at=clock.now(), settings=settings, **asked)
 
 
 def colour(run: Run) -> str:
@@ -80,7 +85,7 @@ def test_it_takes_the_frozen_variables_not_those_of_now(first: Run, again: Again
 
 def test_it_takes_the_commit_of_then(first: Run, again: Again, source: Any) -> None:
     (source / "new.yml").write_text("- hosts: all\n")
-    for mode in repeat.MODES:
+    for mode in requests.MODES:
         assert again(first, mode).source_commit == first.source_commit
 
 
@@ -162,7 +167,7 @@ def test_it_repeats_a_deploy_with_its_release(
     Stage.update(deploy_playbook="other.yml").execute()
     deployed = execute(queue(web_1.stage))
     execute(queue(web_1.stage))
-    for mode in repeat.MODES:
+    for mode in requests.MODES:
         repeated = again(deployed, mode)
         assert (repeated.release_number, repeated.snapshot["release"], repeated.revision) == (1, 1, None)
     assert Release.select().count() == 2
@@ -213,7 +218,7 @@ def test_it_keeps_limit_and_exclusions_as_far_as_hosts_are_there(
 
 def test_it_rejects_to_repeat_what_has_frozen_nothing(stage: Stage, queue: Queue, again: Again) -> None:
     run = queue(stage)
-    for mode in repeat.MODES:
+    for mode in requests.MODES:
         with pytest.raises(ConflictError, match="has frozen nothing that could be repeated: it is queued"):
             again(run, mode)
 
@@ -230,8 +235,7 @@ def test_it_rejects_an_odd_mode_an_archived_stage_and_a_busy_one(
 ) -> None:
     with pytest.raises(InvalidError, match="no way to repeat"):
         again(first, "roughly")
-    named = {"actor": ADA, "at": clock.now(), "settings": settings}
-    again_waiting = repeat.request_repeat(requests.get(first.id), "exact", **named)[0]
+    again_waiting = repeated(first, "exact", clock, settings)
     with pytest.raises(LockedError, match=f"busy: run {again_waiting.id}"):
         again(first, if_locked="refuse")
     stages.archive_stage(first.stage, actor=ADA, at=clock.now())

@@ -8,13 +8,14 @@ import pytest
 
 from inventory_service.deployments import locks, releases
 from inventory_service.deployments.executor import execution
-from inventory_service.deployments.launching import requests
+from inventory_service.deployments.launching import launch, requests
 from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.errors import ConflictError, InvalidError, LockedError, NotFoundError
 from inventory_service.models import Event, Release, Run, Stage
 from inventory_service.registry import hosts
 from inventory_service.settings import Settings
-from tests.support import ADA, FakeClock, Machine, at_once, why
+from inventory_service.vault import keyring
+from tests.support import ADA, FakeClock, Machine, at_once, expiry, why
 
 Queue = Callable[..., Run]
 
@@ -95,20 +96,20 @@ def test_it_rejects_a_request(stage: Stage, queue: Queue, release: Callable[...,
 
 
 def test_it_makes_one_run_for_one_key(stage: Stage, settings: Settings, clock: FakeClock) -> None:
-    ask = requests.signed(stage, RunRequest(kind="deploy", idempotency_key="token:ci:42"), settings, secret={})
-    (first, is_new), (second, is_new_again) = (
-        requests.request_run(stage, ask, actor=ADA, at=clock.now()) for _ in range(2)
-    )
-    assert (first.id, is_new, is_new_again) == (second.id, True, False)
+    ask = RunRequest(kind="deploy", idempotency_key="token:ci:42")
+    named = {"actor": ADA, "expiry": expiry(clock.now()), "settings": settings}
+    first, second = (launch.launch(stage, ask, **named) for _ in range(2))
+    assert (first.run.id, first.is_new, second.is_new) == (second.run.id, True, False)
 
 
 @pytest.mark.each_database
 def test_it_makes_one_run_for_one_key_of_callers_at_the_same_time(
     stage: Stage, settings: Settings, clock: FakeClock
 ) -> None:
-    ask = requests.signed(stage, RunRequest(kind="deploy", idempotency_key="token:ci:42"), settings, secret={})
-    results = at_once(lambda _: requests.request_run(stage, ask, actor=ADA, at=clock.now()), 8)
-    assert sorted(is_new for _, is_new in results) == [False] * 7 + [True]
+    ask = RunRequest(kind="deploy", idempotency_key="token:ci:42")
+    named = {"actor": ADA, "expiry": expiry(clock.now()), "settings": settings}
+    results = at_once(lambda _: launch.launch(stage, ask, **named), 8)
+    assert sorted(one.is_new for one in results) == [False] * 7 + [True]
     assert Run.select().count() == 1
 
 
@@ -143,8 +144,8 @@ def test_it_rejects_a_key_with_another_body(stage: Stage, queue: Queue, fields: 
 
 def test_it_tells_requests_apart_by_a_key_of_its_own(stage: Stage, settings: Settings) -> None:
     def hash_of(pin: str, known: Settings = settings) -> str | None:
-        ask = RunRequest(kind="deploy", idempotency_key="k", sealed_vars=pin * 2)
-        return requests.signed(stage, ask, known, secret={"pin": pin}).idempotency_hash
+        ask = RunRequest(kind="deploy", idempotency_key="k", secret_vars={"pin": pin})
+        return keyring.fingerprint(ask.told(), known)
 
     other = dataclasses.replace(settings, secret_key="another-secret-key-of-40-characters-long")
     hashes = [hash_of("4711"), hash_of("4711"), hash_of("4712"), hash_of("4711", other)]

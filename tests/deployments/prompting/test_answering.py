@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 
 from inventory_service.deployments import releases
+from inventory_service.deployments.launching import launch
 from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.deployments.prompting import answering
 from inventory_service.deployments.source.sources import folder_reader
 from inventory_service.errors import CallboardError, InvalidError, SourceError
 from inventory_service.models import Project, Release, Run, Stage
 from inventory_service.settings import Settings
-from inventory_service.vault import store
+from inventory_service.vault import keyring, sealed_vars, store
 from inventory_service.vault.store import Scope
-from tests.support import ADA, FakeClock, Repository
+from tests.support import ADA, START, FakeClock, Repository, expiry
 
 Queue = Callable[..., Run]
 PLAY = "- hosts: all\n"
@@ -38,10 +39,21 @@ def asked(source: Path, stage: Stage, settings: Settings) -> Callable[..., Any]:
     (source / "charge.prompts.yml").write_text(CHARGE)
 
     def settle(secret: dict[str, Any] | None = None, **plain: Any) -> Any:
-        request = RunRequest(kind="playbook", playbook="charge.yml", extra_vars=plain)
-        return answering.settle(Stage.get(), request, secret or {}, settings)
+        request = RunRequest(kind="playbook", playbook="charge.yml", extra_vars=plain, secret_vars=secret or {})
+        return answers(Stage.get(), request, settings)
 
     return settle
+
+
+def answers(stage: Stage, request: RunRequest, settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(extra vars, secret ones) as the run would have them."""
+    run = launch.launch(stage, request, actor=ADA, expiry=expiry(START), settings=settings).run
+    secret = sealed_vars.open_for(run, keyring.load(settings))
+    return {name: value for name, value in run.extra_vars.items() if name not in secret}, secret
+
+
+def asks(stage: Stage, request: RunRequest, settings: Settings) -> list[answering.Question]:
+    return launch.questions(stage, launch.check(stage, request), settings, patience_seconds=15)
 
 
 def errors_of(work: Callable[[], Any]) -> list[tuple[Any, ...]]:
@@ -52,7 +64,7 @@ def errors_of(work: Callable[[], Any]) -> list[tuple[Any, ...]]:
 
 def test_it_takes_answers_in_their_types(asked: Callable[..., Any]) -> None:
     assert asked(PIN, amount="5", note="", other=[1]) == ({"amount": 5, "note": "", "other": [1]}, PIN)
-    assert asked({**PIN, "amount": "5"}) == ({}, {**PIN, "amount": 5})
+    assert asked({**PIN, "amount": "5000"}) == ({}, {**PIN, "amount": 5000})
 
 
 def test_it_takes_a_stored_secret_by_reference(
@@ -86,7 +98,7 @@ def test_it_takes_what_the_stage_knows_where_nobody_answers(
     store.put(Scope(stage.project), "pin", kind="variable", value=b"4711-canary", **named)
     assert asked() == ({}, {})
     request = RunRequest(kind="playbook", playbook="charge.yml")
-    found = answering.questions(Stage.get(), request, settings)
+    found = asks(Stage.get(), request, settings)
     assert [(one.prompt.name, one.fallback, one.is_open) for one in found] == [
         ("amount", 7, False),
         ("pin", {"$secret": "pin"}, False),
@@ -97,7 +109,7 @@ def test_it_takes_what_the_stage_knows_where_nobody_answers(
 
 def test_it_checks_nothing_where_the_source_cannot_be_read(stage: Stage, settings: Settings) -> None:
     request = RunRequest(kind="deploy", revision="no-such-branch", extra_vars={"a": 1})
-    assert answering.settle(stage, request, {}, settings) == ({"a": 1}, {})
+    assert answers(stage, request, settings) == ({"a": 1}, {})
 
 
 def test_it_rejects_a_launch_where_the_file_is_wrong(source: Path, asked: Callable[..., Any]) -> None:
@@ -119,7 +131,7 @@ def test_it_asks_what_the_named_revision_asks(
 
     def names(**fields: Any) -> list[str]:
         request = RunRequest(**{"kind": "deploy", **fields})
-        return [one.prompt.name for one in answering.questions(fresh, request, settings)]
+        return [one.prompt.name for one in asks(fresh, request, settings)]
 
     assert (names(), names(revision="v1")) == (["why", "version", "ansible_become_password"], [])
     assert names(kind="playbook", playbook="link.yml") == ["version", "ansible_become_password"]
@@ -127,7 +139,7 @@ def test_it_asks_what_the_named_revision_asks(
 
 def test_it_rejects_what_nobody_can_answer_per_run(source: Path, stage: Stage, settings: Settings) -> None:
     (source / "deploy.yml").write_text(ASKING)
-    found = errors_of(lambda: answering.settle(stage, RunRequest(kind="deploy"), {}, settings))
+    found = errors_of(lambda: answers(stage, RunRequest(kind="deploy"), settings))
     assert [error[1] for error in found] == ["version", "ansible_become_password"]
     assert "can't be given per run" in found[1][2]
 
@@ -136,7 +148,7 @@ def test_it_rejects_what_nobody_can_answer_per_run(source: Path, stage: Stage, s
 
 
 def filled(run: Run, source: Path, number: int | None = None) -> dict[str, Any]:
-    answering.fill_in(run, folder_reader(source), release_number=number)
+    answering.fill_in(run, folder_reader(source), releases.find(run.stage, number))
     kept: dict[str, Any] = Run.get_by_id(run.id).extra_vars
     assert kept == run.extra_vars
     return kept
@@ -149,7 +161,7 @@ def test_it_fills_in_what_nobody_answered_and_keeps_it(
     store.put(Scope(stage.project, stage), "become", kind="become_password", value=b"canary", **named)
     (source / "deploy.yml").write_text(ASKING)
     (source / "deploy.prompts.yml").write_text(CHARGE + "- {name: version, required: false}\n")
-    run = queue(stage, extra_vars={"amount": "5", "other": 1}, secret_names=("pin",))
+    run = queue(stage, extra_vars={"amount": "5", "other": 1}, secret_vars={"pin": "4711-canary"})
     assert filled(run, source) == {
         "amount": 5,
         "other": 1,
@@ -175,7 +187,7 @@ def test_it_brings_a_release_with_the_answers_of_its_deploy(
     *, source: Path, stage: Stage, queue: Queue, release: Callable[..., Release], clock: FakeClock
 ) -> None:
     (source / "deploy.prompts.yml").write_text("- {name: amount, type: integer, default: 1}\n- {name: pin}\n")
-    deployed = queue(stage, extra_vars={"amount": 5, "pin": "x", "other": 1}, secret_names=("token",))
+    deployed = queue(stage, extra_vars={"amount": 5, "pin": "x", "other": 1}, secret_vars={"token": "4711-canary"})
     Run.update(release_number=release(stage).number, status="successful").where(Run.id == deployed.id).execute()
     assert filled(queue(stage, "converge"), source, 1) == {"amount": 5, "pin": "x"}
     with pytest.raises(CallboardError, match="pin"):

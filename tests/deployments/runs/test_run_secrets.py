@@ -10,15 +10,15 @@ import pytest
 
 from inventory_service.deployments import variables
 from inventory_service.deployments.executor import recovery
-from inventory_service.deployments.launching import repeat, requests
+from inventory_service.deployments.launching import requests
 from inventory_service.deployments.runs import run_secrets
 from inventory_service.deployments.runs.run_secrets import RunSecrets
 from inventory_service.errors import CallboardError, InvalidError
 from inventory_service.models import Run, Stage
 from inventory_service.settings import Settings
-from inventory_service.vault import launch, store
+from inventory_service.vault import sealed_vars, store
 from inventory_service.vault.store import Scope
-from tests.support import ADA, FakeClock, Machine
+from tests.support import ADA, FakeClock, Machine, launched
 
 Queue = Callable[..., Run]
 PIN = {"pin": "4711-canary"}
@@ -44,7 +44,7 @@ def opened(stage: Stage, queue: Queue, settings: Settings) -> Callable[..., RunS
 
 
 def with_secret(queue: Queue, stage: Stage, settings: Settings, **secret: Any) -> Run:
-    return queue(stage, secret_names=tuple(secret), sealed_vars=launch.seal(stage, secret, settings))
+    return queue(stage, secret_vars=secret)
 
 
 def test_it_puts_values_in_the_place_of_references(put: Callable[..., None], opened: Callable[..., RunSecrets]) -> None:
@@ -115,15 +115,14 @@ def test_it_refers_to_no_secret_that_there_is_not(queue: Queue, stage: Stage) ->
 @pytest.mark.parametrize("value", ["abc", "", None, True, {"a": None}, ["canary", "x"]])
 def test_it_rejects_a_secret_extra_var_that_could_not_be_masked(stage: Stage, settings: Settings, value: Any) -> None:
     with pytest.raises(InvalidError, match="could not be masked"):
-        launch.seal(stage, {"pin": value}, settings)
+        sealed_vars.seal(stage, {"pin": value}, settings)
 
 
 def test_it_rejects_one_name_twice_and_reserved_ones(queue: Queue, stage: Stage, settings: Settings) -> None:
-    sealed = launch.seal(stage, PIN, settings)
     with pytest.raises(InvalidError, match="twice"):
-        queue(stage, extra_vars={"pin": 1}, secret_names=("pin",), sealed_vars=sealed)
+        queue(stage, extra_vars={"pin": 1}, secret_vars=PIN)
     with pytest.raises(InvalidError, match="can't be set per run"):
-        queue(stage, secret_names=("ansible_password",), sealed_vars=sealed)
+        queue(stage, secret_vars={"ansible_password": "4711-canary"})
 
 
 def test_it_keeps_a_secret_extra_var_sealed_and_erases_it_at_the_end(
@@ -158,10 +157,11 @@ def test_it_asks_for_secret_extra_vars_again(
     run = execute(with_secret(queue, web_1.stage, settings, **PIN))
 
     def again(**secret: Any) -> Run:
-        return repeat.request_repeat(run, "live", actor=ADA, at=clock.now(), secret=secret, settings=settings)[0]
+        asked = {"repeats": run, "repeat_mode": "live", "secret_vars": secret}
+        return launched(run.stage, run.kind, at=clock.now(), settings=settings, **asked)
 
     with pytest.raises(InvalidError, match=r"are not kept: pin\. Give them again"):
         again()
     with pytest.raises(InvalidError, match="no secret extra var 'other'"):
         again(**PIN, other="canary")
-    assert launch.texts(run_secrets.open_for(again(**PIN), settings).launched) == ["4711-canary"]
+    assert sealed_vars.texts(run_secrets.open_for(again(**PIN), settings).launched) == ["4711-canary"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from inventory_service.errors import InvalidError
@@ -11,7 +12,7 @@ from inventory_service.vault import keyring, kinds
 from inventory_service.vault.keyring import Keyring
 
 
-def seal(stage: Stage, values: dict[str, Any], settings: Settings) -> str | None:
+def seal(stage: Stage, values: Mapping[str, Any], settings: Settings) -> str | None:
     """The values as a run's row may keep them; None where there are none. Raises InvalidError without the value."""
     if not values:
         return None
@@ -21,7 +22,7 @@ def seal(stage: Stage, values: dict[str, Any], settings: Settings) -> str | None
                 "extra_vars_secret",
                 f"The value of {name[:60]!r} has no text of {kinds.SHORTEST} characters; it could not be masked.",
             )
-    return keyring.load(settings).seal(values, context=_context(stage))
+    return keyring.load(settings).seal(dict(values), context=_context(stage))
 
 
 def texts(value: Any) -> list[str]:
