@@ -12,6 +12,7 @@ from typing import Any
 from flask import Response
 from flask_openapi import OpenAPI
 from flask_openapi.models import Info, SecurityScheme
+from pydantic import BaseModel
 
 import inventory_service
 from inventory_service import settings as settings_module
@@ -40,6 +41,13 @@ _REFUSALS_A_MINUTE = 30
 
 class _Application(OpenAPI):
     request_class = StrictRequest
+
+    def make_response(self, rv: Any) -> Response:
+        """Answers become JSON here and nowhere else; a route may give a status beside one."""
+        answer, *more = rv if isinstance(rv, tuple) else (rv,)
+        if isinstance(answer, BaseModel):
+            answer = Response(answer.model_dump_json(by_alias=True), mimetype="application/json")
+        return super().make_response((answer, *more) if more else answer)
 
     def generate_spec_json(self) -> None:
         """The document, with what only this application knows about its routes."""

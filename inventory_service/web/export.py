@@ -22,7 +22,7 @@ from inventory_service.errors import ConflictError, NotFoundError
 from inventory_service.models import Run, RunEvent
 from inventory_service.registry.stages import stage_name
 from inventory_service.text import harmless
-from inventory_service.web import present
+from inventory_service.web import answers
 from inventory_service.wording import run as wording
 
 _IN_MEMORY = 4 * 1024 * 1024
@@ -52,14 +52,14 @@ def tar(run: Run, log: RunLog | None) -> IO[bytes]:
 
 
 def _members(run: Run, log: RunLog | None) -> Iterator[tuple[str, Iterable[bytes]]]:
-    yield "run.json", [_json(present.run(run))]
-    yield "results.json", [_json([present.run_host(row) for row in history.hosts_of_run(run)])]
+    yield "run.json", [_json(answers.Run.of(run).to_json())]
+    yield "results.json", [_json([answers.RunHost.of(row).to_json() for row in history.hosts_of_run(run)])]
     if run.snapshot:
         yield "snapshot.json", [_json({key: value for key, value in run.snapshot.items() if key != "inventory"})]
     with contextlib.suppress(NotFoundError):  # it ended before it had one, or was recorded from a laptop
         yield "inventory.json", [gzip.decompress(snapshot.packed_inventory(run))]
     if log is not None:
-        yield "events.jsonl", (_line(present.event(event)) for event in _events(run))
+        yield "events.jsonl", (_line(answers.Event.of(event).to_json()) for event in _events(run))
         yield "log", log.pieces(0)
         yield "junit.xml", [junit(run)]
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from peewee import OperationalError
 from pydantic import ValidationError
-from pydantic_core import to_json
 
 from inventory_service.errors import CallboardError
 from inventory_service.registry import liveness
-from inventory_service.web.api.hosts import HEARTBEAT_LIMIT, HeartbeatBody, answer
+from inventory_service.web.answers import Renewed
+from inventory_service.web.api.hosts import HEARTBEAT_LIMIT, HeartbeatBody
 from inventory_service.web.context import Services
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class HeartbeatShim:
         token = environ["HTTP_AUTHORIZATION"].removeprefix("Bearer ")
         renewal = self._services.heartbeats.submit((token, HeartbeatBody.model_validate_json(body).checked()))
         is_pending = renewal.state == liveness.PENDING
-        data = to_json(answer(renewal))
+        data = Renewed.of(renewal).model_dump_json(by_alias=True).encode()
         start_response("202 Accepted" if is_pending else "200 OK", [*_HEADERS, ("Content-Length", str(len(data)))])
         return [data]
 

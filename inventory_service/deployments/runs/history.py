@@ -8,7 +8,6 @@ from typing import Any
 
 import peewee as pw
 
-from inventory_service.clock import iso
 from inventory_service.codes import results
 from inventory_service.deployments.runs.logs import RunLog
 from inventory_service.deployments.runs.outcome import HostCount
@@ -68,13 +67,10 @@ def count_results(run: Run) -> dict[str, HostCount]:
     return found
 
 
-def runs_of_host(host: Host, *, limit: int = 50) -> list[dict[str, Any]]:
-    """What runs did on this host, newest first."""
+def runs_of_host(host: Host, *, limit: int = 50) -> list[RunHost]:
+    """What runs did on this host, newest first, each with its run."""
     query = RunHost.select(RunHost, Run).join(Run).where(RunHost.host == host).order_by(Run.id.desc()).limit(limit)
-    return [
-        {"run": row.run.id, "kind": row.run.kind, "status": row.status, "ended_at": iso(row.run.ended_at)}
-        for row in query
-    ]
+    return list(query)
 
 
 def failure_of(run: Run, host: str) -> str:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Response
 from pydantic import Field
 
 from inventory_service.accounts import api_tokens, users
 from inventory_service.accounts.roles import ADMIN, VIEWER
 from inventory_service.errors import NotFoundError
-from inventory_service.web import auth, context, present
-from inventory_service.web.api import answers
+from inventory_service.web import answers, auth, context
 from inventory_service.web.api.common import Moment, Password, Role, Strict, TokenPath, UserPath, blueprint
 
 api = blueprint("accounts", "People and CI jobs, and what they may do")
@@ -39,14 +36,14 @@ class TokenBody(Strict):
 
 @api.get("/users", summary="All users", responses={"200": answers.Page[answers.User]})
 @auth.access(ADMIN, is_everywhere=True)
-def list_users() -> dict[str, Any]:
+def list_users() -> answers.Page[answers.User]:
     """By name."""
-    return {"items": [present.user(row) for row in users.list_users()], "next": None}
+    return answers.whole([answers.User.of(row) for row in users.list_users()])
 
 
 @api.post("/users", summary="Add a user", responses={"201": answers.User})
 @auth.access(ADMIN, is_everywhere=True)
-def create_user(body: UserBody) -> tuple[dict[str, Any], int]:
+def create_user(body: UserBody) -> tuple[answers.User, int]:
     """201 with the user."""
     row = users.create(
         body.name,
@@ -56,12 +53,12 @@ def create_user(body: UserBody) -> tuple[dict[str, Any], int]:
         actor=auth.caller().actor,
         at=context.now(),
     )
-    return present.user(row), 201
+    return answers.User.of(row), 201
 
 
 @api.patch("/users/<user>", summary="Change a user", responses={"200": answers.User})
 @auth.access(ADMIN, is_everywhere=True)
-def patch_user(path: UserPath, body: UserChange) -> dict[str, Any]:
+def patch_user(path: UserPath, body: UserChange) -> answers.User:
     """A new password or disabling ends the user's sessions."""
     row = users.update(
         users.get(path.user),
@@ -71,19 +68,19 @@ def patch_user(path: UserPath, body: UserChange) -> dict[str, Any]:
         role=body.role,
         is_disabled=body.disabled,
     )
-    return present.user(row)
+    return answers.User.of(row)
 
 
 @api.get("/tokens", summary="API tokens", responses={"200": answers.Page[answers.ApiToken]})
 @auth.access(ADMIN, is_everywhere=True)
-def list_tokens() -> dict[str, Any]:
+def list_tokens() -> answers.Page[answers.ApiToken]:
     """Without their secrets."""
-    return {"items": [present.api_token(row) for row in api_tokens.list_tokens()], "next": None}
+    return answers.whole([answers.ApiToken.of(row) for row in api_tokens.list_tokens()])
 
 
 @api.post("/tokens", summary="Make an API token", responses={"201": answers.NewApiToken})
 @auth.access(ADMIN, is_everywhere=True)
-def create_token(body: TokenBody) -> tuple[dict[str, Any], int]:
+def create_token(body: TokenBody) -> tuple[answers.NewApiToken, int]:
     """201; the answer's `token` is the secret, shown this once."""
     row, token = api_tokens.create(
         body.name,
@@ -93,7 +90,7 @@ def create_token(body: TokenBody) -> tuple[dict[str, Any], int]:
         at=context.now(),
         expires_at=body.expires_at,
     )
-    return {**present.api_token(row), "token": token}, 201
+    return answers.NewApiToken.with_secret(row, token), 201
 
 
 @api.delete("/tokens/<token>", summary="Revoke an API token", responses={"204": None})
@@ -106,10 +103,9 @@ def delete_token(path: TokenPath) -> Response:
 
 @api.get("/whoami", summary="The caller", responses={"200": answers.Caller})
 @auth.access(VIEWER)
-def whoami() -> dict[str, Any]:
+def whoami() -> answers.Caller:
     """Name, role and projects of the token sent."""
-    caller = auth.caller()
-    return {"name": caller.actor.name, "role": caller.role, "projects": caller.projects}
+    return answers.Caller.of(auth.caller())
 
 
 @api.get("/ssh_key", summary="The service's SSH public key", responses={"200": answers.text("The public key")})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from flask import Response, g
 from pydantic import Field
@@ -12,8 +12,7 @@ from inventory_service.audit import Actor
 from inventory_service.errors import ForbiddenError, RefusedError
 from inventory_service.models import Host, JoinToken, Stage
 from inventory_service.registry import agentless, enrolment, hosts, liveness, names
-from inventory_service.web import auth, context, present
-from inventory_service.web.api import answers
+from inventory_service.web import answers, auth, context
 from inventory_service.web.api.common import Group, StageHostPath, Strict
 from inventory_service.web.api.hosts import api
 
@@ -31,7 +30,7 @@ class PutHostBody(Strict):
     responses={"200": answers.Host, "201": answers.Host, "202": answers.Host, "429": answers.TOO_MANY},
 )
 @auth.access(auth.SIMPLE)
-def put_host(path: StageHostPath, body: PutHostBody) -> tuple[dict[str, Any], int]:
+def put_host(path: StageHostPath, body: PutHostBody) -> tuple[answers.Host, int]:
     """For cron and curl. A join token can add only the caller's own address, into the token's groups; an operator any.
 
     202 while approval waits. `groups` and `port` count when the host is new; a renewal changes neither.
@@ -54,8 +53,8 @@ def put_host(path: StageHostPath, body: PutHostBody) -> tuple[dict[str, Any], in
         )
 
     host, is_new = _simply(path, call)
-    shown = present.host(host, host.stage, expiry, hosts.desired_release(host.stage))
-    return shown, 202 if shown["state"] == liveness.PENDING else 201 if is_new else 200
+    shown = answers.Host.of(host, host.stage, expiry, hosts.desired_release(host.stage))
+    return shown, 202 if shown.state == liveness.PENDING else 201 if is_new else 200
 
 
 @api.delete(

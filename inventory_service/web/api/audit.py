@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
 from inventory_service import events
 from inventory_service.accounts.roles import ADMIN
-from inventory_service.web import auth, present
-from inventory_service.web.api import answers
-from inventory_service.web.api.common import Paging, blueprint, page
+from inventory_service.web import answers, auth
+from inventory_service.web.api.common import Paging, blueprint
 
 api = blueprint("audit", "Who changed what")
 
@@ -28,9 +25,9 @@ class AuditQuery(Paging):
 
 @api.get("/audit", summary="The audit log, newest first", responses={"200": answers.Page[answers.AuditEntry]})
 @auth.access(ADMIN, is_everywhere=True)
-def list_audit(query: AuditQuery) -> dict[str, Any]:
+def list_audit(query: AuditQuery) -> answers.Page[answers.AuditEntry]:
     """Every change by a person or a token, what the service decided itself, and refused enrolments with the reason."""
     rows = events.list_events(
         limit=query.limit + 1, before=query.cursor, name=query.action, actor=query.actor, about=query.target
     )
-    return page([present.event_of_audit(row) for row in rows], limit=query.limit, cursor_of="id")
+    return answers.page([answers.AuditEntry.of(row) for row in rows], limit=query.limit, cursor_of=lambda one: one.id)

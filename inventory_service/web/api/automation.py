@@ -10,13 +10,9 @@ from pydantic import BaseModel, Field
 from inventory_service.accounts.roles import ADMIN, OPERATOR, VIEWER
 from inventory_service.automation import notifications, schedules, webhooks
 from inventory_service.automation.schedules import Plan
-from inventory_service.clock import iso
 from inventory_service.errors import ConflictError
-from inventory_service.models import Notification, Schedule, WebhookDelivery
-from inventory_service.web import auth, context
-from inventory_service.web.api import answers
+from inventory_service.web import answers, auth, context
 from inventory_service.web.api.common import StagePath, Strict, blueprint
-from inventory_service.wording import automation as wording
 
 api = blueprint("automation", "Schedules, webhooks and notifications of a stage")
 
@@ -82,10 +78,10 @@ class NotificationBody(Strict):
     responses={"200": answers.Page[answers.Schedule]},
 )
 @auth.access(VIEWER)
-def list_schedules(path: StagePath) -> dict[str, Any]:
+def list_schedules(path: StagePath) -> answers.Page[answers.Schedule]:
     """By name, each with when it runs next and what came of the last time."""
     rows = schedules.list_of(auth.reach_stage(path.project, path.stage))
-    return {"items": [_schedule(row) for row in rows], "next": None}
+    return answers.whole([answers.Schedule.of(row) for row in rows])
 
 
 @api.post(
@@ -94,7 +90,7 @@ def list_schedules(path: StagePath) -> dict[str, Any]:
     responses={"201": answers.Schedule},
 )
 @auth.access(OPERATOR)
-def create_schedule(path: StagePath, body: ScheduleBody) -> tuple[dict[str, Any], int]:
+def create_schedule(path: StagePath, body: ScheduleBody) -> tuple[answers.Schedule, int]:
     """201. Its runs wait for their turn like every other; one that is still at work keeps the next one away.
 
     A required prompt of the playbook without a default has to be answered in `extra_vars`, a secret one by a stored
@@ -103,7 +99,7 @@ def create_schedule(path: StagePath, body: ScheduleBody) -> tuple[dict[str, Any]
     stage = auth.reach_stage(path.project, path.stage)
     settings, actor = context.services().settings, auth.caller().actor
     row = schedules.create(stage, body.name, body.plan(), settings=settings, actor=actor, at=context.now())
-    return _schedule(row), 201
+    return answers.Schedule.of(row), 201
 
 
 @api.patch(
@@ -112,10 +108,12 @@ def create_schedule(path: StagePath, body: ScheduleBody) -> tuple[dict[str, Any]
     responses={"200": answers.Schedule},
 )
 @auth.access(OPERATOR)
-def patch_schedule(path: SchedulePath, body: ScheduleChange) -> dict[str, Any]:
+def patch_schedule(path: SchedulePath, body: ScheduleChange) -> answers.Schedule:
     """What fell into the pause is not made up for."""
     row = schedules.find(auth.reach_stage(path.project, path.stage), path.schedule)
-    return _schedule(schedules.switch(row, is_enabled=body.enabled, actor=auth.caller().actor, at=context.now()))
+    return answers.Schedule.of(
+        schedules.switch(row, is_enabled=body.enabled, actor=auth.caller().actor, at=context.now())
+    )
 
 
 @api.delete(
@@ -131,39 +129,21 @@ def delete_schedule(path: SchedulePath) -> Response:
     return Response(status=204)
 
 
-def _schedule(row: Schedule) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        "cron": row.cron,
-        "timezone": row.timezone,
-        "enabled": row.is_enabled,
-        "kind": row.request["kind"],
-        "playbook": row.request.get("playbook"),
-        "request": row.request,
-        "next_at": iso(row.next_at),
-        "last_at": iso(row.last_at),
-        "last_run": row.last_run_id,
-        "last_error": wording.schedule_failure(row.last_failure_code, row.last_failure_params),
-        "last_failure": row.last_failure_code,
-        "created_by": row.created_by,
-    }
-
-
 @api.get(
     "/stages/<project>/<stage>/webhooks", summary="A stage's webhooks", responses={"200": answers.Page[answers.Webhook]}
 )
 @auth.access(OPERATOR)
-def list_webhooks(path: StagePath) -> dict[str, Any]:
+def list_webhooks(path: StagePath) -> answers.Page[answers.Webhook]:
     """Without their secrets."""
     rows = webhooks.list_of(auth.reach_stage(path.project, path.stage))
-    return {"items": [webhooks.as_shown(row, context.services().settings.url) for row in rows], "next": None}
+    return answers.whole([answers.Webhook.of(row) for row in rows])
 
 
 @api.post(
     "/stages/<project>/<stage>/webhooks", summary="Add a webhook: pushes deploy", responses={"201": answers.NewWebhook}
 )
 @auth.access(ADMIN)
-def create_webhook(path: StagePath, body: WebhookBody) -> tuple[dict[str, Any], int]:
+def create_webhook(path: StagePath, body: WebhookBody) -> tuple[answers.NewWebhook, int]:
     """201; the answer's `secret` is shown this once. Enter `url` and `secret` at GitHub or GitLab.
 
     A required prompt of the stage's deploy playbook without a default has to be answered in `extra_vars`, a secret one
@@ -180,7 +160,7 @@ def create_webhook(path: StagePath, body: WebhookBody) -> tuple[dict[str, Any], 
         actor=auth.caller().actor,
         at=context.now(),
     )
-    return {**webhooks.as_shown(row, settings.url), "secret": secret}, 201
+    return answers.NewWebhook.with_secret(row, secret), 201
 
 
 @api.get(
@@ -189,11 +169,10 @@ def create_webhook(path: StagePath, body: WebhookBody) -> tuple[dict[str, Any], 
     responses={"200": answers.WebhookWithDeliveries},
 )
 @auth.access(OPERATOR)
-def get_webhook(path: StageWebhookPath) -> dict[str, Any]:
+def get_webhook(path: StageWebhookPath) -> answers.WebhookWithDeliveries:
     """The newest fifty deliveries, each with what came of it."""
     row = webhooks.find(auth.reach_stage(path.project, path.stage), path.webhook)
-    shown = webhooks.as_shown(row, context.services().settings.url)
-    return {**shown, "deliveries": [_delivery(one) for one in webhooks.deliveries(row)]}
+    return answers.WebhookWithDeliveries.with_deliveries(row, webhooks.deliveries(row))
 
 
 @api.delete(
@@ -209,25 +188,12 @@ def delete_webhook(path: StageWebhookPath) -> Response:
     return Response(status=204)
 
 
-def _delivery(row: WebhookDelivery) -> dict[str, Any]:
-    return {
-        "at": iso(row.at),
-        "event": row.event,
-        "ref": row.ref,
-        "revision": row.revision,
-        "outcome": row.outcome,
-        "code": row.detail_code,
-        "detail": wording.delivery(row.detail_code, row.detail_params),
-        "run": row.run_id,
-    }
-
-
 @api.post(
     "/webhooks/<webhook>", summary="What GitHub and GitLab call after a push", responses={"202": answers.Received}
 )
 @auth.access(auth.SIGNED)
 @auth.body_limit(_LARGEST_DELIVERY)
-def receive_webhook(path: WebhookPath) -> tuple[dict[str, Any], int]:
+def receive_webhook(path: WebhookPath) -> tuple[answers.Received, int]:
     """The signature over the body is the credential. 202 with what came of it; the same body again deploys nothing."""
     answer = webhooks.receive(
         path.webhook,
@@ -237,7 +203,7 @@ def receive_webhook(path: WebhookPath) -> tuple[dict[str, Any], int]:
         peer=context.peer(),
         at=context.now(),
     )
-    return {"outcome": answer.outcome, "detail": answer.detail, "run": answer.run_id}, 202
+    return answers.Received.of(answer), 202
 
 
 @api.get(
@@ -246,10 +212,10 @@ def receive_webhook(path: WebhookPath) -> tuple[dict[str, Any], int]:
     responses={"200": answers.Page[answers.Notification]},
 )
 @auth.access(OPERATOR)
-def list_notifications(path: StagePath) -> dict[str, Any]:
+def list_notifications(path: StagePath) -> answers.Page[answers.Notification]:
     """Without their addresses, which hold tokens."""
     rows = notifications.list_of(auth.reach_stage(path.project, path.stage))
-    return {"items": [_notification(row) for row in rows], "next": None}
+    return answers.whole([answers.Notification.of(row) for row in rows])
 
 
 @api.post(
@@ -258,7 +224,7 @@ def list_notifications(path: StagePath) -> dict[str, Any]:
     responses={"201": answers.Notification},
 )
 @auth.access(ADMIN)
-def create_notification(path: StagePath, body: NotificationBody) -> tuple[dict[str, Any], int]:
+def create_notification(path: StagePath, body: NotificationBody) -> tuple[answers.Notification, int]:
     """201. The address is kept encrypted and not shown again."""
     row = notifications.create(
         auth.reach_stage(path.project, path.stage),
@@ -269,7 +235,7 @@ def create_notification(path: StagePath, body: NotificationBody) -> tuple[dict[s
         actor=auth.caller().actor,
         at=context.now(),
     )
-    return _notification(row), 201
+    return answers.Notification.of(row), 201
 
 
 @api.post(
@@ -278,13 +244,13 @@ def create_notification(path: StagePath, body: NotificationBody) -> tuple[dict[s
     responses={"200": answers.Sent},
 )
 @auth.access(ADMIN)
-def test_notification(path: NotificationPath) -> dict[str, Any]:
+def test_notification(path: NotificationPath) -> answers.Sent:
     """409 with what the other side said, when it was not taken."""
     row = notifications.find(auth.reach_stage(path.project, path.stage), path.notification)
     error = notifications.test(row, settings=context.services().settings)
     if error is not None:
         raise ConflictError(f"The test message was not taken: {error}")
-    return {"sent": True}
+    return answers.Sent(sent=True)
 
 
 @api.delete(
@@ -296,16 +262,3 @@ def delete_notification(path: NotificationPath) -> Response:
     row = notifications.find(auth.reach_stage(path.project, path.stage), path.notification)
     notifications.remove(row, actor=auth.caller().actor, at=context.now())
     return Response(status=204)
-
-
-def _notification(row: Notification) -> dict[str, Any]:
-    last = notifications.last_notice(row)
-    return {
-        "id": row.id,
-        "description": row.description,
-        "events": row.events,
-        "created_by": row.created_by,
-        "last_event": last and last.event,
-        "last_sent_at": iso(last.sent_at) if last else None,
-        "last_error": last and last.error,
-    }

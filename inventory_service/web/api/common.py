@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable
 from typing import Annotated, Any
 
 from flask_openapi import APIBlueprint, Tag
@@ -150,17 +149,3 @@ def checked_states(text: str) -> tuple[str, ...]:
 class Paging(BaseModel):
     limit: int = Field(50, ge=1, le=500, description="How many at most")
     cursor: str | None = Field(None, max_length=64, description="The `next` of the page before")
-
-
-def page(
-    items: list[dict[str, Any]], *, limit: int, cursor_of: str | Callable[[dict[str, Any]], str]
-) -> dict[str, Any]:
-    """{items, next}: `items` holds one more than `limit` when there is a next page.
-
-    `cursor_of`: the field that tells an item from all others and by which they are sorted, or what makes such a text.
-    """
-    shown = items[:limit]
-    if len(items) <= limit:
-        return {"items": shown, "next": None}
-    last = shown[-1]
-    return {"items": shown, "next": str(last[cursor_of] if isinstance(cursor_of, str) else cursor_of(last))}

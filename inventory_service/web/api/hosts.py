@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from flask import g
@@ -11,11 +13,9 @@ from pydantic import BaseModel, Field
 from inventory_service.accounts.roles import OPERATOR, VIEWER
 from inventory_service.clock import iso
 from inventory_service.deployments.runs import history
-from inventory_service.models import Host
+from inventory_service.models import Host, Stage
 from inventory_service.registry import enrolment, heartbeats, hosts, last_heartbeats, liveness, past, self_check
-from inventory_service.registry import stages as registry_stages
-from inventory_service.web import auth, context, present
-from inventory_service.web.api import answers
+from inventory_service.web import answers, auth, context
 from inventory_service.web.api.common import (
     Group,
     HostPath,
@@ -25,7 +25,6 @@ from inventory_service.web.api.common import (
     Strict,
     blueprint,
     checked_states,
-    page,
 )
 
 api = blueprint("hosts", "Machines: enrol, renew, leave; and what is known about them")
@@ -136,7 +135,7 @@ class HostChange(Strict):
 )
 @auth.access(auth.JOIN)
 @auth.body_limit(ENROL_LIMIT)
-def enrol(body: EnrolBody) -> tuple[dict[str, Any], int]:
+def enrol(body: EnrolBody) -> tuple[answers.Enrolled, int]:
     """The answer carries the host's own token, once."""
     identity = body.instance_identity
     request = enrolment.Enrolment(
@@ -152,15 +151,7 @@ def enrol(body: EnrolBody) -> tuple[dict[str, Any], int]:
     )
     host, token = _enrol(request)
     fresh = hosts.get_host(host.id)
-    answer = {
-        "host": fresh.id,
-        "name": fresh.name,
-        "stage": registry_stages.stage_name(fresh.stage),
-        "token": token,
-        "interval_seconds": fresh.stage.interval_seconds,
-        "ttl_seconds": fresh.stage.ttl_seconds,
-    }
-    return answer, 202 if fresh.recorded_state == liveness.PENDING else 201
+    return answers.Enrolled.of(fresh, token), 202 if fresh.recorded_state == liveness.PENDING else 201
 
 
 def _enrol(request: enrolment.Enrolment) -> tuple[Host, str]:
@@ -185,10 +176,10 @@ def _enrol(request: enrolment.Enrolment) -> tuple[Host, str]:
 
 @api.post("/rotate", summary="Get a new token for the calling host", responses={"200": answers.Rotated})
 @auth.access(auth.HOST)
-def rotate() -> dict[str, Any]:
+def rotate() -> answers.Rotated:
     """The old token holds until the new one is first used."""
     host, token = hosts.rotate(auth.bearer_token(), at=context.now())
-    return {"host": host.id, "token": token}
+    return answers.Rotated(host=host.id, token=token)
 
 
 @api.post(
@@ -196,72 +187,60 @@ def rotate() -> dict[str, Any]:
 )
 @auth.access(auth.BEAT)
 @auth.body_limit(HEARTBEAT_LIMIT)
-def heartbeat(body: HeartbeatBody) -> tuple[dict[str, Any], int]:
+def heartbeat(body: HeartbeatBody) -> tuple[answers.Renewed | dict[str, Any], int]:
     """Level-triggered: the answer says what should be, so that a lost one does no harm. 202 while approval waits."""
     if self_check.hear(g.host_token, at=context.now()):
         context.services().intake.confirm()
         return {"server_time": iso(context.now()), "state": liveness.LIVE}, 200
     renewal = context.services().heartbeats.submit((g.host_token, body.checked()))
-    return answer(renewal), 202 if renewal.state == liveness.PENDING else 200
-
-
-def answer(renewal: heartbeats.Renewal) -> dict[str, Any]:
-    """A renewal as JSON."""
-    return {
-        "server_time": renewal.server_time,
-        "state": renewal.state,
-        "duplicate": renewal.is_duplicate,
-        "generation": renewal.generation,
-        "next_in_seconds": renewal.next_in_seconds,
-        "ttl_seconds": renewal.ttl_seconds,
-        "desired_release": renewal.desired_release,
-        "send_facts": renewal.wants_facts,
-        "token_age_seconds": renewal.token_age_seconds,
-        "rotate": renewal.wants_rotation,
-    }
+    return answers.Renewed.of(renewal), 202 if renewal.state == liveness.PENDING else 200
 
 
 @api.post("/goodbye", summary="Leave the stage now", responses={"200": answers.Gone})
 @auth.access(auth.LEAVE)
-def goodbye() -> dict[str, Any]:
+def goodbye() -> answers.Gone:
     """The calling host is gone at once. Its token ends for everything but this: a second goodbye is 200, too."""
     host = auth.calling_host()
     hosts.goodbye(host, at=context.now())
-    return {"host": host.id, "state": liveness.GONE}
+    return answers.Gone(host=host.id, state="gone")
 
 
 @api.get("/stages/<project>/<stage>/hosts", summary="The stage's hosts", responses={"200": answers.Page[answers.Host]})
 @auth.access(VIEWER)
-def list_hosts(path: StagePath, query: HostQuery) -> dict[str, Any]:
+def list_hosts(path: StagePath, query: HostQuery) -> answers.Page[answers.Host]:
     """Present hosts by name; gone ones only when asked for by state."""
     stage = auth.reach_stage(path.project, path.stage)
-    expiry, desired = context.expiry(), hosts.desired_release(stage)
     states = checked_states(query.state) if query.state else None
-    if query.at is not None:
-        moment = query.at.astimezone(dt.UTC)
-        apart, then = past.conflicts_at(stage, moment), context.states_at(stage, moment)
-        shown = [
-            {
-                **present.host(row, stage, expiry, desired),
-                "state": state,
-                "suspect": False,
-                "conflict": apart.get(row.id),
-            }
-            for row, state in then.items()
-        ]
-    else:
-        gone_since = expiry.at - dt.timedelta(days=context.services().settings.gone_days)
-        is_past = liveness.GONE in (states or ())
-        rows = history.all_hosts(stage, gone_since=gone_since) if is_past else hosts.list_hosts(stage)
-        shown = [present.host(row, stage, expiry, desired) for row in rows]
+    then = context.states_at(stage, query.at) if query.at else None
+    rows = _rows(stage, states) if then is None else list(then)
     after = _place_of(query.cursor)
-    kept = sorted((row for row in shown if _fits(row, query, states) and _place(row) > after), key=_place)
-    return page(kept[: query.limit + 1], limit=query.limit, cursor_of=lambda row: "/".join(_place(row)))
+    rows = sorted((row for row in rows if _place(row) > after), key=_place)
+    shown = (one for one in _shown(rows, stage, query.at, then) if _fits(one, query, states))
+    kept = list(itertools.islice(shown, query.limit + 1))
+    return answers.page(kept, limit=query.limit, cursor_of=lambda one: "/".join(_place(one)))
 
 
-def _place(row: dict[str, Any]) -> tuple[str, str]:
+def _rows(stage: Stage, states: tuple[str, ...] | None) -> list[Host]:
+    if liveness.GONE not in (states or ()):
+        return hosts.list_hosts(stage)
+    gone_since = context.now() - dt.timedelta(days=context.services().settings.gone_days)
+    return history.all_hosts(stage, gone_since=gone_since)
+
+
+def _shown(
+    rows: Iterable[Host], stage: Stage, at: dt.datetime | None, then: Mapping[Host, str] | None
+) -> Iterator[answers.Host]:
+    """One after the other, since a page takes only some of them. `then`: their states at that time."""
+    expiry, desired = context.expiry(), hosts.desired_release(stage)
+    apart = past.conflicts_at(stage, at) if at else {}
+    for row in rows:
+        shown = answers.Host.of(row, stage, expiry, desired)
+        yield shown if then is None else shown.in_the_past(then[row], apart.get(row.id))
+
+
+def _place(row: Host | answers.Host) -> tuple[str, str]:
     """Where a host stands in the list: hosts of the past may share a name."""
-    return row["name"], row["id"]
+    return row.name, row.id
 
 
 def _place_of(cursor: str | None) -> tuple[str, str]:
@@ -270,13 +249,13 @@ def _place_of(cursor: str | None) -> tuple[str, str]:
     return name, host_id
 
 
-def _fits(row: dict[str, Any], query: HostQuery, states: tuple[str, ...] | None) -> bool:
+def _fits(row: answers.Host, query: HostQuery, states: tuple[str, ...] | None) -> bool:
     part = (query.q or "").lower()
     return (
-        (states is None or row["state"] in states)
-        and (query.group is None or query.group in row["groups"])
-        and (query.drift is None or row["is_converged"] is not query.drift)
-        and (part in row["name"] or part in row["address"])
+        (states is None or row.state in states)
+        and (query.group is None or query.group in row.groups)
+        and (query.drift is None or row.is_converged is not query.drift)
+        and (part in row.name or part in row.address)
     )
 
 
@@ -295,12 +274,11 @@ def list_heartbeats(path: StagePath, query: HeartbeatQuery) -> dict[str, Any]:
 
 @api.get("/hosts/<host>", summary="One host with its transitions and runs", responses={"200": answers.HostWithHistory})
 @auth.access(VIEWER)
-def get_host(path: HostPath) -> dict[str, Any]:
+def get_host(path: HostPath) -> answers.HostWithHistory:
     """Also for hosts that have gone."""
     row = auth.reach_host(hosts.get_host(path.host))
-    shown = present.host(row, row.stage, context.expiry(), hosts.desired_release(row.stage))
-    changes = [present.transition(item) for item in hosts.list_transitions(row)]
-    return {**shown, "transitions": changes, "runs": history.runs_of_host(row)}
+    shown = answers.Host.of(row, row.stage, context.expiry(), hosts.desired_release(row.stage))
+    return answers.HostWithHistory.with_history(shown, hosts.list_transitions(row), history.runs_of_host(row))
 
 
 @api.patch(
@@ -309,7 +287,7 @@ def get_host(path: HostPath) -> dict[str, Any]:
     responses={"200": answers.Host},
 )
 @auth.access(OPERATOR)
-def patch_host(path: HostPath, body: HostChange) -> dict[str, Any]:
+def patch_host(path: HostPath, body: HostChange) -> answers.Host:
     """Only the given fields change."""
     row = auth.reach_host(hosts.get_host(path.host))
     if body.approved:
@@ -325,4 +303,4 @@ def patch_host(path: HostPath, body: HostChange) -> dict[str, Any]:
         description=body.description,
         host_keys=body.host_keys,
     )
-    return present.host(changed, changed.stage, context.expiry(), hosts.desired_release(changed.stage))
+    return answers.Host.of(changed, changed.stage, context.expiry(), hosts.desired_release(changed.stage))

@@ -16,8 +16,7 @@ from inventory_service.errors import InvalidError
 from inventory_service.registry import inventory as rendering
 from inventory_service.registry import known_hosts, liveness, names, past
 from inventory_service.registry.listing import read_present
-from inventory_service.web import auth, context
-from inventory_service.web.api import answers
+from inventory_service.web import answers, auth, context
 from inventory_service.web.api.common import Moment, RunPath, StagePath, blueprint, checked_states
 
 api = blueprint("inventory", "Who is live, in Ansible's own format")

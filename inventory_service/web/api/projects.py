@@ -11,9 +11,8 @@ from inventory_service.accounts.roles import ADMIN, VIEWER
 from inventory_service.deployments.source import source_credentials
 from inventory_service.errors import ForbiddenError
 from inventory_service.registry import stages
-from inventory_service.web import auth, context, present
-from inventory_service.web.api import answers
-from inventory_service.web.api.common import Paging, ProjectPath, Slug, Strict, blueprint, page
+from inventory_service.web import answers, auth, context
+from inventory_service.web.api.common import Paging, ProjectPath, Slug, Strict, blueprint
 
 api = blueprint("projects", "Applications: where their playbooks and releases come from")
 
@@ -36,16 +35,16 @@ class ProjectChange(Strict):
 
 @api.get("/projects", summary="All projects", responses={"200": answers.Page[answers.Project]})
 @auth.access(VIEWER)
-def list_projects(query: Paging) -> dict[str, Any]:
+def list_projects(query: Paging) -> answers.Page[answers.Project]:
     """By name; only those that the caller reaches."""
     rows = [row for row in stages.list_projects() if auth.caller().reaches(row.name)]
-    shown = [present.project(row) for row in rows if query.cursor is None or row.name > query.cursor]
-    return page(shown, limit=query.limit, cursor_of="name")
+    shown = [answers.Project.of(row) for row in rows if query.cursor is None or row.name > query.cursor]
+    return answers.page(shown, limit=query.limit, cursor_of=lambda one: one.name)
 
 
 @api.post("/projects", summary="Add a project", responses={"201": answers.Project})
 @auth.access(ADMIN)
-def create_project(body: ProjectBody) -> tuple[dict[str, Any], int]:
+def create_project(body: ProjectBody) -> tuple[answers.Project, int]:
     """201 with the project. An admin of some projects can add only those."""
     if not auth.caller().reaches(body.name):
         raise ForbiddenError(f"{auth.caller().actor.name} is no admin of a project {body.name!r}.")
@@ -58,27 +57,27 @@ def create_project(body: ProjectBody) -> tuple[dict[str, Any], int]:
         actor=auth.caller().actor,
         at=context.now(),
     )
-    return present.project(row), 201
+    return answers.Project.of(row), 201
 
 
 @api.get("/projects/<project>", summary="One project with its stages", responses={"200": answers.ProjectWithStages})
 @auth.access(VIEWER)
-def get_project(path: ProjectPath) -> dict[str, Any]:
+def get_project(path: ProjectPath) -> answers.ProjectWithStages:
     """With its stages."""
     row = auth.reach_project(path.project)
-    return {**present.project(row), "stages": [present.stage(stage) for stage in stages.list_stages(row)]}
+    return answers.ProjectWithStages.with_stages(row, stages.list_stages(row))
 
 
 @api.patch("/projects/<project>", summary="Change a project", responses={"200": answers.Project})
 @auth.access(ADMIN)
-def patch_project(path: ProjectPath, body: ProjectChange) -> dict[str, Any]:
+def patch_project(path: ProjectPath, body: ProjectChange) -> answers.Project:
     """Only the given fields change."""
     row = auth.reach_project(path.project)
     changes = body.model_dump(exclude_none=True)
     changed = source_credentials.update_project(
         row, changes=changes, settings=context.services().settings, actor=auth.caller().actor, at=context.now()
     )
-    return present.project(changed)
+    return answers.Project.of(changed)
 
 
 @api.delete("/projects/<project>", summary="Archive a project", responses={"204": None})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -10,12 +10,10 @@ from inventory_service.accounts.roles import OPERATOR
 from inventory_service.deployments.runs import external, run_secrets
 from inventory_service.deployments.runs.outcome import HostCount
 from inventory_service.errors import BusyError
-from inventory_service.models import Run, Stage
-from inventory_service.registry import hosts
+from inventory_service.models import Stage
 from inventory_service.vault.keyring import SealError
 from inventory_service.vault.masking import Masker
-from inventory_service.web import auth, context
-from inventory_service.web.api import answers
+from inventory_service.web import answers, auth, context
 from inventory_service.web.api.common import Moment, Strict, blueprint
 
 api = blueprint("recorded", "Runs that ansible-playbook executed elsewhere")
@@ -102,7 +100,7 @@ class RecordedBody(Strict):
     responses={"200": answers.Recorded, "201": answers.Recorded},
 )
 @auth.access(OPERATOR)
-def record_run(body: RecordedBody) -> tuple[dict[str, Any], int]:
+def record_run(body: RecordedBody) -> tuple[answers.Recorded, int]:
     """One batch of a run that ansible-playbook executes elsewhere: 201 for the first, 200 for those after it.
 
     A batch may be sent again; each must come after the one before it. The stage's secrets are masked before anything
@@ -111,7 +109,7 @@ def record_run(body: RecordedBody) -> tuple[dict[str, Any], int]:
     stage = auth.reach_stage(*body.stage.split("/", 1))
     masker, actor = _masker(stage), auth.caller().actor
     run, is_new = external.record(stage, _head(body), _batch(body), masker=masker, actor=actor, at=context.now())
-    return _answer(run, stage), 201 if is_new else 200
+    return answers.Recorded.in_stage(run, stage), 201 if is_new else 200
 
 
 def _masker(stage: Stage) -> Masker:
@@ -151,17 +149,3 @@ def _batch(body: RecordedBody) -> external.Batch:
 def _ending(body: RecordedEnding) -> external.Ending:
     counts = {name: HostCount(**counts.model_dump()) for name, counts in body.hosts.items()}
     return external.Ending(body.ended_at, counts, is_interrupted=body.interrupted)
-
-
-def _answer(run: Run, stage: Stage) -> dict[str, Any]:
-    """With what the sender may want to say to its user."""
-    return {
-        "id": run.id,
-        "status": run.status,
-        "kind": run.kind,
-        "url": f"/api/v1/runs/{run.id}",
-        "page": f"{context.services().settings.url}/runs/{run.id}",
-        "log_bytes": run.received_bytes,
-        "desired_release": hosts.desired_release(stage),
-        "converge": stage.has_convergence,
-    }

@@ -9,15 +9,13 @@ from pydantic import BaseModel, Field
 
 from inventory_service.accounts.roles import OPERATOR, VIEWER
 from inventory_service.codes import statuses
-from inventory_service.deployments import rollout, variables
 from inventory_service.deployments.comparing import run_diff
 from inventory_service.deployments.launching import launch, requests
 from inventory_service.deployments.runs import history, logs, snapshot
 from inventory_service.errors import InvalidError
 from inventory_service.models import Run
-from inventory_service.web import auth, context, export, log_stream, present, present_diff
-from inventory_service.web.api import answers
-from inventory_service.web.api.common import Paging, RunPairPath, RunPath, Strict, blueprint, page
+from inventory_service.web import answers, auth, context, export, log_stream
+from inventory_service.web.api.common import Paging, RunPairPath, RunPath, Strict, blueprint
 
 api = blueprint("runs", "Tracked executions of playbooks")
 
@@ -97,7 +95,7 @@ class ExportQuery(BaseModel):
 
 @api.post("/runs", summary="Launch a run", responses={"202": answers.Launched})
 @auth.access(OPERATOR)
-def create_run(body: RunBody) -> tuple[dict[str, Any], int]:
+def create_run(body: RunBody) -> tuple[answers.Launched, int]:
     """202 at once; the run goes on by itself. A repeated Idempotency-Key answers the run that it made before;
     with another body it is refused with 409.
 
@@ -127,11 +125,7 @@ def create_run(body: RunBody) -> tuple[dict[str, Any], int]:
     )
     settings = context.services().settings
     made = launch.launch(stage, wanted, actor=auth.caller().actor, expiry=context.expiry(), settings=settings)
-    return _launched(made.run), 202
-
-
-def _launched(run: Run) -> dict[str, Any]:
-    return {"id": run.id, "status": run.status, "url": f"/api/v1/runs/{run.id}"}
+    return answers.Launched.of(made.run), 202
 
 
 def _idempotency_key() -> str | None:
@@ -143,7 +137,7 @@ def _idempotency_key() -> str | None:
 
 @api.get("/runs", summary="Runs, newest first", responses={"200": answers.Page[answers.Run]})
 @auth.access(VIEWER)
-def list_runs(query: RunQuery) -> dict[str, Any]:
+def list_runs(query: RunQuery) -> answers.Page[answers.Run]:
     """Filtered by stage, status, kind, user, or text of comment, revision and playbook."""
     project, _, name = (query.stage or "").partition("/")
     stage = auth.reach_stage(project, name) if query.stage else None
@@ -158,24 +152,17 @@ def list_runs(query: RunQuery) -> dict[str, Any]:
         before=before,
         limit=query.limit + 1,
     )
-    return page([present.run(row) for row in rows], limit=query.limit, cursor_of="id")
+    return answers.page([answers.Run.of(row) for row in rows], limit=query.limit, cursor_of=lambda one: one.id)
 
 
 @api.get(
     "/runs/<int:run>", summary="One run with snapshot and per-host results", responses={"200": answers.RunWithHosts}
 )
 @auth.access(VIEWER)
-def get_run(path: RunPath) -> dict[str, Any]:
+def get_run(path: RunPath) -> answers.RunWithHosts:
     """The snapshot lacks the inventory, which has its own route."""
     row = _run(path)
-    return {
-        **present.run(row),
-        "snapshot": present.snapshot(row),
-        "hosts": [present.run_host(item) for item in history.hosts_of_run(row)],
-        "rolled_back_by": rollout.rolled_back_by(row),
-        "log_bytes": row.log_bytes,
-        "log_cut": row.is_log_cut,
-    }
+    return answers.RunWithHosts.with_hosts(row, history.hosts_of_run(row))
 
 
 def _run(path: RunPath) -> Run:
@@ -184,18 +171,18 @@ def _run(path: RunPath) -> Run:
 
 @api.get("/runs/<int:run>/variables", summary="A run's effective variables", responses={"200": answers.RunVariables})
 @auth.access(VIEWER)
-def get_run_variables(path: RunPath) -> dict[str, Any]:
+def get_run_variables(path: RunPath) -> answers.RunVariables:
     """Each with where it came from (project, stage, release, run, server) and what it overrides.
 
     404 until the run has started. Secrets are named, never shown.
     """
     row = _run(path)
-    return {"run": row.id, "items": [variables.to_json(one) for one in snapshot.effective_variables(row)], "next": None}
+    return answers.RunVariables.of(row.id, snapshot.effective_variables(row))
 
 
 @api.get("/runs/<int:run>/events", summary="A run's events", responses={"200": answers.Page[answers.Event]})
 @auth.access(VIEWER)
-def list_events(path: RunPath, query: EventQuery) -> dict[str, Any]:
+def list_events(path: RunPath, query: EventQuery) -> answers.Page[answers.Event]:
     """In order; `next` is the `after` of the following page. Filters add up; text is found whatever its case."""
     row = _run(path)
     rows = history.list_events(
@@ -205,7 +192,7 @@ def list_events(path: RunPath, query: EventQuery) -> dict[str, Any]:
         limit=query.limit + 1,
         wanted=history.EventFilter(query.host, query.task, query.status, query.q, is_failed=bool(query.failed)),
     )
-    return page([present.event(row) for row in rows], limit=query.limit, cursor_of="counter")
+    return answers.page([answers.Event.of(row) for row in rows], limit=query.limit, cursor_of=lambda one: one.counter)
 
 
 @api.get("/runs/<int:run>/log", summary="A run's log", responses={"200": answers.text("The log", "text/event-stream")})
@@ -257,15 +244,15 @@ def export_run(path: RunPath, query: ExportQuery) -> Response:
 
 @api.post("/runs/<int:run>/cancel", summary="Stop a run", responses={"202": answers.Launched})
 @auth.access(OPERATOR)
-def cancel_run(path: RunPath) -> tuple[dict[str, Any], int]:
+def cancel_run(path: RunPath) -> tuple[answers.Launched, int]:
     """202: a running playbook is ended within seconds; the tasks in flight may complete on their hosts."""
     row = requests.cancel(_run(path), actor=auth.caller().actor, at=context.now())
-    return _launched(row), 202
+    return answers.Launched.of(row), 202
 
 
 @api.post("/runs/<int:run>/repeat", summary="Repeat a run", responses={"202": answers.Launched})
 @auth.access(OPERATOR)
-def repeat_run(path: RunPath, body: RepeatBody) -> tuple[dict[str, Any], int]:
+def repeat_run(path: RunPath, body: RepeatBody) -> tuple[answers.Launched, int]:
     """202. Honours Idempotency-Key.
 
     `exact`: the same commit, release, variables, extra vars and hosts; hosts that have left are listed as `gone`.
@@ -285,15 +272,15 @@ def repeat_run(path: RunPath, body: RepeatBody) -> tuple[dict[str, Any], int]:
     )
     settings = context.services().settings
     made = launch.launch(row.stage, wanted, actor=auth.caller().actor, expiry=context.expiry(), settings=settings)
-    return _launched(made.run), 202
+    return answers.Launched.of(made.run), 202
 
 
 @api.get("/runs/<int:run>/diff/<int:other>", summary="Two runs side by side", responses={"200": answers.RunDiff})
 @auth.access(VIEWER)
-def diff_runs(path: RunPairPath) -> dict[str, Any]:
+def diff_runs(path: RunPairPath) -> answers.RunDiff:
     """What differs from `run` to `other`: commits, files, variables, hosts, options, versions; every task on each host.
 
     The runs may be of different stages. Secrets are compared by name and by when they were set.
     """
     before, after = (auth.reach_run(requests.get(number)) for number in (path.run, path.other))
-    return present_diff.run_diff(run_diff.compare(before, after, context.services().settings))
+    return answers.RunDiff.of(run_diff.compare(before, after, context.services().settings))

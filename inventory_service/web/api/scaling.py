@@ -9,15 +9,12 @@ from flask import Response
 from pydantic import BaseModel, Field
 
 from inventory_service.accounts.roles import ADMIN, OPERATOR, VIEWER
-from inventory_service.clock import iso
 from inventory_service.errors import InvalidError
 from inventory_service.registry.hosts import get_host
 from inventory_service.scaling import charts, preview, settings, windows
-from inventory_service.scaling.charts import Chart
 from inventory_service.scaling.lifecycle import actions
 from inventory_service.scaling.policies import STATISTICS
-from inventory_service.web import auth, context, present_scaling
-from inventory_service.web.api import answers
+from inventory_service.web import answers, auth, context
 from inventory_service.web.api.common import HostPath, Moment, StagePath, Strict, blueprint
 
 api = blueprint("scaling", "Metrics of a stage, and how many machines it has")
@@ -91,9 +88,9 @@ class DecisionQuery(BaseModel):
     responses={"200": answers.MetricNames},
 )
 @auth.access(VIEWER)
-def list_metrics(path: StagePath) -> dict[str, Any]:
+def list_metrics(path: StagePath) -> answers.MetricNames:
     """Of the last day."""
-    return {"items": windows.names(auth.reach_stage(path.project, path.stage), at=context.now())}
+    return answers.MetricNames(items=windows.names(auth.reach_stage(path.project, path.stage), at=context.now()))
 
 
 @api.get(
@@ -102,24 +99,24 @@ def list_metrics(path: StagePath) -> dict[str, Any]:
     responses={"200": answers.Series},
 )
 @auth.access(VIEWER)
-def get_metric(path: MetricPath, query: SpanQuery) -> dict[str, Any]:
+def get_metric(path: MetricPath, query: SpanQuery) -> answers.Series:
     """A point a minute for the last 24 hours, one in five minutes for 14 days, one an hour for 90 days."""
     since, until = query.span()
     stage = auth.reach_stage(path.project, path.stage)
     now = context.now()
     points = windows.series(stage, path.metric, since=since, until=until, at=now, statistic=query.statistic)
-    return _series(points, windows.resolution(since, until, at=now))
+    return answers.Series.of(points, windows.resolution(since, until, at=now))
 
 
 @api.get("/hosts/<host>/metrics/<metric>", summary="One metric of a host over time", responses={"200": answers.Series})
 @auth.access(VIEWER)
-def get_host_metric(path: HostMetricPath, query: SpanQuery) -> dict[str, Any]:
+def get_host_metric(path: HostMetricPath, query: SpanQuery) -> answers.Series:
     """The same for one host's own values."""
     since, until = query.span()
     host = auth.reach_host(get_host(path.host))
     now = context.now()
     points = windows.series_of_host(host, path.metric, since=since, until=until, at=now)
-    return _series(points, windows.resolution(since, until, at=now))
+    return answers.Series.of(points, windows.resolution(since, until, at=now))
 
 
 @api.get(
@@ -128,12 +125,12 @@ def get_host_metric(path: HostMetricPath, query: SpanQuery) -> dict[str, Any]:
     responses={"200": answers.Chart},
 )
 @auth.access(VIEWER)
-def chart_metric(path: MetricPath, query: RangeQuery) -> dict[str, Any]:
+def chart_metric(path: MetricPath, query: RangeQuery) -> answers.Chart:
     """Equal steps with null where nobody reported: avg, p50, p95, max, min and sum over the hosts, how many of them
     reported, and how many should have.
     """
     stage = auth.reach_stage(path.project, path.stage)
-    return _chart(charts.of_stage(stage, path.metric, query.range, at=context.now()))
+    return answers.Chart.of(charts.of_stage(stage, path.metric, query.range, at=context.now()))
 
 
 @api.get(
@@ -142,10 +139,10 @@ def chart_metric(path: MetricPath, query: RangeQuery) -> dict[str, Any]:
     responses={"200": answers.Chart},
 )
 @auth.access(VIEWER)
-def chart_host_metric(path: HostMetricPath, query: RangeQuery) -> dict[str, Any]:
+def chart_host_metric(path: HostMetricPath, query: RangeQuery) -> answers.Chart:
     """The host's own values, and the avg of its stage."""
     host = auth.reach_host(get_host(path.host))
-    return _chart(charts.of_host(host, path.metric, query.range, at=context.now()))
+    return answers.Chart.of(charts.of_host(host, path.metric, query.range, at=context.now()))
 
 
 @api.get(
@@ -154,31 +151,22 @@ def chart_host_metric(path: HostMetricPath, query: RangeQuery) -> dict[str, Any]
     responses={"200": answers.Chart},
 )
 @auth.access(VIEWER)
-def chart_capacity(path: StagePath, query: RangeQuery) -> dict[str, Any]:
+def chart_capacity(path: StagePath, query: RangeQuery) -> answers.Chart:
     """Desired by scaling, live, and live on the desired release; null where nothing is known."""
     stage = auth.reach_stage(path.project, path.stage)
-    return _chart(charts.of_capacity(stage, query.range, at=context.now()))
-
-
-def _chart(chart: Chart) -> dict[str, Any]:
-    return {"metric": chart.metric, "seconds": chart.seconds, "since": iso(chart.since), "columns": chart.columns}
-
-
-def _series(points: list[windows.Point], seconds: int) -> dict[str, Any]:
-    rows = [{"at": iso(point.at), "value": point.value, "reporting": point.reporting} for point in points]
-    return {"seconds": seconds, "items": rows}
+    return answers.Chart.of(charts.of_capacity(stage, query.range, at=context.now()))
 
 
 @api.get("/stages/<project>/<stage>/scaling", summary="How a stage scales", responses={"200": answers.Scaling})
 @auth.access(VIEWER)
-def get_scaling(path: StagePath) -> dict[str, Any]:
+def get_scaling(path: StagePath) -> answers.Scaling:
     """404 where nobody has set it."""
-    return present_scaling.scaling(settings.get(auth.reach_stage(path.project, path.stage)))
+    return answers.Scaling.of(settings.get(auth.reach_stage(path.project, path.stage)))
 
 
 @api.put("/stages/<project>/<stage>/scaling", summary="Set how a stage scales", responses={"200": answers.Scaling})
 @auth.access(ADMIN)
-def put_scaling(path: StagePath, body: ScalingBody) -> dict[str, Any]:
+def put_scaling(path: StagePath, body: ScalingBody) -> answers.Scaling:
     """As a whole: limits, policies and what carries decisions out."""
     stage = auth.reach_stage(path.project, path.stage)
     row = settings.configure(
@@ -192,7 +180,7 @@ def put_scaling(path: StagePath, body: ScalingBody) -> dict[str, Any]:
         actor=auth.caller().actor,
         at=context.now(),
     )
-    return present_scaling.scaling(row)
+    return answers.Scaling.of(row)
 
 
 @api.post(
@@ -201,12 +189,12 @@ def put_scaling(path: StagePath, body: ScalingBody) -> dict[str, Any]:
     responses={"200": answers.Backtest},
 )
 @auth.access(OPERATOR)
-def simulate(path: StagePath, body: SimulateBody) -> dict[str, Any]:
+def simulate(path: StagePath, body: SimulateBody) -> answers.Backtest:
     """Minute by minute, through the plan that decides in earnest. Nothing is changed."""
     stage = auth.reach_stage(path.project, path.stage)
     how = preview.Request(body.source, body.boot_seconds, body.objective, body.price)
     found = preview.of_texts(stage, body.limits, list(body.policies), how, at=context.now())
-    return present_scaling.backtest(found)
+    return answers.Backtest.of(found)
 
 
 @api.delete("/stages/<project>/<stage>/scaling", summary="Scale a stage no more", responses={"204": None})
@@ -223,11 +211,11 @@ def delete_scaling(path: StagePath) -> Response:
     responses={"200": answers.Page[answers.ScalingDecision]},
 )
 @auth.access(VIEWER)
-def list_decisions(path: StagePath, query: DecisionQuery) -> dict[str, Any]:
+def list_decisions(path: StagePath, query: DecisionQuery) -> answers.Page[answers.ScalingDecision]:
     """Each with the numbers it saw, its reasons, and what came of it."""
     stage = auth.reach_stage(path.project, path.stage)
     rows = settings.decisions(stage, limit=query.limit, is_change=query.changes)
-    return {"items": [present_scaling.decision(row) for row in rows], "next": None}
+    return answers.whole([answers.ScalingDecision.of(row) for row in rows])
 
 
 @api.get(
@@ -236,7 +224,7 @@ def list_decisions(path: StagePath, query: DecisionQuery) -> dict[str, Any]:
     responses={"200": answers.Page[answers.LifecycleAction]},
 )
 @auth.access(VIEWER)
-def list_lifecycle(path: StagePath, query: LifecycleQuery) -> dict[str, Any]:
+def list_lifecycle(path: StagePath, query: LifecycleQuery) -> answers.Page[answers.LifecycleAction]:
     """What lifecycle hooks asked, what was answered, and why; for those that wait, what they wait for."""
     stage = auth.reach_stage(path.project, path.stage)
-    return {"items": [present_scaling.action(row) for row in actions.recent(stage, limit=query.limit)], "next": None}
+    return answers.whole([answers.LifecycleAction.of(row) for row in actions.recent(stage, limit=query.limit)])

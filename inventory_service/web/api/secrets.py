@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Any, Literal
+from typing import Literal
 
 from flask import Response
 from pydantic import Field
@@ -12,8 +12,7 @@ from inventory_service.accounts.roles import ADMIN, VIEWER
 from inventory_service.errors import InvalidError
 from inventory_service.vault import kinds, store
 from inventory_service.vault.store import Scope
-from inventory_service.web import auth, context, present
-from inventory_service.web.api import answers
+from inventory_service.web import answers, auth, context
 from inventory_service.web.api.common import (
     ProjectPath,
     ProjectSecretPath,
@@ -53,10 +52,10 @@ class SecretBody(Strict):
     responses={"200": answers.Page[answers.Secret]},
 )
 @auth.access(VIEWER)
-def list_project_secrets(path: ProjectPath) -> dict[str, Any]:
+def list_project_secrets(path: ProjectPath) -> answers.Page[answers.Secret]:
     """By name: kind, who set it, when."""
     rows = store.list_own(Scope(auth.reach_project(path.project)))
-    return {"items": [present.secret(row) for row in rows], "next": None}
+    return answers.whole([answers.Secret.of(row) for row in rows])
 
 
 @api.put(
@@ -65,7 +64,7 @@ def list_project_secrets(path: ProjectPath) -> dict[str, Any]:
     responses={"200": answers.Secret, "201": answers.Secret},
 )
 @auth.access(ADMIN)
-def put_project_secret(path: ProjectSecretPath, body: SecretBody) -> tuple[dict[str, Any], int]:
+def put_project_secret(path: ProjectSecretPath, body: SecretBody) -> tuple[answers.Secret, int]:
     """201 for a new one, 200 for one that was there. Every stage's runs get it, unless the stage has its own."""
     return _put(Scope(auth.reach_project(path.project)), path.name, body)
 
@@ -83,10 +82,10 @@ def delete_project_secret(path: ProjectSecretPath) -> Response:
     responses={"200": answers.Page[answers.Secret]},
 )
 @auth.access(VIEWER)
-def list_stage_secrets(path: StagePath) -> dict[str, Any]:
+def list_stage_secrets(path: StagePath) -> answers.Page[answers.Secret]:
     """By name: the stage's own, and the project's that it does not override (`of` says which)."""
     rows = store.list_for_stage(auth.reach_stage(path.project, path.stage))
-    return {"items": [present.secret(row) for row in rows], "next": None}
+    return answers.whole([answers.Secret.of(row) for row in rows])
 
 
 @api.put(
@@ -95,7 +94,7 @@ def list_stage_secrets(path: StagePath) -> dict[str, Any]:
     responses={"200": answers.Secret, "201": answers.Secret},
 )
 @auth.access(ADMIN)
-def put_stage_secret(path: StageSecretPath, body: SecretBody) -> tuple[dict[str, Any], int]:
+def put_stage_secret(path: StageSecretPath, body: SecretBody) -> tuple[answers.Secret, int]:
     """201 for a new one, 200 for one that was there. It beats the project's of the same name."""
     return _put(_scope(path), path.name, body)
 
@@ -112,7 +111,7 @@ def _scope(path: StagePath) -> Scope:
     return Scope(stage.project, stage)
 
 
-def _put(scope: Scope, name: str, body: SecretBody) -> tuple[dict[str, Any], int]:
+def _put(scope: Scope, name: str, body: SecretBody) -> tuple[answers.Secret, int]:
     row, is_new = store.put(
         scope,
         name,
@@ -122,7 +121,7 @@ def _put(scope: Scope, name: str, body: SecretBody) -> tuple[dict[str, Any], int
         actor=auth.caller().actor,
         at=context.now(),
     )
-    return present.secret(row), 201 if is_new else 200
+    return answers.Secret.of(row), 201 if is_new else 200
 
 
 def _delete(scope: Scope, name: str) -> Response:

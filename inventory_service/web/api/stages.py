@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated, Any, Literal
 
 from flask import Response
@@ -15,8 +14,7 @@ from inventory_service.deployments.source import playbooks
 from inventory_service.models import JoinToken
 from inventory_service.registry import join_tokens, stages, sweep
 from inventory_service.registry.stages import stage_name
-from inventory_service.web import auth, context, present
-from inventory_service.web.api import answers
+from inventory_service.web import answers, auth, context
 from inventory_service.web.api.common import (
     Group,
     Moment,
@@ -27,7 +25,6 @@ from inventory_service.web.api.common import (
     StageTokenPath,
     Strict,
     blueprint,
-    page,
 )
 
 api = blueprint("stages", "Deployment targets: their timings, lock, join tokens and releases")
@@ -120,37 +117,37 @@ class JoinTokenBody(Strict):
 
 @api.get("/projects/<project>/stages", summary="A project's stages", responses={"200": answers.Page[answers.Stage]})
 @auth.access(VIEWER)
-def list_stages(path: ProjectPath, query: Paging) -> dict[str, Any]:
+def list_stages(path: ProjectPath, query: Paging) -> answers.Page[answers.Stage]:
     """By name."""
     rows = stages.list_stages(auth.reach_project(path.project))
-    shown = [present.stage(row) for row in rows if query.cursor is None or row.name > query.cursor]
-    return page(shown, limit=query.limit, cursor_of="name")
+    shown = [answers.Stage.of(row) for row in rows if query.cursor is None or row.name > query.cursor]
+    return answers.page(shown, limit=query.limit, cursor_of=lambda one: one.name)
 
 
 @api.post("/projects/<project>/stages", summary="Add a stage", responses={"201": answers.Stage})
 @auth.access(ADMIN)
-def create_stage(path: ProjectPath, body: StageBody) -> tuple[dict[str, Any], int]:
+def create_stage(path: ProjectPath, body: StageBody) -> tuple[answers.Stage, int]:
     """201 with the stage."""
     project = auth.reach_project(path.project)
     row = stages.create_stage(
         project, name=body.name, change=body.change(), actor=auth.caller().actor, at=context.now()
     )
-    return present.stage(row), 201
+    return answers.Stage.of(row), 201
 
 
 @api.get("/stages/<project>/<stage>", summary="One stage", responses={"200": answers.Stage})
 @auth.access(VIEWER)
-def get_stage(path: StagePath) -> dict[str, Any]:
+def get_stage(path: StagePath) -> answers.Stage:
     """With its locks and its desired release."""
-    return present.stage(auth.reach_stage(path.project, path.stage))
+    return answers.Stage.of(auth.reach_stage(path.project, path.stage))
 
 
 @api.patch("/stages/<project>/<stage>", summary="Change a stage", responses={"200": answers.Stage})
 @auth.access(ADMIN)
-def patch_stage(path: StagePath, body: StageFields) -> dict[str, Any]:
+def patch_stage(path: StagePath, body: StageFields) -> answers.Stage:
     """Only the given fields change."""
     row = auth.reach_stage(path.project, path.stage)
-    return present.stage(stages.update_stage(row, change=body.change(), actor=auth.caller().actor, at=context.now()))
+    return answers.Stage.of(stages.update_stage(row, change=body.change(), actor=auth.caller().actor, at=context.now()))
 
 
 @api.delete("/stages/<project>/<stage>", summary="Archive a stage", responses={"204": None})
@@ -163,11 +160,11 @@ def delete_stage(path: StagePath) -> Response:
 
 @api.put("/stages/<project>/<stage>/lock", summary="Lock a stage: queued runs wait", responses={"200": answers.Lock})
 @auth.access(OPERATOR)
-def put_lock(path: StagePath, body: LockBody) -> dict[str, Any]:
+def put_lock(path: StagePath, body: LockBody) -> answers.Lock:
     """The reason is shown to everybody who would deploy."""
     stage = auth.reach_stage(path.project, path.stage)
     row = locks.lock(stage, reason=body.reason, actor=auth.caller().actor, at=context.now())
-    return present.lock(row) or {}
+    return answers.Lock.of(row)
 
 
 @api.delete("/stages/<project>/<stage>/lock", summary="Unlock a stage", responses={"204": None})
@@ -184,11 +181,11 @@ def delete_lock(path: StagePath) -> Response:
     responses={"200": answers.Expired},
 )
 @auth.access(OPERATOR)
-def expire_hosts(path: StagePath) -> dict[str, Any]:
+def expire_hosts(path: StagePath) -> answers.Expired:
     """Ends the stage's freeze. For the operator who knows that the silent machines are really gone."""
     stage = auth.reach_stage(path.project, path.stage)
     count = sweep.expire_late(stage, actor=auth.caller().actor, expiry=context.expiry())
-    return {"expired": count}
+    return answers.Expired(expired=count)
 
 
 @api.get(
@@ -197,16 +194,16 @@ def expire_hosts(path: StagePath) -> dict[str, Any]:
     responses={"200": answers.Page[answers.JoinToken]},
 )
 @auth.access(OPERATOR)
-def list_join_tokens(path: StagePath) -> dict[str, Any]:
+def list_join_tokens(path: StagePath) -> answers.Page[answers.JoinToken]:
     """Without their secrets."""
     stage = auth.reach_stage(path.project, path.stage)
     rows = JoinToken.select().where(JoinToken.stage == stage).order_by(JoinToken.created_at.desc())
-    return {"items": [present.join_token(row) for row in rows], "next": None}
+    return answers.whole([answers.JoinToken.of(row) for row in rows])
 
 
 @api.post("/stages/<project>/<stage>/join-tokens", summary="Make a join token", responses={"201": answers.NewJoinToken})
 @auth.access(OPERATOR)
-def create_join_token(path: StagePath, body: JoinTokenBody) -> tuple[dict[str, Any], int]:
+def create_join_token(path: StagePath, body: JoinTokenBody) -> tuple[answers.NewJoinToken, int]:
     """201; the answer's `token` is the secret, shown this once."""
     stage = auth.reach_stage(path.project, path.stage)
     row, token = join_tokens.create(
@@ -219,7 +216,7 @@ def create_join_token(path: StagePath, body: JoinTokenBody) -> tuple[dict[str, A
         maximum_uses=body.maximum_uses,
         expires_at=body.expires_at,
     )
-    return {**present.join_token(row), "token": token}, 201
+    return answers.NewJoinToken.with_secret(row, token), 201
 
 
 @api.delete("/stages/<project>/<stage>/join-tokens/<token>", summary="Revoke a join token", responses={"204": None})
@@ -237,10 +234,10 @@ def delete_join_token(path: StageTokenPath) -> Response:
     responses={"200": answers.Page[answers.Release]},
 )
 @auth.access(VIEWER)
-def list_releases(path: StagePath) -> dict[str, Any]:
+def list_releases(path: StagePath) -> answers.Page[answers.Release]:
     """The newest fifty."""
     stage = auth.reach_stage(path.project, path.stage)
-    return {"items": [present.release(row) for row in releases.list_releases(stage)], "next": None}
+    return answers.whole([answers.Release.of(row) for row in releases.list_releases(stage)])
 
 
 @api.get(
@@ -249,18 +246,14 @@ def list_releases(path: StagePath) -> dict[str, Any]:
     responses={"200": answers.StageVariables},
 )
 @auth.access(VIEWER)
-def list_variables(path: StagePath) -> dict[str, Any]:
+def list_variables(path: StagePath) -> answers.StageVariables:
     """What a run of now would see: each with where it comes from and what it overrides.
 
     `changed_since_release`: what convergence and rollbacks to the desired release still see otherwise.
     """
     stage = auth.reach_stage(path.project, path.stage)
-    return {
-        "stage": stage_name(stage),
-        "items": [variables.to_json(one) for one in variables.effective(variables.of_stage(stage))],
-        "changed_since_release": [one.to_json() for one in variables.changed_since_release(stage)],
-        "next": None,
-    }
+    found = variables.effective(variables.of_stage(stage))
+    return answers.StageVariables.of(stage_name(stage), found, variables.changed_since_release(stage))
 
 
 @api.get(
@@ -269,10 +262,12 @@ def list_variables(path: StagePath) -> dict[str, Any]:
     responses={"200": answers.Page[answers.Playbook]},
 )
 @auth.access(VIEWER)
-def list_playbooks(path: StagePath) -> dict[str, Any]:
+def list_playbooks(path: StagePath) -> answers.Page[answers.Playbook]:
     """Playbooks of the default revision, with the first comment line of each as its description."""
     stage = auth.reach_stage(path.project, path.stage)
-    return {"items": playbooks.list_playbooks(stage, context.services().settings), "next": None}
+    return answers.whole(
+        [answers.Playbook.of(one) for one in playbooks.list_playbooks(stage, context.services().settings)]
+    )
 
 
 @api.get(
@@ -281,14 +276,14 @@ def list_playbooks(path: StagePath) -> dict[str, Any]:
     responses={"200": answers.Prompts},
 )
 @auth.access(OPERATOR)
-def list_prompts(path: StagePath, query: PromptsQuery) -> dict[str, Any]:
+def list_prompts(path: StagePath, query: PromptsQuery) -> answers.Prompts:
     """The prompts of the playbook that such a run would use, in order; looks into the source as it is now."""
     stage = auth.reach_stage(path.project, path.stage)
     checked = launch.check(stage, requests.RunRequest(**query.model_dump()))
     settings = context.services().settings
     found = launch.questions(stage, checked, settings, patience_seconds=launch.QUESTION_SECONDS)
-    items = [present.question(one) for one in found]
-    return {"playbook": checked.playbook, "items": items, "next": None}
+    items = [answers.Prompt.of(one) for one in found]
+    return answers.Prompts(playbook=checked.playbook, items=items, next=None)
 
 
 @api.get(
@@ -297,14 +292,10 @@ def list_prompts(path: StagePath, query: PromptsQuery) -> dict[str, Any]:
     responses={"200": answers.Check},
 )
 @auth.access(OPERATOR)
-def check_stage(path: StagePath, query: CheckQuery) -> dict[str, Any]:
+def check_stage(path: StagePath, query: CheckQuery) -> answers.Check:
     """Looks at hosts, lock, worker, disk, source and the playbooks' syntax; takes a second or more."""
     stage = auth.reach_stage(path.project, path.stage)
     revision = stages.check_revision_name(query.revision) if query.revision else None
     playbook = stages.check_playbook(query.playbook) if query.playbook else None
     settings, expiry = context.services().settings, context.expiry()
-    found = checks.check_stage(stage, settings, expiry=expiry, revision=revision, playbook=playbook)
-    return {
-        "is_possible": all(finding.level != checks.IMPOSSIBLE for finding in found),
-        "items": [dataclasses.asdict(finding) for finding in found],
-    }
+    return answers.Check.of(checks.check_stage(stage, settings, expiry=expiry, revision=revision, playbook=playbook))

@@ -14,7 +14,7 @@ from inventory_service.registry import hosts
 from inventory_service.scaling import backtest, charts, decisions, preview, settings, windows
 from inventory_service.scaling.plan import bounds
 from inventory_service.scaling.policies import SUM, Scheduled, StepScaling, TargetTracking
-from inventory_service.web import auth, context, present, present_scaling, problems
+from inventory_service.web import answers, auth, context, problems
 from inventory_service.web.pages import machines, scaling_form
 from inventory_service.web.pages.common import pages, require_operator
 from inventory_service.web.pages.metrics import SPAN_WORDS, Plot, chosen_span, plot_of_stage, title
@@ -85,7 +85,7 @@ def _back(row: Stage, **query: Any) -> Response:
     )
 
 
-def _preview(row: Stage, body: dict[str, Any]) -> dict[str, Any]:
+def _preview(row: Stage, body: dict[str, Any]) -> answers.Backtest:
     file = request.files.get("trace")
     text = file.read().decode(errors="replace") if file else ""
     how = preview.Request(
@@ -97,7 +97,7 @@ def _preview(row: Stage, body: dict[str, Any]) -> dict[str, Any]:
     )
     settings.check({}, [], body["actuator"], body["drain_playbook"])
     found = preview.of_texts(row, body["limits"], body["policies"], how, at=context.now())
-    return present_scaling.backtest(found)
+    return answers.Backtest.of(found)
 
 
 def _number(name: str, otherwise: float, *, most: float) -> float:
@@ -133,10 +133,10 @@ def _show(row: Stage, *, body: dict[str, Any] | None = None, **more: Any) -> str
         "sources": _SOURCES,
         "span": span,
         "spans": SPAN_WORDS,
-        "groups": [(group, present_scaling.decision(group.newest)) for group in found],
+        "groups": [(group, answers.ScalingDecision.of(group.newest)) for group in found],
         "is_more": is_more,
         "may_manage": auth.caller().may(ADMIN),
-        "freeze": present.freeze_of(row),
+        "freeze": answers.Freeze.of(row),
         "machines": machines.of_stage(row),
         "typed": request.form,
         "errors": {},

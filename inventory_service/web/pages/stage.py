@@ -15,7 +15,7 @@ from inventory_service.models import Release, Run, Stage
 from inventory_service.registry import hosts, join_tokens, liveness, sweep
 from inventory_service.registry.stages import check_playbook, check_revision_name
 from inventory_service.text import natural
-from inventory_service.web import auth, context, present, problems
+from inventory_service.web import answers, auth, context, problems
 from inventory_service.web.pages import board, launch_fields, machines
 from inventory_service.web.pages.common import pages, require_operator
 from inventory_service.web.pages.launch_form import LaunchForm
@@ -92,7 +92,7 @@ def _facts(row: Stage) -> dict[str, Any]:
         "running": Run.get_or_none(Run.id == held.run_id) if held else None,
         "releases": releases.list_releases(row, limit=_RECENT_RELEASES),
         "runs": requests.list_runs(stage=row, limit=_RECENT_RUNS),
-        "freeze": present.freeze_of(row),
+        "freeze": answers.Freeze.of(row),
         "running_on": board.releases_in_use(rows),
         "machines": machines.of_stage(row),
     }

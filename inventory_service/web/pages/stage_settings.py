@@ -11,7 +11,7 @@ from inventory_service.errors import CallboardError, InvalidError
 from inventory_service.models import Stage
 from inventory_service.registry import stages
 from inventory_service.registry.stages import StageChange
-from inventory_service.web import auth, context, present, problems
+from inventory_service.web import answers, auth, context, problems
 from inventory_service.web.pages.common import back, pages
 from inventory_service.web.pages.form_values import number_in
 
@@ -61,7 +61,7 @@ def _show(row: Stage, typed: dict[str, Any], **more: Any) -> str:
 
 def _present(row: Stage) -> dict[str, Any]:
     """The fields as a form holds them: an unticked box is not there, and 0 s is empty."""
-    shown = present.stage(row)
+    shown = answers.Stage.of(row).fields()
     texts = {name: str(shown[name] or "") for name in (*_TEXTS, "strategy")}
     times = {name: str(shown[name] or "") for name in _SECONDS}
     flags = {name: "1" for name in _FLAGS if shown[name]}
