@@ -102,7 +102,7 @@ def test_it_shows_how_a_stage_scales(viewer: Caller, stage: Stage, clock: FakeCl
     settings.configure(
         stage, limits={}, policy_texts=[], actuator=None, is_enabled=True, is_dry_run=True, actor=ADA, at=clock.now()
     )
-    StageScaling.update(problem="AWS refused", last_out_at=clock.now()).execute()
+    StageScaling.update(problem_code="other", problem_params={"text": "AWS refused"}, last_out_at=clock.now()).execute()
     ScalingDecision.create(
         stage=stage, at=clock.now(), action="out", from_capacity=2, to_capacity=5, serving=2, reasons=[], readings={},
         status="acting", token="t",
