@@ -224,14 +224,24 @@ def list_events(
 ) -> list[Event]:
     """The newest events first, below the id `before`. `name` and `about` (a target's path) also match what begins with
     them and goes on after a dot or a slash: `stage` finds `stage.lock`, `shop/production` finds
-    `shop/production/web-1`. Without a `name`, routine events of hosts are left out.
+    `shop/production/web-1`, and that stage's runs. Without a `name`, routine events of hosts are left out.
     """
     wanted = str(ALIASES.get(name, name)) if name is not None else None
     tests: list[Any] = [Event.id < before] if before is not None else []
     tests += [] if actor is None else [Event.actor_name == actor]
     tests += [Event.name.not_in([str(one) for one in ROUTINE])] if wanted is None else []
-    for field, text, mark in ((Event.name, wanted, "."), (Event.target_path, about, "/")):
-        tests += [] if text is None else [(field == text) | field.startswith(f"{text}{mark}")]
+    tests += [] if wanted is None else [_begins(Event.name, wanted, ".")]
+    tests += [] if about is None else [_begins(Event.target_path, about, "/") | Event.stage_id.in_(_stage_of(about))]
     query = Event.select()
     chosen = query.where(*tests) if tests else query
     return list(cast("Any", chosen.order_by(Event.id.desc()).limit(limit)))
+
+
+def _begins(field: Any, text: str, mark: str) -> Any:
+    return (field == text) | field.startswith(f"{text}{mark}")
+
+
+def _stage_of(path: str) -> Any:
+    """The ids of the stages of that path: one, or none."""
+    project, _, stage = path.partition("/")
+    return Stage.select(Stage.id).join(Project).where((Project.name == project) & (Stage.name == stage))

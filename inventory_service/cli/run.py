@@ -13,6 +13,7 @@ from inventory_service.cli.arguments import given, mapping_in, secret_vars_optio
 from inventory_service.cli.prompting import advised, prompt_option, with_answers
 from inventory_service.client import Client, ClientError
 from inventory_service.codes import statuses
+from inventory_service.codes.run import Wait
 from inventory_service.terminal import json_option, print_json, print_log, print_table
 from inventory_service.text import harmless
 
@@ -32,7 +33,8 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("-m", "--comment", help="Why; kept with the run."),
     click.option("--refuse-if-locked", is_flag=True, help="Fail at once where the run would have to wait."),
     click.option("--override-lock", metavar="REASON", help="Go past the lock that a person holds; audited."),
-    click.option("--allow-frozen", is_flag=True, help="Run although it is unclear which hosts are live."),
+    click.option("--allow-paused-expiry", is_flag=True, help="Run although it is unclear which hosts are live."),
+    click.option("--allow-frozen", is_flag=True, hidden=True),  # as earlier versions named it
     click.option("--detach", is_flag=True, help="Print the run's number and do not follow it."),
 )
 
@@ -48,6 +50,7 @@ def _launch(stage: str, kind: str, options: dict[str, Any], **own: Any) -> None:
     client, detach = Client(), options.pop("detach")
     pairs, refuses, answers = (options.pop(name) for name in ("pairs", "refuse_if_locked", "answers"))
     secret = mapping_in(options.pop("secret_vars"))
+    options["allow_paused_expiry"] |= options.pop("allow_frozen")
     body = given(stage=stage, kind=kind, **options, **own, extra_vars=variables(pairs) if pairs else None)
     body |= {"extra_vars_secret": secret} if secret else {}
     body = with_answers(client, body, answers)
@@ -66,7 +69,7 @@ def _await(client: Client, run: dict[str, Any], *, detach: bool) -> None:
     """Follow a run that was just queued to its end, with its exit code."""
     click.echo(f"Run {run['id']}: {client.url}/runs/{run['id']}", err=True)
     queue = client.get(f"/api/v1/runs/{run['id']}")["queue"]
-    if queue is not None and queue["waits_for"] != "a free worker":
+    if queue is not None and queue["code"] != Wait.WORKER:
         click.echo(f"Number {queue['position']} in the queue; waits for {queue['waits_for']}.", err=True)
     if detach:
         click.echo(run["id"])
@@ -208,13 +211,15 @@ def cancel(run_id: int) -> None:
 @click.option("-m", "--comment", help="Why; the repeated run's own when left out.")
 @click.option("--refuse-if-locked", "refuses", is_flag=True, help="Fail at once where the run would have to wait.")
 @click.option("--override-lock", metavar="REASON", help="Go past the lock that a person holds; audited.")
-@click.option("--allow-frozen", is_flag=True, help="Run although it is unclear which hosts are live.")
+@click.option("--allow-paused-expiry", is_flag=True, help="Run although it is unclear which hosts are live.")
+@click.option("--allow-frozen", is_flag=True, hidden=True)
 @click.option("--detach", is_flag=True, help="Print the new run's number and do not follow it.")
 def repeat(
     *,
     run_id: int,
     secret_vars: BinaryIO | None,
     refuses: bool,
+    allow_paused_expiry: bool,
     allow_frozen: bool,
     detach: bool,
     **options: str | None,
@@ -226,6 +231,6 @@ def repeat(
     """
     client = Client()
     secret = mapping_in(secret_vars)
-    body = {**given(**options), "allow_frozen": allow_frozen, **_if_locked(refuses)}
+    body = {**given(**options), "allow_paused_expiry": allow_paused_expiry or allow_frozen, **_if_locked(refuses)}
     body |= {"extra_vars_secret": secret} if secret else {}
     _await(client, client.send("POST", f"/api/v1/runs/{run_id}/repeat", body), detach=detach)

@@ -48,6 +48,14 @@ class End(Code):
     OTHER = "other"  # text
 
 
+class Wait(Code):
+    """What a queued run waits for."""
+
+    LOCK = "lock"  # by, reason: what is said of the lock
+    RUN = "run"  # run, kind, status, more: how many others before it
+    WORKER = "worker"
+
+
 class HostNote(Code):
     """What somebody has to know of one host of a run."""
 

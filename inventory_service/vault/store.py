@@ -7,9 +7,10 @@ import dataclasses
 import datetime as dt
 from typing import Any
 
-from inventory_service import audit
+from inventory_service import events
 from inventory_service.database import database
 from inventory_service.errors import ConflictError, InvalidError, NotFoundError
+from inventory_service.events import Actor, EventName, Target
 from inventory_service.models import Project, Secret, Stage
 from inventory_service.settings import Settings
 from inventory_service.vault import keyring, kinds, references
@@ -32,6 +33,11 @@ class Scope:
         """`shop`, or `shop/production`."""
         return self.project.name if self.stage is None else f"{self.project.name}/{self.stage.name}"
 
+    @property
+    def target(self) -> Target:
+        """What an event about one of its secrets is about."""
+        return events.target(self.stage or self.project)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Opened:
@@ -48,7 +54,7 @@ class Opened:
 
 
 def put(
-    scope: Scope, name: str, *, kind: str, value: bytes, settings: Settings, actor: audit.Actor, at: dt.datetime
+    scope: Scope, name: str, *, kind: str, value: bytes, settings: Settings, actor: Actor, at: dt.datetime
 ) -> tuple[Secret, bool]:
     """Set a secret; returns its row and whether it is new. Raises InvalidError, ConflictError."""
     _check(scope, name, kind, value)
@@ -64,7 +70,8 @@ def put(
             Secret.create(
                 project=scope.project, stage=scope.stage, name=name, created_by=actor.name, created_at=at, **fields
             )
-        audit.record(actor, "secret.set", scope.name, at=at, name=name, kind=kind)
+        details = {"name": name, "kind": kind}
+        events.record(EventName.SECRET_SET, scope.target, actor=actor, at=at, details=details)
         row = get(scope, name)
     _follow_rotation(row, keys, settings)
     return row, known is None
@@ -133,12 +140,13 @@ def get(scope: Scope, name: str) -> Secret:
     return row
 
 
-def remove(scope: Scope, name: str, *, actor: audit.Actor, at: dt.datetime) -> None:
+def remove(scope: Scope, name: str, *, actor: Actor, at: dt.datetime) -> None:
     """Forget a secret. Raises NotFoundError."""
     with database.atomic():
         row = get(scope, name)
         Secret.delete().where(Secret.id == row.id).execute()
-        audit.record(actor, "secret.remove", scope.name, at=at, name=name, kind=row.kind)
+        details = {"name": name, "kind": row.kind}
+        events.record(EventName.SECRET_REMOVE, scope.target, actor=actor, at=at, details=details)
 
 
 def open_for_stage(stage: Stage, keys: Keyring) -> dict[str, Opened]:

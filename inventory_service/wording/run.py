@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from inventory_service.codes.run import End, HostNote, SnapshotNote
+from inventory_service.codes.run import End, HostNote, SnapshotNote, Wait
 from inventory_service.wording.lists import some
 
 _Params = Mapping[str, Any]
@@ -35,6 +35,11 @@ def host_note(code: str | None, params: Mapping[str, Any] | None) -> str | None:
 def left_out(code: str, params: Mapping[str, Any]) -> str:
     """Why a host is left out, as Ansible's log says it after the host's name."""
     return _LEFT_OUT[HostNote(code)](params)
+
+
+def waits_for(code: str, params: Mapping[str, Any]) -> str:
+    """What a queued run waits for, without a full stop."""
+    return _WAITS[Wait(code)](params)
 
 
 def stops(reason: Mapping[str, Any]) -> str:
@@ -152,6 +157,15 @@ _HOST_NOTES: dict[HostNote, Callable[[_Params], str]] = {
     HostNote.IN_CONFLICT: lambda p: str(p.get("text") or "in conflict"),
     HostNote.TO_BE_ENDED: lambda _: "its machine is to be ended",
     HostNote.OTHER: lambda p: str(p["text"]),
+}
+
+
+_WAITS: dict[Wait, Callable[[_Params], str]] = {
+    Wait.LOCK: lambda p: f"the lock by {p['by']}: {p['reason']}",
+    Wait.RUN: lambda p: (
+        f"run {p['run']} ({p['kind']}, {p['status']})" + (f" and {p['more']} more" if p["more"] else "")
+    ),
+    Wait.WORKER: lambda _: "a free worker",
 }
 
 

@@ -45,10 +45,11 @@ def test_it_tells_a_queued_runs_place_and_what_it_waits_for(launch: Launch, oper
     runs = [launch().json["id"] for _ in range(2)]
     overriding = launch(override_lock="the shop is down").json["id"]
     shown = {row["id"]: row for row in operator.get("/api/v1/runs").json["items"]}
-    assert shown[overriding]["queue"] == {"position": 1, "waits_for": "a free worker"}
+    assert shown[overriding]["queue"] == {"position": 1, "waits_for": "a free worker", "code": "worker"}
     assert shown[overriding]["override_lock"] == "the shop is down"
     assert [shown[run]["queue"] for run in runs] == [
-        {"position": place, "waits_for": "the lock by token:operator-everywhere: Black Friday"} for place in (2, 3)
+        {"position": place, "waits_for": "the lock by token:operator-everywhere: Black Friday", "code": "lock"}
+        for place in (2, 3)
     ]
 
 

@@ -13,10 +13,13 @@ from collections.abc import Iterable
 
 from inventory_service.adapters import processes
 from inventory_service.codes import statuses
+from inventory_service.codes.run import Wait
 from inventory_service.database import fetch
 from inventory_service.deployments import locks
 from inventory_service.models import Project, Run, Stage, StageLock
-from inventory_service.wording import lock as wording
+from inventory_service.reasons import Reason, because
+from inventory_service.wording import lock as lock_wording
+from inventory_service.wording import run as run_wording
 
 # External runs hold nothing: the service could not end them.
 _AT_WORK = (Run.status == statuses.RUNNING) & (Run.origin == "service")
@@ -32,16 +35,20 @@ class Waiting:
     first: Run | None
 
     @property
-    def reason(self) -> str:
-        """The reason, without a full stop."""
+    def why(self) -> Reason:
+        """What it waits for."""
         if self.lock is not None:
-            return f"the lock by {self.lock.locked_by}: {wording.why(self.lock.reasons)}"
+            return because(Wait.LOCK, by=self.lock.locked_by, reason=lock_wording.why(self.lock.reasons))
         blocking = self.running or self.first
         if blocking is None:
-            return "a free worker"
+            return because(Wait.WORKER)
         others = self.position - (1 if self.running else 2)
-        more = f" and {others} more" if others else ""
-        return f"run {blocking.id} ({blocking.kind}, {blocking.status}){more}"
+        return because(Wait.RUN, run=blocking.id, kind=blocking.kind, status=blocking.status, more=others)
+
+    @property
+    def reason(self) -> str:
+        """The same in words, without a full stop."""
+        return run_wording.waits_for(self.why.code, self.why.params)
 
 
 def is_empty() -> bool:

@@ -7,9 +7,9 @@ import logging
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from inventory_service import audit
 from inventory_service.database import database
 from inventory_service.errors import CallboardError
+from inventory_service.events import SERVICE, Actor
 from inventory_service.models import Project
 from inventory_service.registry import stages
 from inventory_service.settings import Settings
@@ -34,7 +34,7 @@ def split(source: str) -> tuple[str, str]:
     return urlunsplit(parts._replace(netloc=server)), f"{unquote(user)}:{unquote(token)}"
 
 
-def create_project(*, source: str, settings: Settings, actor: audit.Actor, at: dt.datetime, **fields: Any) -> Project:
+def create_project(*, source: str, settings: Settings, actor: Actor, at: dt.datetime, **fields: Any) -> Project:
     """Add a project (`stages.create_project`); a credential in its source becomes its git secret."""
     stages.source_kind(source)
     address, credential = split(source)
@@ -45,7 +45,7 @@ def create_project(*, source: str, settings: Settings, actor: audit.Actor, at: d
 
 
 def update_project(
-    project: Project, *, changes: dict[str, Any], settings: Settings, actor: audit.Actor, at: dt.datetime
+    project: Project, *, changes: dict[str, Any], settings: Settings, actor: Actor, at: dt.datetime
 ) -> Project:
     """Change a project (`stages.update_project`); a credential in a new source becomes its git secret."""
     stages.source_kind(changes.get("source", project.source))
@@ -57,7 +57,7 @@ def update_project(
     return row
 
 
-def _keep(project: Project, credential: str, settings: Settings, *, actor: audit.Actor, at: dt.datetime) -> None:
+def _keep(project: Project, credential: str, settings: Settings, *, actor: Actor, at: dt.datetime) -> None:
     if not credential:
         return
     scope = Scope(project)
@@ -75,6 +75,6 @@ def take_out_of_addresses(settings: Settings, *, at: dt.datetime) -> None:
         try:
             with database.atomic():
                 Project.update(source=address).where(Project.id == project.id).execute()
-                _keep(project, credential, settings, actor=audit.SERVICE, at=at)
+                _keep(project, credential, settings, actor=SERVICE, at=at)
         except CallboardError as error:
             log.warning("the source of %s keeps its credential in the address: %s", project.name, error.detail)

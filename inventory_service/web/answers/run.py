@@ -9,6 +9,7 @@ from pydantic import Field
 
 from inventory_service import models
 from inventory_service.codes import statuses
+from inventory_service.codes.run import Wait
 from inventory_service.deployments import rollout
 from inventory_service.deployments.launching import run_queue
 from inventory_service.registry import hosts
@@ -22,6 +23,7 @@ from inventory_service.wording import run as wording
 class Queue(Answer):
     position: int = Field(description="1 comes next of its stage")
     waits_for: str
+    code: Annotated[str, one_of(*Wait)] = Field(description="What `waits_for` is about")
 
     @classmethod
     def of(cls, row: models.Run) -> Queue | None:
@@ -29,7 +31,7 @@ class Queue(Answer):
         if row.status != statuses.QUEUED:
             return None
         waiting = run_queue.waiting(row)
-        return Queue(position=waiting.position, waits_for=waiting.reason)
+        return Queue(position=waiting.position, waits_for=waiting.reason, code=str(waiting.why.code))
 
 
 class Run(Answer):
