@@ -62,7 +62,7 @@ def to_roll_back_to(stage: Stage, number: int | None) -> Release:
     return release
 
 
-def find(stage: Stage, number: int | None) -> Release | None:
+def numbered(stage: Stage, number: int | None) -> Release | None:
     """The release of that number, if there is one."""
     return Release.get_or_none((Release.stage == stage) & (Release.number == number)) if number is not None else None
 

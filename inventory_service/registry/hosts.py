@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 from inventory_service import audit, credentials
@@ -304,23 +304,31 @@ def list_out_of_date(stage: Stage, desired: dict[str, Any] | None, *, expiry: li
     ]
 
 
-def refuse_up_to_date(stage: Stage, *, expiry: liveness.Expiry) -> None:
-    """Raise ConflictError where there is nobody whom convergence could bring to the desired release."""
-    desired = desired_release(stage)
-    found = list_out_of_date(stage, desired, expiry=expiry)
-    if any(not (host.is_quarantined or host.is_draining) for host in found):
+def refuse_up_to_date(stage: Stage, *, released: Collection[Host], expiry: liveness.Expiry) -> None:
+    """Raise ConflictError where there is nobody whom convergence could bring to the desired release, when the hosts
+    `released` are quarantined no more.
+    """
+    again, desired = {host.id for host in released}, desired_release(stage)
+    found = [host for host in list_out_of_date(stage, desired, expiry=expiry) if not host.is_draining]
+    left_alone = [host.name for host in found if host.is_quarantined and host.id not in again]
+    if len(left_alone) < len(found):
         return
     why = f"every live host of {stage_name(stage)} runs what it should."
-    if names := ", ".join([host.name for host in found if host.is_quarantined][:5]):
+    if left_alone:
+        names = ", ".join(left_alone[:5])
         why = f"who is out of date in {stage_name(stage)} is in quarantine ({names}). Release it first."
     raise ConflictError(f"Nobody to converge: {why}")
 
 
-def release_quarantined(stage: Stage, *, actor: Actor, at: dt.datetime) -> None:
-    """Every quarantined host of the stage may be converged again."""
-    for host in list_hosts(stage):
-        if host.is_quarantined:
-            change(host, actor=actor, at=at, is_quarantined=False)
+def list_quarantined(stage: Stage) -> list[Host]:
+    """The hosts that convergence leaves alone until somebody releases them, by name."""
+    return [host for host in list_hosts(stage) if host.is_quarantined]
+
+
+def release_from_quarantine(quarantined: Iterable[Host], *, actor: Actor, at: dt.datetime) -> None:
+    """These hosts may be converged again."""
+    for host in quarantined:
+        change(host, actor=actor, at=at, is_quarantined=False)
 
 
 def live_hosts(stage: Stage, *, expiry: liveness.Expiry) -> list[Host]:

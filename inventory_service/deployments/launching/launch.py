@@ -18,7 +18,6 @@ from inventory_service.deployments.launching import repeat
 from inventory_service.deployments.launching.requests import REFUSE, RunRequest
 from inventory_service.deployments.prompting import answering, prompt_files
 from inventory_service.deployments.prompting.answering import Question
-from inventory_service.deployments.prompting.prompt_files import Reader
 from inventory_service.deployments.source.sources import Source
 from inventory_service.errors import ConflictError, InvalidError, SourceError
 from inventory_service.events import Actor
@@ -61,12 +60,12 @@ def launch(
     with database.atomic():
         if request.if_locked == REFUSE:
             locks.refuse_busy(stage, is_overriding=settled.override_lock is not None)
-        if request.releases_quarantined:
-            hosts.release_quarantined(stage, actor=actor, at=expiry.at)
+        released = hosts.list_quarantined(stage) if request.releases_quarantined else []
         if settled.is_for_who_is_out_of_date and settings is not None:
-            hosts.refuse_up_to_date(stage, expiry=expiry)
+            hosts.refuse_up_to_date(stage, released=released, expiry=expiry)
         if not settled.allows_paused_expiry and expiry.is_frozen(stage):
             raise ConflictError(wording.PAUSED.format(stage=stage_name(stage)))
+        hosts.release_from_quarantine(released, actor=actor, at=expiry.at)
         return Launched(*runs.queue(settled, actor=actor, at=expiry.at))
 
 
@@ -81,7 +80,12 @@ def settle(
     if request.repeats is not None:
         return repeat.settle(request.repeats, request, settings, fingerprint=fingerprint)
     checked, plain, secret = check(stage, request), request.extra_vars, request.secret_vars
-    if settings is not None and (read := _reader(stage, checked, settings)) is not None:
+    read = None
+    with contextlib.suppress(SourceError):  # it can't be read now
+        if settings is not None:
+            source = Source(stage.project, settings, patience_seconds=PATIENCE_SECONDS)
+            read = source.reader(checked.source_revision or stage.default_revision)
+    if read is not None:
         prompts = prompt_files.find(read, checked.playbook)
         known = variables.known(stage, checked.secrets, checked.desired, checked.answered)
         asked = answering.with_known(prompts, known, checked.secrets)
@@ -107,14 +111,6 @@ def settle(
         allows_paused_expiry=request.allows_paused_expiry,
         rolls_back=request.rolls_back,
     )
-
-
-def _reader(stage: Stage, checked: Checked, settings: Settings) -> Reader | None:
-    """What reads the source; None where it can't be read now."""
-    source = Source(stage.project, settings, patience_seconds=PATIENCE_SECONDS)
-    with contextlib.suppress(SourceError):
-        return source.reader(checked.source_revision or stage.default_revision)
-    return None
 
 
 def questions(stage: Stage, checked: Checked, settings: Settings, *, patience_seconds: float) -> list[Question]:
@@ -166,7 +162,7 @@ def check(stage: Stage, request: RunRequest) -> Checked:
     request.check()
     playbook, revision = _playbook(stage, request), _revision(request)
     _check_excluded(stage, request.exclude)
-    desired = releases.find(stage, stage.desired_release_number)
+    desired = releases.numbered(stage, stage.desired_release_number)
     release = _release(stage, request, desired)
     unknown = set(store.missing(stage, request.references())) - set(request.secret_vars)
     if unknown:

@@ -65,7 +65,7 @@ def asked_by(stage: Stage, read: Reader, playbook: str) -> list[Question]:
 
 
 def _questions(stage: Stage, prompts: Iterable[Prompt], answered: Release | None) -> list[Question]:
-    desired = releases.find(stage, stage.desired_release_number)
+    desired = releases.numbered(stage, stage.desired_release_number)
     secrets = store.as_variables(stage)
     return with_known(prompts, variables.known(stage, secrets, desired, answered), secrets)
 

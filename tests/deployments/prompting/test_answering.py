@@ -148,7 +148,7 @@ def test_it_rejects_what_nobody_can_answer_per_run(source: Path, stage: Stage, s
 
 
 def filled(run: Run, source: Path, number: int | None = None) -> dict[str, Any]:
-    answering.fill_in(run, folder_reader(source), releases.find(run.stage, number))
+    answering.fill_in(run, folder_reader(source), releases.numbered(run.stage, number))
     kept: dict[str, Any] = Run.get_by_id(run.id).extra_vars
     assert kept == run.extra_vars
     return kept
