@@ -59,7 +59,8 @@ def answering(path: Path, answer: Answer) -> Iterator[None]:
             except Exception:
                 log.exception("a question of the playbook could not be answered")
             finally:
-                database.close()
+                if database.obj is not None:  # doctor answers without one
+                    database.close()
 
     with _Server(str(path), Handler) as server:
         thread = threading.Thread(target=server.answer_until_over, name="answers", daemon=True)

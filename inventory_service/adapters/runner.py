@@ -29,6 +29,7 @@ _SYNTAX_SECONDS = 60
 _LONGEST_COMPLAINT = 600
 _LARGEST_TEXT = 2**20  # characters of one result, for callbacks
 _LIMITS = "CALLBOARD_LIMITS"  # read by plugins/callback/callboard_run.py
+IN_PLACE = "limits_in_place"  # the file in the run's folder that is there once they are applied
 _UNLIMITED = (
     "The limits of a run could not be applied: Ansible did not load callboard_run. `callboard doctor` tells more."
 )
@@ -78,7 +79,7 @@ def run_playbook(call: PlaybookCall, on_event: Callable[[dict[str, Any]], None])
 
     def handle(event: dict[str, Any]) -> bool:
         nonlocal is_unlimited
-        if event.get("event") == "playbook_on_start" and not _in_place(call).exists():
+        if event.get("event") == "playbook_on_start" and not (call.private_dir / IN_PLACE).exists():
             is_unlimited = True
         on_event(event)
         return False  # ansible-runner would write one file per event otherwise
@@ -149,7 +150,7 @@ def environment(call: PlaybookCall) -> dict[str, str]:
         "ANSIBLE_INVENTORY_ENABLED": "registry",
         **_plugin_paths(call.project_dir, call.content_dir),
         "ANSIBLE_CALLBACK_PLUGINS": str(call.content_dir / "plugins" / "callback"),
-        _LIMITS: _limits(call),
+        _LIMITS: _limits(call.exclusion_socket, call.private_dir),
         **(_mitogen() if call.has_mitogen else {}),
         "ANSIBLE_COLLECTIONS_SCAN_SYS_PATH": "True",
         "ANSIBLE_ROLES_PATH": f"{call.project_dir / 'roles'}:{call.content_dir / 'roles'}",
@@ -167,15 +168,10 @@ def environment(call: PlaybookCall) -> dict[str, str]:
     }
 
 
-def _limits(call: PlaybookCall) -> str:
+def _limits(exclusion_socket: Path, folder: Path) -> str:
     """What plugins/callback/callboard_run.py is to do, and where it says that it did."""
-    limits = {"attendance": str(call.exclusion_socket), "largest_text": _LARGEST_TEXT, "in_place": str(_in_place(call))}
-    return json.dumps(limits)
-
-
-def _in_place(call: PlaybookCall) -> Path:
-    """The file that is there once the limits are applied."""
-    return call.private_dir / "limits_in_place"
+    limits = {"exclusion_socket": str(exclusion_socket), "largest_text": _LARGEST_TEXT}
+    return json.dumps({**limits, "in_place": str(folder / IN_PLACE)})
 
 
 def _mitogen() -> dict[str, str]:
@@ -268,6 +264,19 @@ def _syntax_environment(home: str, project_dir: Path, content_dir: Path) -> dict
         "ANSIBLE_NOCOLOR": "True",
         "ANSIBLE_NOCOWS": "True",
         "LC_ALL": "C.UTF-8",
+    }
+
+
+def trial_environment(folder: Path, content_dir: Path) -> dict[str, str]:
+    """What Ansible reads from its environment in a run on nobody: its plugins and limits are those of a run."""
+    _offer_collection(folder, content_dir)
+    return {
+        **_syntax_environment(str(folder), folder, content_dir),
+        "ANSIBLE_INVENTORY_PLUGINS": str(content_dir / "plugins" / "inventory"),
+        "ANSIBLE_INVENTORY_ENABLED": "registry",
+        "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "True",
+        "ANSIBLE_CALLBACK_PLUGINS": str(content_dir / "plugins" / "callback"),
+        _LIMITS: _limits(folder / "exclusion", folder),
     }
 
 

@@ -13,9 +13,11 @@ import click
 
 from inventory_service import serve as serving
 from inventory_service import settings as settings_module
+from inventory_service.adapters.trial_run import try_ansible
+from inventory_service.content import content_dir
 from inventory_service.database import migrate as apply_migrations
 from inventory_service.database import open_database
-from inventory_service.errors import CallboardError
+from inventory_service.errors import CallboardError, SourceError
 from inventory_service.first_start import FirstSignIn, check_keys, make_ssh_key
 from inventory_service.jobs import worker as jobs_worker
 from inventory_service.settings import Settings
@@ -134,10 +136,19 @@ def doctor() -> None:
     settings = settings_module.load()
     free = shutil.disk_usage(settings.data_dir).free // 2**20
     checks = {name: shutil.which(name) or f"missing: install {package}" for name, package in _NEEDED_PROGRAMS.items()}
+    checks["ansible-core"] = _ansible()
     click.echo()
     print_fields({"data folder": str(settings.data_dir), "free space": f"{free} MB", **checks})
-    if any(value.startswith("missing") for value in checks.values()):
+    if any(value.startswith(("missing", "unusable")) for value in checks.values()):
         sys.exit(1)
+
+
+def _ansible() -> str:
+    """The version that runs use, or why runs can't use it."""
+    try:
+        return try_ansible(content_dir())
+    except SourceError as error:
+        return f"unusable: {error}"
 
 
 @click.command()

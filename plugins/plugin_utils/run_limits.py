@@ -30,12 +30,12 @@ display = Display()
 
 
 def put_in_place(told: str) -> None:
-    """Apply the limits, which are JSON: {attendance: path of the executor's socket, largest_text: characters of one
-    result, in_place: path of the file that says it is done}. Raises UnknownCore.
+    """Apply the limits, which are JSON: {exclusion_socket: path at which the executor answers, largest_text: characters
+    of one result, in_place: path of the file that says it is done}. Raises UnknownCore.
     """
     limits = json.loads(told)
     outcome = core.check_limits()
-    Attendance(limits["attendance"], outcome).put_in_place()
+    HostExclusion(limits["exclusion_socket"], outcome).put_in_place()
     largest = int(limits["largest_text"])
     core.around_shown_results(lambda result: Cutter(largest).cut(result))
     core.around_prompts(refuse_prompt)
@@ -51,7 +51,7 @@ def refuse_prompt(_prompt: Any, _display: Any, varname: str, *_words: Any, **_mo
     )
 
 
-class Attendance:
+class HostExclusion:
     """What the executor said so far: `left_out` host names, and why the run must stop, if it must.
 
     It works from around Ansible's functions, since a strategy plugin would miss every play that names a strategy.

@@ -21,7 +21,7 @@ def call(tmp_path: Path) -> runner.PlaybookCall:
         inventory=tmp_path / "registry.yml",
         known_hosts=tmp_path / "known hosts",
         control_dir=tmp_path / "c",
-        exclusion_socket=tmp_path / "c" / "attendance",
+        exclusion_socket=tmp_path / "c" / "exclusion",
         identities=(tmp_path / "identity-0.pub",),
         agent_socket=tmp_path / "c" / "agent",
         vault_ids=(("main", tmp_path / "vault-main"),),

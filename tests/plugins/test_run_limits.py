@@ -107,7 +107,7 @@ class Run(Controller):
         self.in_place = folder / "in_place"
         (folder / "watch").mkdir()
         (folder / "watch" / "watcher.py").write_text(WATCHER)
-        limits = {"attendance": str(executor.path), "largest_text": 1000, "in_place": str(self.in_place)}
+        limits = {"exclusion_socket": str(executor.path), "largest_text": 1000, "in_place": str(self.in_place)}
         self.env |= {
             "ANSIBLE_CALLBACK_PLUGINS": f"{ROOT / 'plugins' / 'callback'}:{folder / 'watch'}",
             "CALLBOARD_LIMITS": json.dumps(limits),
