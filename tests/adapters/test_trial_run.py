@@ -37,5 +37,5 @@ def test_it_says_that_parts_of_the_plugins_are_missing(tmp_path: Path) -> None:
     content = tmp_path / "content"
     (content / "plugins").mkdir(parents=True)
     (content / "plugins" / "inventory").symlink_to(content_dir() / "plugins" / "inventory")
-    with pytest.raises(SourceError, match="No module named|can't be loaded"):
+    with pytest.raises(SourceError, match=r"No module named|can't be loaded"):
         try_ansible(content)

@@ -82,6 +82,7 @@ class Service:
         self.answers: dict[str, Answer] = {}
         self.asked: list[tuple[str, str | None]] = []
         self.headers: list[dict[str, str]] = []
+        self.posted: list[dict[str, Any]] = []
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -118,6 +119,10 @@ class Service:
                 service.asked.append((self.path, self.headers.get("Authorization")))
                 service.headers.append(dict(self.headers))
                 reply(self, service.answers.get(urlsplit(self.path).path, Answer(status=404)))
+
+            def do_POST(self) -> None:
+                service.posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.do_GET()
 
             def log_message(self, *_args: Any) -> None:
                 """Say nothing."""

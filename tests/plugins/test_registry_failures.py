@@ -5,12 +5,14 @@ There is no ansible.cfg here that would help.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import gzip
 import json
 import socket
 import ssl
 import threading
+import time
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,7 +114,7 @@ def test_it_ends_a_play_that_refreshes_in_vain(controller: Controller, service: 
     watcher.start()
     done = controller.play(f"- {{hosts: all, gather_facts: false, connection: local, tasks: {tasks}}}")
     watcher.join()
-    assert done.returncode == 4
+    assert done.returncode == 4, done.stdout + done.stderr
     assert "changed: [web-1]" in done.stdout
     assert "two" not in done.stdout
     assert "the connection was refused" in done.stderr
@@ -182,6 +184,31 @@ def speak_ssh(listener: socket.socket) -> None:
         connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
 
 
+def test_a_header_that_drips_is_waited_for_no_longer_than_the_whole_answer(controller: Controller) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=drip_header, args=(listener,), daemon=True).start()
+        controller.configure(url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=0.2)
+        began = time.monotonic()
+        assert "no complete answer came in time (the timeout is 0.2 s)" in controller.fail()
+        assert time.monotonic() - began < 12
+
+
+def drip_header(listener: socket.socket) -> None:
+    """Answer with a header that never ends, a byte at a time."""
+    with listener.accept()[0] as connection, contextlib.suppress(OSError):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        for _ in range(600):
+            connection.sendall(b"x")
+            time.sleep(0.05)
+
+
+def test_it_sends_its_token_whatever_netrc_says(controller: Controller, service: Service) -> None:
+    (controller.home / ".netrc").write_text("machine 127.0.0.1 login ada password other\n")
+    (controller.home / ".netrc").chmod(0o600)
+    controller.list()
+    assert {token for _, token in service.asked} == {f"Bearer {TOKEN}"}
+
+
 @pytest.fixture
 def secure_service(tmp_path: Path) -> Iterator[Service]:
     """A service behind a certificate that only `ca.pem` vouches for."""
@@ -236,5 +263,5 @@ def test_it_leaves_a_file_of_another_plugin_to_that_plugin(controller: Controlle
     (controller.folder / "callboard.yml").write_text("all: {hosts: {static-1: {}}}\n")
     env = {"ANSIBLE_INVENTORY_ENABLED": "registry,auto,yaml"}
     done = controller.run("ansible-inventory", "-i", "callboard.yml", "--graph", **env)
-    assert done.returncode == 0
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "static-1" in done.stdout

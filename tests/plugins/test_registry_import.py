@@ -53,7 +53,8 @@ def test_it_ends_the_command_where_its_collection_is_not_found(controller: Contr
 def test_it_ends_the_command_where_its_own_code_fails(controller: Controller) -> None:
     break_core(controller, "import ansible.plugins.inventory as i; del i.Cacheable.get_cache_key")
     done = controller.run("ansible-inventory", "-i", "registry.yml", "--list")
-    assert (done.returncode, "hostvars" in done.stdout) == (4, False), done.stdout + done.stderr
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "hostvars" not in done.stdout
     assert "The inventory plugin failed on ansible-core 2." in done.stderr
 
 

@@ -36,7 +36,7 @@ def test_it_lists_hosts_groups_and_variables(controller: Controller, service: Se
 def test_it_draws_a_graph(controller: Controller, service: Service) -> None:
     service.stage(answer(hosts={"2001:db8::1": host(ansible_host="2001:db8::1"), "a.example": host()}))
     done = controller.run("ansible-inventory", "-i", "registry.yml", "--graph")
-    assert done.returncode == 0
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "@stage_shop_production:\n  |  |--2001:db8::1\n  |  |--a.example\n  |--@" in done.stdout
     assert done.stderr == ""
 
@@ -105,7 +105,7 @@ def test_it_rejects_one_name_for_two_hosts_of_two_stages(controller: Controller,
 def test_it_rejects_a_host_that_takes_the_place_of_another_source(controller: Controller) -> None:
     (controller.folder / "a.ini").write_text("web-1 ansible_host=192.0.2.1\n")
     done = controller.run("ansible-inventory", "-i", "a.ini", "-i", "registry.yml", "--list")
-    assert done.returncode == 4
+    assert done.returncode == 4, done.stdout + done.stderr
     assert "host web-1 is another host in another inventory source" in done.stderr
 
 

@@ -176,7 +176,8 @@ def test_an_unreachable_host_is_no_failure_only_where_it_is_gone(
     done = run.play(UNREACHABLE.format(strategy=strategy))
     said = done.stdout + done.stderr
     assert done.returncode == (0 if is_gone else 4), said
-    assert ("second play on a" in said, "on b" in said) == (True, False), said
+    assert "second play on a" in said
+    assert "on b" not in said
     assert [question["unreachable"] for question in executor.asked if question["unreachable"]] == [["b"]], said
 
 
@@ -264,4 +265,5 @@ def test_a_newer_core_of_the_same_shape_works(run: Run) -> None:
 def test_it_does_nothing_on_a_laptop(run: Run) -> None:
     del run.env["CALLBOARD_LIMITS"]
     done = run.play(PLAY)
-    assert (done.returncode, "seen 5000 5000" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "seen 5000 5000" in done.stdout
