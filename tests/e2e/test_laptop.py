@@ -133,7 +133,7 @@ def test_it_records_a_plain_ansible_playbook(laptop: Laptop) -> None:
         laptop.commit,
     )
     assert (shown["playbook"], shown["extra_vars"]) == ("site.yml", {"password": "(not recorded)"})
-    assert (shown["snapshot"]["external"]["dirty"], shown["snapshot"]["laptop"]["branch"]) == (False, "main")
+    assert (shown["snapshot"]["laptop"]["dirty"], shown["snapshot"]["laptop"]["branch"]) == (False, "main")
     counts = {host["host"]: (host["ok"], host["changed"], host["ignored"], host["skipped"]) for host in shown["hosts"]}
     assert counts == dict.fromkeys(("127.0.77.1", "127.0.77.2"), (5, 2, 1, 2))
     events = laptop.site.client.get(f"/api/v1/runs/{run['id']}/events", host="127.0.77.1")["items"]
