@@ -62,7 +62,7 @@ def test_it_ends_a_run_that_is_silent_for_too_long(join: Join, ask: Ask, execute
     join("web-1")
     Stage.update(idle_timeout_seconds=2).execute()
     run = execute(ask(SLEEP))
-    assert (RunHost.get().status, "'Sleep well' was under way" in RunHost.get().message) == ("lost", True)
+    assert (RunHost.get().status, RunHost.get().message_params) == ("lost", {"task": "Sleep well"})
     assert (run.status, "idle for 2 s" in why(run)) == ("timeout", True), why(run)
 
 

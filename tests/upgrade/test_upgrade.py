@@ -85,14 +85,20 @@ def _host(told: Answer, path: str) -> Answer:
 
 
 def _audit(told: Answer, path: str) -> Answer:
-    """Entries became events. Those about hosts name project, stage and host, and so a stage's filter finds more."""
+    """Entries became events. Those about hosts name project, stage and host, and a stage's filter finds them and runs."""
     query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(path).query))
     if "target" not in query or query["target"] == "all stages":
         return {**told, "items": [_event(item) for item in told["items"]]}
     place, action = query["target"], query.get("action", "")
     events = [_event(item) for item in _old_entries()]
-    found = [one for one in events if f"{one['target']}/".startswith(f"{place}/") and one["action"].startswith(action)]
+    found = [one for one in events if _is_about(one, place) and one["action"].startswith(action)]
     return {"items": found[: int(query["limit"])]}
+
+
+def _is_about(event: dict[str, Any], place: str) -> bool:
+    """A stage's filter finds its runs, too."""
+    run = EXPECTED["answers"].get(f"/runs/{event['target'].removeprefix('run ')}", {}).get("body", {})
+    return f"{event['target']}/".startswith(f"{place}/") or run.get("stage") == place
 
 
 def _event(entry: dict[str, Any]) -> dict[str, Any]:
