@@ -85,7 +85,7 @@ def _host(told: Answer, path: str) -> Answer:
 
 
 def _audit(told: Answer, path: str) -> Answer:
-    """Entries became events. Those about hosts name project, stage and host, and a stage's filter finds them and runs."""
+    """Entries became events. Those about hosts name project, stage and host; a stage's filter finds them, and runs."""
     query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(path).query))
     if "target" not in query or query["target"] == "all stages":
         return {**told, "items": [_event(item) for item in told["items"]]}
