@@ -10,7 +10,7 @@ def test_it_shows_who_changed_what(browse, service):
     page.get_by_role("button", name="Filter").click()
     row = page.locator("tbody tr").last
     expect(row).to_contain_text("run.deploy")
-    row.get_by_role("link", name=str(service.first), exact=True).click()
+    row.get_by_role("link", name=f"run {service.first}", exact=True).click()
     expect(page.locator("h1")).to_contain_text("deploy")
 
 
