@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from inventory_service.clock import SystemClock
+from inventory_service.codes.run import Wait
 from inventory_service.deployments import locks
 from inventory_service.deployments.launching import requests, run_queue
 from inventory_service.models import JobTick, Run, Stage, StageLock
@@ -78,7 +79,7 @@ def test_it_does_several_stages_at_once_and_no_more_than_it_may(
     runs = [ask(name) for name in ("a", "b", "c")]
     first = worker(2)
     wait_for(lambda: statuses(*runs) == ["running", "running", "queued"], 60)
-    assert run_queue.waiting(requests.get(runs[2].id)).words == "a free worker"
+    assert run_queue.waiting(requests.get(runs[2].id)).why.code == Wait.WORKER
     # The worker stops at once, and its runs go on.
     first.send_signal(signal.SIGINT)
     assert first.wait(timeout=20) is not None

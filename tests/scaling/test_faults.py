@@ -13,7 +13,7 @@ from inventory_service.adapters.ec2 import Cloud
 from inventory_service.models import MetricFrame, ScalingDecision, StageScaling
 from inventory_service.scaling import settings, windows
 from inventory_service.scaling.lifecycle import hooks
-from inventory_service.web import present_scaling
+from inventory_service.web.answers.scaling import problem_of
 from tests.fixtures.aws import LAUNCHING, Aws, PlayedGroup
 from tests.scaling.conftest import LIMITS, REGION, TARGET, World
 from tests.support import expiry
@@ -43,7 +43,7 @@ def template(world: World, played: Aws) -> World:
 def problem() -> str | None:
     """As people read it; None for none."""
     row = StageScaling.get()
-    return present_scaling.problem(row.problem_code, row.problem_params)
+    return problem_of(row.problem_code, row.problem_params)
 
 
 def changes() -> list[tuple[str, str]]:
