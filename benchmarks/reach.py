@@ -59,13 +59,13 @@ class Site:
                 private_dir=self.folder, project_dir=self.folder, playbook=self.folder / "play.yml",
                 inventory=self.folder / "hosts.json", known_hosts=self.folder / "known_hosts",
                 control_dir=Path(control),
-                attendance=Path(control) / "none", identities=(self.folder / "key",),
+                exclusion_socket=Path(control) / "none", identities=(self.folder / "key",),
                 agent_socket=Path(control) / "agent", vault_ids=(), content_dir=content_dir(), extra_vars={},
                 limit=(), tags=(), skip_tags=(), is_check=False, is_diff=False, forks=10,
                 has_mitogen=name == "mitogen", marker=("CALLBOARD_BENCHMARK", "1"),
             )  # fmt: skip
             environment = {**os.environ, **runner.environment(call), "ANSIBLE_INVENTORY_ENABLED": "yaml", **own}
-            environment.pop("CALLBOARD_ATTENDANCE")
+            environment.pop("CALLBOARD_LIMITS")
             command = [str(ANSIBLE), "-i", str(call.inventory), "--forks", "10", str(call.playbook)]
             began = time.perf_counter()
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

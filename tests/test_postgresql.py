@@ -39,11 +39,15 @@ def empty(postgresql: PostgreSQL) -> Iterator[str]:
 
 
 def schema(opened: peewee.Database) -> dict[str, object]:
-    """Each table's columns, indexes and foreign keys, but for migrations' own."""
+    """Each table's columns, indexes and foreign keys, but for migrations' own.
+
+    Columns say themselves whether they may be null: PostgreSQL 18 keeps a constraint for that, with the column's first
+    name in its own.
+    """
     columns = (
         "SELECT column_name, data_type, is_nullable, column_default, collation_name FROM information_schema.columns"
     )
-    keys = "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass"
+    keys = "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass AND contype <> 'n'"
     described: dict[str, object] = {}
     for table in sorted(set(opened.get_tables()) - {"schema_migration"}):
         described[table] = (
