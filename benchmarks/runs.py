@@ -36,7 +36,7 @@ from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.first_start import make_ssh_key
 from inventory_service.models import Host
 from inventory_service.registry import inventory, liveness, stages
-from inventory_service.registry.stages import StageChange
+from inventory_service.registry.stage_settings import StageChange
 
 ANSIBLE = Path(sysconfig.get_path("scripts")) / "ansible-playbook"
 ME = Actor("benchmark", None)

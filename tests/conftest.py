@@ -24,7 +24,7 @@ from inventory_service.database import migrate, open_database
 from inventory_service.models import Project, Stage
 from inventory_service.postgresql import Postgresql
 from inventory_service.registry import stages
-from inventory_service.registry.stages import StageChange
+from inventory_service.registry.stage_settings import StageChange
 from inventory_service.settings import Settings
 from inventory_service.web.app import _services, create_app
 from tests.postgresql import PostgreSQL

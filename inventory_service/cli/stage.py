@@ -11,36 +11,29 @@ import click
 from inventory_service.cli.arguments import batches, given, stage_path, variables
 from inventory_service.client import Client
 from inventory_service.deployments.prompting.prompts import Prompt
+from inventory_service.registry.stage_settings import CHOICE, FLAG, LIST, MAPPING, NUMBER, TABLE, Described
 from inventory_service.terminal import json_option, print_fields, print_json, print_table, print_variables
 from inventory_service.text import shown_value
 
-_OPTIONS: tuple[Callable[[Any], Any], ...] = (
-    click.option("--interval-seconds", type=int, help="Seconds between heartbeats (60)."),
-    click.option("--ttl-seconds", type=int, help="Silence after which a host leaves the inventory (300)."),
-    click.option("--ansible-user", help="Login on the hosts."),
-    click.option("--default-revision", help="What a deploy without --revision takes (HEAD)."),
-    click.option("--deploy-playbook", help="deploy.yml of the source, else the one that ships."),
-    click.option("--rollback-playbook", help="rollback.yml of the source, else the one that ships."),
-    click.option("--strategy", type=click.Choice(["linear", "mitogen"]), help="How Ansible reaches hosts (linear)."),
-    click.option(
-        "--batches", callback=batches, help="Hosts at a time, canary first: 1,25%,100%. Empty: the playbook's own."
-    ),
-    click.option("--auto-rollback/--no-auto-rollback", default=None, help="Roll a stopped rollout back, and lock."),
-    click.option("--simple-join/--no-simple-join", default=None, help="Allow the one-line call with a join token."),
-    click.option("--converge/--no-converge", default=None, help="Bring hosts to the desired release by itself."),
-    click.option("--approval/--no-approval", default=None, help="New hosts wait until they are let in."),
-    click.option("--minimum-healthy", help="A run stops when fewer live hosts are left healthy: 3, 75%."),
-    click.option("--maximum-unreachable", help="Unreachable hosts that a run bears; beyond it stops: 3, 10%."),
-    click.option("--run-timeout-seconds", type=int, help="A run's longest time; 0: as the service is set."),
-    click.option("--idle-timeout-seconds", type=int, help="Its longest silence; 0: as the service is set."),
-    click.option("--description"),
-    click.option("-e", "--variable", "pairs", multiple=True, help="Variables: name=value, JSON or @file."),
-)
+
+def _option(one: Described) -> Callable[[Any], Any]:
+    """The option of a setting, by its name; a former name is taken, too."""
+    spelled = [name.replace("_", "-") for name in (one.name, one.former) if name]
+    about: dict[str, Any] = {"help": one.setting.help, "default": None}
+    if one.kind == FLAG:
+        return click.option(one.name, *(f"--{name}/--no-{name}" for name in spelled), **about)
+    if one.kind == MAPPING:
+        return click.option("-e", "--variable", "pairs", multiple=True, help="Variables: name=value, JSON or @file.")
+    if one.kind == LIST:
+        about["callback"] = batches
+    if one.kind in {NUMBER, CHOICE}:
+        about["type"] = int if one.kind == NUMBER else click.Choice(one.choices)
+    return click.option(one.name, *(f"--{name}" for name in spelled), **about)
 
 
 def _with_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(_OPTIONS):
-        command = option(command)
+    for one in reversed(tuple(TABLE.values())):
+        command = _option(one)(command)
     return command
 
 

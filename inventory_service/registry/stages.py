@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
-import json
 import re
 from typing import Any
 
@@ -16,44 +14,9 @@ from inventory_service.errors import ConflictError, InvalidError, NotFoundError
 from inventory_service.models import Project, Stage
 from inventory_service.records import runs
 from inventory_service.registry import names
-from inventory_service.registry.number_or_percent import check_amount
+from inventory_service.registry.stage_settings import StageChange, check_variables
 
 GIT, FOLDER = "git", "folder"
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_LARGEST_VARIABLES = 65536
-_BATCH = re.compile(r"([0-9]{1,6})(%?)")
-_MOST_BATCHES = 20
-LINEAR, MITOGEN = "linear", "mitogen"
-STRATEGIES = (LINEAR, MITOGEN)
-_PLAYBOOK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,254}\.ya?ml")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class StageChange:
-    """The fields of a stage that a person may set; None means "leave it as it is"."""
-
-    description: str | None = None
-    variables: dict[str, Any] | None = None
-    ansible_user: str | None = None
-    interval_seconds: int | None = None
-    ttl_seconds: int | None = None
-    has_simple_join: bool | None = None
-    has_convergence: bool | None = None
-    has_approval: bool | None = None
-    default_revision: str | None = None
-    deploy_playbook: str | None = None
-    rollback_playbook: str | None = None
-    strategy: str | None = None
-    batches: list[int | str] | None = None
-    has_auto_rollback: bool | None = None
-    minimum_healthy: str | None = None
-    maximum_unreachable: str | None = None
-    run_timeout_seconds: int | None = None
-    idle_timeout_seconds: int | None = None
-
-    def given(self) -> dict[str, Any]:
-        """Only the fields that were given."""
-        return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
 
 
 def create_project(
@@ -159,22 +122,7 @@ def _check_group_is_free(group: str) -> None:
 
 
 def _checked(change: StageChange, *, interval: int, ttl: int) -> dict[str, Any]:
-    fields = change.given()
-    check_variables(fields.get("variables", {}))
-    if fields.get("ansible_user"):
-        names.check_user(fields["ansible_user"])
-    if fields.get("strategy", LINEAR) not in STRATEGIES:
-        raise InvalidError.at("strategy", f"The strategy is {' or '.join(STRATEGIES)}.")
-    for key in ("deploy_playbook", "rollback_playbook"):
-        if key in fields:
-            check_playbook(fields[key], key)
-    for key in ("minimum_healthy", "maximum_unreachable"):
-        if key in fields:
-            fields[key] = check_amount(fields[key], key)
-    if "default_revision" in fields:
-        check_revision_name(fields["default_revision"], "default_revision")
-    if "batches" in fields:
-        fields["batches"] = check_batches(fields["batches"])
+    fields = change.checked()
     _check_timing(fields.get("interval_seconds", interval), fields.get("ttl_seconds", ttl))
     return fields
 
@@ -185,51 +133,6 @@ def _check_timing(interval: int, ttl: int) -> None:
             "ttl_seconds", f"A ttl of {ttl} s with an interval of {interval} s loses hosts at one late heartbeat; "
             "choose a ttl of at least twice the interval."
         )  # fmt: skip
-
-
-def check_batches(batches: list[int | str]) -> list[int | str] | None:
-    """How many hosts a rollout takes at a time, as Ansible's `serial`: numbers and percentages, the canary first.
-
-    The last one is repeated. None, which the empty list means, leaves it to the playbook.
-    """
-    if len(batches) > _MOST_BATCHES:
-        raise InvalidError.at("batches", f"More than {_MOST_BATCHES} batches; the last one is repeated by itself.")
-    return [_batch(one) for one in batches] or None
-
-
-def _batch(one: int | str) -> int | str:
-    found = _BATCH.fullmatch(str(one))
-    number = int(found[1]) if found else 0
-    if found is None or number == 0 or (found[2] and number > 100):  # noqa: PLR2004 - percent
-        raise InvalidError.at(
-            "batches", f"{str(one)[:40]!r} is no batch: write a number of hosts, or a share like 25%."
-        )
-    return f"{number}%" if found[2] else number
-
-
-def check_playbook(path: str, loc: str = "playbook") -> str:
-    """A playbook's path inside its source: relative, ending in .yml or .yaml, never leaving the source."""
-    if not _PLAYBOOK.fullmatch(path) or any(part in {"", ".", ".."} for part in path.split("/")):
-        raise InvalidError.at(loc, f"{path[:80]!r} is no playbook path inside the source; write it like deploy.yml.")
-    return path
-
-
-def check_revision_name(name: str, loc: str = "revision") -> str:
-    """A branch, tag or commit as a person writes it (git's own rules, and nothing that looks like an option)."""
-    is_odd = name.startswith(("-", "/")) or ".." in name or "@{" in name or name.endswith((".lock", "/", "."))
-    if is_odd or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./+@#-]{0,199}", name):
-        raise InvalidError.at(loc, f"{name[:80]!r} is no branch, tag or commit.")
-    return name
-
-
-def check_variables(variables: dict[str, Any]) -> dict[str, Any]:
-    """Variables that an operator wrote: names that Ansible accepts, 64 KB of JSON in all."""
-    for name in variables:
-        if not _VARIABLE.fullmatch(name):
-            raise InvalidError.at("variables", f"{name[:60]!r} is no valid variable name.")
-    if len(json.dumps(variables)) > _LARGEST_VARIABLES:
-        raise InvalidError.at("variables", f"The variables are larger than {_LARGEST_VARIABLES} bytes.")
-    return variables
 
 
 def update_stage(stage: Stage, *, change: StageChange, actor: audit.Actor, at: dt.datetime) -> Stage:

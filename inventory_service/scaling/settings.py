@@ -13,7 +13,8 @@ from inventory_service.database import database
 from inventory_service.errors import InvalidError, NotFoundError
 from inventory_service.events import Actor, EventName
 from inventory_service.models import ScalingDecision, Stage, StageScaling
-from inventory_service.registry.stages import check_playbook, stage_name
+from inventory_service.registry.stage_settings import check_playbook
+from inventory_service.registry.stages import stage_name
 from inventory_service.scaling import policies
 from inventory_service.scaling.policies import Limits, Policy, gather
 

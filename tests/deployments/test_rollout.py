@@ -15,7 +15,7 @@ from inventory_service.deployments.runs.outcome import Ending, HostCount
 from inventory_service.models import Event, Host, Release, Run, RunEvent, RunHost, Stage
 from inventory_service.reasons import because
 from inventory_service.registry import hosts, stages
-from inventory_service.registry.stages import StageChange
+from inventory_service.registry.stage_settings import StageChange
 from tests.support import ADA, FakeClock, Machine, expiry, why, why_locked
 
 Queue = Callable[..., Run]
@@ -34,7 +34,7 @@ def machines(stage: Stage, clock: FakeClock) -> list[Machine]:
 def first(stage: Stage, machines: list[Machine], release: Callable[..., Release]) -> Release:
     made = release(stage)
     releases.record_on_hosts(made, [machine.host_id for machine in machines], is_pinned=False)
-    stages.update_stage(stage, change=StageChange(has_auto_rollback=True), actor=ADA, at=stage.created_at)
+    stages.update_stage(stage, change=StageChange(auto_rollback=True), actor=ADA, at=stage.created_at)
     return made
 
 

@@ -16,7 +16,8 @@ from inventory_service.errors import (
 )
 from inventory_service.models import TABLES, Event, Host, JoinToken, Stage
 from inventory_service.registry import agentless, enrolment, heartbeats, hosts, join_tokens
-from inventory_service.registry.stages import StageChange, archive_stage, update_stage
+from inventory_service.registry.stage_settings import StageChange
+from inventory_service.registry.stages import archive_stage, update_stage
 from tests.support import ADA, START, FakeClock, Machine, at_once, expiry, key_line
 
 pytestmark = pytest.mark.each_database

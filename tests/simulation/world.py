@@ -12,7 +12,7 @@ from typing import Protocol
 from inventory_service import audit
 from inventory_service.models import Host, Project, Stage
 from inventory_service.registry import hosts, inventory, join_tokens, stages, sweep
-from inventory_service.registry.stages import StageChange
+from inventory_service.registry.stage_settings import StageChange
 from tests.simulation.clock import VirtualClock
 from tests.simulation.invariants import STALL, UNNOTICED_JUMP, Invariants, Problem
 from tests.simulation.machines import GOODBYE, Machine, Message, Reply, make_key
@@ -249,7 +249,7 @@ class World:
         change = StageChange(
             interval_seconds=self.plan.interval,
             ttl_seconds=self.plan.ttl,
-            has_approval=name.endswith("-approved"),
+            approval=name.endswith("-approved"),
         )
         stage = stages.create_stage(project, name=name, change=change, actor=_OPERATOR, at=at)
         self.service.join_tokens[stage.id] = join_tokens.create(stage, actor=_OPERATOR, at=at)[1]

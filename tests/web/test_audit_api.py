@@ -6,7 +6,7 @@ from inventory_service import events
 from inventory_service.events import EventName, Target, TargetKind
 from inventory_service.models import Event, Host, Stage
 from inventory_service.registry import join_tokens, stages
-from inventory_service.registry.stages import StageChange
+from inventory_service.registry.stage_settings import StageChange
 from tests.support import ADA, START, Caller, FakeClock, Machine
 
 AUDIT = "/api/v1/audit"
@@ -80,7 +80,7 @@ def test_it_ends_the_guessing_of_join_tokens(viewer: Caller, stage: Stage, clock
 
 
 def test_it_audits_the_one_line_calls_but_no_renewal(viewer: Caller, stage: Stage, clock: FakeClock) -> None:
-    stages.update_stage(stage, change=StageChange(has_simple_join=True), actor=ADA, at=clock.now())
+    stages.update_stage(stage, change=StageChange(simple_join=True), actor=ADA, at=clock.now())
     row, secret = join_tokens.create(stage, actor=ADA, at=clock.now())
     machine, token = Caller(viewer.client, secret, peer="10.0.0.1"), f"join token {row.id}"
     before = Event.select().count()
@@ -95,7 +95,7 @@ def test_it_audits_the_one_line_calls_but_no_renewal(viewer: Caller, stage: Stag
 
 
 def test_it_audits_a_refused_one_line_call_once_an_hour(viewer: Caller, stage: Stage, clock: FakeClock) -> None:
-    stages.update_stage(stage, change=StageChange(has_simple_join=True), actor=ADA, at=clock.now())
+    stages.update_stage(stage, change=StageChange(simple_join=True), actor=ADA, at=clock.now())
     row, token = join_tokens.create(stage, actor=ADA, at=clock.now())
     join_tokens.revoke(stage, row.id, actor=ADA, at=clock.now())
     cron = Caller(viewer.client, token, peer="10.0.0.1")

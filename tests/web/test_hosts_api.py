@@ -9,7 +9,8 @@ import pytest
 from inventory_service.models import Host, Stage
 from inventory_service.registry import hosts, join_tokens
 from inventory_service.registry.enrolment import IdentityRules
-from inventory_service.registry.stages import StageChange, update_stage
+from inventory_service.registry.stage_settings import StageChange
+from inventory_service.registry.stages import update_stage
 from tests.support import ADA, Caller, FakeClock, Machine, key_line
 
 HOSTS = "/api/v1/stages/shop/production/hosts"
@@ -29,7 +30,7 @@ def beating(viewer: Caller, web_1: Machine) -> Caller:
 @pytest.fixture
 def simple(stage: Stage, joining: Caller) -> Caller:
     """A join token of a stage that takes the one-line call."""
-    update_stage(stage, change=StageChange(has_simple_join=True), actor=ADA, at=stage.created_at)
+    update_stage(stage, change=StageChange(simple_join=True), actor=ADA, at=stage.created_at)
     return joining
 
 
@@ -212,7 +213,7 @@ def test_it_rejects_the_one_line_call_where_the_stage_does_not_take_it(joining: 
 
 
 def test_it_rejects_a_join_token_of_another_stage(simple: Caller, make_stage: Callable[..., Stage]) -> None:
-    make_stage("staging", has_simple_join=True)
+    make_stage("staging", simple_join=True)
     assert simple.put("/api/v1/stages/shop/staging/hosts/10.0.0.1").status_code == 403
 
 
@@ -231,7 +232,7 @@ def test_it_tells_nobody_which_stages_there_are(simple: Caller) -> None:
 def test_it_lets_a_machine_of_the_one_line_call_wait_for_approval(
     simple: Caller, operator: Caller, stage: Stage, clock: FakeClock
 ) -> None:
-    update_stage(stage, change=StageChange(has_approval=True), actor=ADA, at=stage.created_at)
+    update_stage(stage, change=StageChange(approval=True), actor=ADA, at=stage.created_at)
     answers = [simple.put(f"{HOSTS}/10.0.0.1") for _ in range(2)]
     assert [(answer.status_code, answer.json["state"]) for answer in answers] == [(202, "pending")] * 2
     clock.advance(1000)
@@ -241,7 +242,7 @@ def test_it_lets_a_machine_of_the_one_line_call_wait_for_approval(
 
 
 def test_it_takes_an_operators_one_line_call_for_an_approval(simple: Caller, operator: Caller, stage: Stage) -> None:
-    update_stage(stage, change=StageChange(has_approval=True), actor=ADA, at=stage.created_at)
+    update_stage(stage, change=StageChange(approval=True), actor=ADA, at=stage.created_at)
     host = simple.put(f"{HOSTS}/10.0.0.1").json["id"]
     assert operator.put(f"{HOSTS}/10.0.0.1").json["state"] == "live"
     changes = operator.get(f"/api/v1/hosts/{host}").json["transitions"]

@@ -45,7 +45,8 @@ from inventory_service.records import runs
 from inventory_service.records.runs import HostResult
 from inventory_service.registry import hosts, known_hosts, liveness
 from inventory_service.registry import inventory as rendering
-from inventory_service.registry.stages import MITOGEN, stage_name
+from inventory_service.registry.stage_settings import MITOGEN
+from inventory_service.registry.stages import stage_name
 from inventory_service.settings import Settings
 from inventory_service.vault import masking
 from inventory_service.wording import run as wording

@@ -24,7 +24,7 @@ from inventory_service.events import Actor
 from inventory_service.models import Release, Run, Stage
 from inventory_service.records import runs
 from inventory_service.records.runs import SettledRun
-from inventory_service.registry import hosts, liveness, stages
+from inventory_service.registry import hosts, liveness, stage_settings
 from inventory_service.registry.stages import stage_name
 from inventory_service.settings import Settings
 from inventory_service.vault import keyring, references, sealed_vars, store
@@ -175,7 +175,7 @@ def _playbook(stage: Stage, request: RunRequest) -> str:
     if request.kind == statuses.PLAYBOOK:
         if request.playbook is None:
             raise InvalidError.at("playbook", "A run of the kind playbook needs the playbook's path.")
-        return stages.check_playbook(request.playbook)
+        return stage_settings.check_playbook(request.playbook)
     if request.playbook is not None:
         raise InvalidError.at("playbook", f"A {request.kind} uses the stage's own playbook; leave this out.")
     return stage.rollback_playbook if request.kind == statuses.ROLLBACK else stage.deploy_playbook
@@ -186,7 +186,7 @@ def _revision(request: RunRequest) -> str | None:
         return None
     if request.kind in (statuses.ROLLBACK, statuses.CONVERGE):
         raise InvalidError.at("revision", f"A {request.kind} goes to a release; leave the revision out.")
-    return stages.check_revision_name(request.revision)
+    return stage_settings.check_revision_name(request.revision)
 
 
 def _release(stage: Stage, request: RunRequest, desired: Release | None) -> Release | None:

@@ -15,7 +15,7 @@ from inventory_service.errors import ConflictError, InvalidError, NotFoundError
 from inventory_service.events import Actor
 from inventory_service.models import Project, Run, Stage
 from inventory_service.records import runs
-from inventory_service.registry import stages
+from inventory_service.registry import stage_settings
 from inventory_service.vault import references
 
 WAIT, REFUSE = "wait", "refuse"
@@ -80,7 +80,9 @@ class RunRequest:
         twice = sorted(set(self.secret_vars) & set(self.extra_vars))
         if twice:
             raise InvalidError.at("extra_vars_secret", f"{twice[0]!r} is among the extra vars twice.")
-        given = stages.check_variables({**self.extra_vars, **{name: references.to(name) for name in self.secret_vars}})
+        given = stage_settings.check_variables(
+            {**self.extra_vars, **{name: references.to(name) for name in self.secret_vars}}
+        )
         for name in given:
             if _OWN_VARIABLES.match(name):
                 words = f"{name!r} can't be set per run: set it on the stage, or leave it out."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 from flask import Response
 from pydantic import BaseModel, Field
@@ -13,6 +13,7 @@ from inventory_service.deployments.launching import checks, launch, requests
 from inventory_service.deployments.source import playbooks
 from inventory_service.models import JoinToken
 from inventory_service.registry import join_tokens, stages, sweep
+from inventory_service.registry.stage_settings import StageChange, check_playbook, check_revision_name
 from inventory_service.registry.stages import stage_name
 from inventory_service.web import answers, auth, context
 from inventory_service.web.api.common import (
@@ -30,62 +31,7 @@ from inventory_service.web.api.common import (
 api = blueprint("stages", "Deployment targets: their timings, lock, join tokens and releases")
 
 
-class StageFields(Strict):
-    description: str | None = Field(None, max_length=500)
-    variables: dict[str, Any] | None = None
-    ansible_user: str | None = Field(None, max_length=32)
-    interval_seconds: int | None = Field(None, ge=1, le=3600)
-    ttl_seconds: int | None = Field(None, ge=2, le=86400)
-    simple_join: bool | None = None
-    converge: bool | None = None
-    approval: bool | None = Field(None, description="New hosts wait until an operator lets them in")
-    default_revision: str | None = Field(None, max_length=200)
-    deploy_playbook: str | None = Field(None, max_length=255)
-    rollback_playbook: str | None = Field(None, max_length=255)
-    strategy: Literal[stages.STRATEGIES] | None = Field(  # type: ignore[valid-type]
-        None, description="How Ansible reaches hosts; mitogen needs the extra callboard[mitogen] on the workers"
-    )
-    batches: list[Annotated[int, Field(strict=True, ge=1, le=999_999)] | Annotated[str, Field(max_length=7)]] | None = (
-        Field(
-            None,
-            max_length=20,
-            description='Hosts that a rollout takes at a time, such as [1, "25%", "100%"]; []: as the playbook says',
-        )
-    )
-    auto_rollback: bool | None = Field(
-        None, description="A rollout that stops is rolled back by itself, and the stage is locked"
-    )
-
-    minimum_healthy: str | None = Field(
-        None,
-        max_length=10,
-        description="A run stops when fewer of the hosts that were live at its start are left healthy: 3, 75%; "
-        "empty for no bound",
-    )
-    maximum_unreachable: str | None = Field(
-        None,
-        max_length=10,
-        description="So many live hosts may be unreachable without failing a run; beyond it stops: 3, 10%; "
-        "empty: each one fails the run, none stops it",
-    )
-    run_timeout_seconds: int | None = Field(None, ge=0, le=2**31 - 1, description="0: as the service is set")
-    idle_timeout_seconds: int | None = Field(
-        None, ge=0, le=2**31 - 1, description="Seconds without event and output; 0: as the service is set"
-    )
-
-    def change(self) -> stages.StageChange:
-        """The fields in the domain's words."""
-        given = self.model_dump(exclude={"name", "simple_join", "converge", "approval", "auto_rollback"})
-        return stages.StageChange(
-            **given,
-            has_simple_join=self.simple_join,
-            has_convergence=self.converge,
-            has_approval=self.approval,
-            has_auto_rollback=self.auto_rollback,
-        )
-
-
-class StageBody(StageFields):
+class StageBody(StageChange):
     name: Slug = Field(max_length=60)
 
 
@@ -129,9 +75,7 @@ def list_stages(path: ProjectPath, query: Paging) -> answers.Page[answers.Stage]
 def create_stage(path: ProjectPath, body: StageBody) -> tuple[answers.Stage, int]:
     """201 with the stage."""
     project = auth.reach_project(path.project)
-    row = stages.create_stage(
-        project, name=body.name, change=body.change(), actor=auth.caller().actor, at=context.now()
-    )
+    row = stages.create_stage(project, name=body.name, change=body, actor=auth.caller().actor, at=context.now())
     return answers.Stage.of(row), 201
 
 
@@ -144,10 +88,10 @@ def get_stage(path: StagePath) -> answers.Stage:
 
 @api.patch("/stages/<project>/<stage>", summary="Change a stage", responses={"200": answers.Stage})
 @auth.access(ADMIN)
-def patch_stage(path: StagePath, body: StageFields) -> answers.Stage:
+def patch_stage(path: StagePath, body: StageChange) -> answers.Stage:
     """Only the given fields change."""
     row = auth.reach_stage(path.project, path.stage)
-    return answers.Stage.of(stages.update_stage(row, change=body.change(), actor=auth.caller().actor, at=context.now()))
+    return answers.Stage.of(stages.update_stage(row, change=body, actor=auth.caller().actor, at=context.now()))
 
 
 @api.delete("/stages/<project>/<stage>", summary="Archive a stage", responses={"204": None})
@@ -295,7 +239,7 @@ def list_prompts(path: StagePath, query: PromptsQuery) -> answers.Prompts:
 def check_stage(path: StagePath, query: CheckQuery) -> answers.Check:
     """Looks at hosts, lock, worker, disk, source and the playbooks' syntax; takes a second or more."""
     stage = auth.reach_stage(path.project, path.stage)
-    revision = stages.check_revision_name(query.revision) if query.revision else None
-    playbook = stages.check_playbook(query.playbook) if query.playbook else None
+    revision = check_revision_name(query.revision) if query.revision else None
+    playbook = check_playbook(query.playbook) if query.playbook else None
     settings, expiry = context.services().settings, context.expiry()
     return answers.Check.of(checks.check_stage(stage, settings, expiry=expiry, revision=revision, playbook=playbook))

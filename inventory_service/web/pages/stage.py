@@ -13,7 +13,7 @@ from inventory_service.deployments.launching import checks, launch, requests
 from inventory_service.errors import CallboardError, InvalidError
 from inventory_service.models import Release, Run, Stage
 from inventory_service.registry import hosts, join_tokens, liveness, sweep
-from inventory_service.registry.stages import check_playbook, check_revision_name
+from inventory_service.registry.stage_settings import check_playbook, check_revision_name
 from inventory_service.text import natural
 from inventory_service.web import answers, auth, context, problems
 from inventory_service.web.pages import board, launch_fields, machines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from flask import Response, make_response, render_template, request
@@ -10,27 +11,19 @@ from inventory_service.accounts.roles import ADMIN
 from inventory_service.errors import CallboardError, InvalidError
 from inventory_service.models import Stage
 from inventory_service.registry import stages
-from inventory_service.registry.stages import StageChange
+from inventory_service.registry.stage_settings import (
+    FLAG,
+    LIST,
+    NUMBER,
+    SECTIONS,
+    TABLE,
+    Described,
+    StageChange,
+    in_section,
+)
 from inventory_service.web import answers, auth, context, problems
 from inventory_service.web.pages.common import back, pages
 from inventory_service.web.pages.form_values import number_in
-
-_TEXTS = (
-    "ansible_user",
-    "minimum_healthy",
-    "maximum_unreachable",
-    "default_revision",
-    "deploy_playbook",
-    "rollback_playbook",
-)
-# The most of each: as many seconds as the API takes.
-_SECONDS = {
-    "interval_seconds": 3600,
-    "ttl_seconds": 86400,
-    "run_timeout_seconds": 2**31 - 1,
-    "idle_timeout_seconds": 2**31 - 1,
-}
-_FLAGS = ("approval", "simple_join", "auto_rollback", "converge")
 
 
 @pages.get("/stages/<project>/<stage>/settings")
@@ -55,37 +48,45 @@ def change_stage_settings(project: str, stage: str) -> Response:
 
 
 def _show(row: Stage, typed: dict[str, Any], **more: Any) -> str:
-    facts = {"stage": row, "typed": typed, "strategies": stages.STRATEGIES, "may_manage": auth.caller().may(ADMIN)}
-    return render_template("stage_settings.html", settings=context.services().settings, **facts, **more)
-
-
-def _present(row: Stage) -> dict[str, Any]:
-    """The fields as a form holds them: an unticked box is not there, and 0 s is empty."""
-    shown = answers.Stage.of(row).fields()
-    texts = {name: str(shown[name] or "") for name in (*_TEXTS, "strategy")}
-    times = {name: str(shown[name] or "") for name in _SECONDS}
-    flags = {name: "1" for name in _FLAGS if shown[name]}
-    return {**texts, **times, **flags, "batches": ", ".join(str(one) for one in row.batches or [])}
-
-
-def _change() -> StageChange:
-    form = request.form
-    given: dict[str, Any] = {name: form.get(name, "").strip() for name in _TEXTS}
-    given |= {name: _seconds(form.get(name, "").strip(), name) for name in _SECONDS}
-    parts = form.get("batches", "").replace(",", " ").split()
-    return StageChange(
-        **given,
-        strategy=form.get("strategy", stages.LINEAR),
-        batches=[int(part) if part.isascii() and part.isdecimal() else part for part in parts],
-        has_approval=bool(form.get("approval")),
-        has_simple_join=bool(form.get("simple_join")),
-        has_auto_rollback=bool(form.get("auto_rollback")),
-        has_convergence=bool(form.get("converge")),
+    settings = context.services().settings
+    return render_template(
+        "stage_settings.html",
+        stage=row,
+        typed=typed,
+        sections={section: in_section(section) for section in SECTIONS},
+        service={name: getattr(settings, name) for name in TABLE if hasattr(settings, name)},
+        may_manage=auth.caller().may(ADMIN),
+        **more,
     )
 
 
-def _seconds(text: str, field: str) -> int:
-    seconds = number_in(text, field) if text else 0
-    if seconds > _SECONDS[field]:
-        raise InvalidError.at(field, f"{seconds} s is too long: the most is {_SECONDS[field]} s.")
-    return seconds
+def _present(row: Stage) -> dict[str, Any]:
+    """The settings as the form holds them: an unticked box is not there, and 0 s is empty."""
+    shown = answers.Stage.of(row).fields()
+    return {one.name: _as_typed(one, shown[one.name]) for one in _in_form() if one.kind != FLAG or shown[one.name]}
+
+
+def _as_typed(one: Described, value: Any) -> str:
+    if one.kind == FLAG:
+        return "1"
+    return ", ".join(str(part) for part in value or []) if one.kind == LIST else str(value or "")
+
+
+def _change() -> StageChange:
+    return StageChange.of({one.name: _value(one, request.form.get(one.name, "").strip()) for one in _in_form()})
+
+
+def _value(one: Described, text: str) -> Any:
+    if one.kind == LIST:
+        parts = text.replace(",", " ").split()
+        return [int(part) if part.isascii() and part.isdecimal() else part for part in parts]
+    if one.kind == NUMBER:
+        number = number_in(text, one.name) if text else 0
+        if one.most is not None and number > one.most:
+            raise InvalidError.at(one.name, f"{number} s is too long: the most is {one.most} s.")
+        return number
+    return bool(text) if one.kind == FLAG else text
+
+
+def _in_form() -> Iterator[Described]:
+    return (one for section in SECTIONS for one in in_section(section))

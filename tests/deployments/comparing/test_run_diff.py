@@ -13,6 +13,7 @@ from inventory_service.deployments.comparing.run_diff import RunDiff
 from inventory_service.deployments.launching import requests
 from inventory_service.models import Host, Project, Run, RunHost, Stage
 from inventory_service.registry import hosts, stages
+from inventory_service.registry.stage_settings import StageChange
 from inventory_service.settings import Settings
 from inventory_service.vault import store
 from inventory_service.vault.store import Scope
@@ -152,7 +153,7 @@ def test_it_compares_runs_of_two_projects(launch: Launch, compare: Compare, sour
     blog = stages.create_project(
         name="blog", source=f"{source}/", description="", variables={}, actor=ADA, at=clock.now()
     )
-    stage = stages.create_stage(blog, name="test", change=stages.StageChange(), actor=ADA, at=clock.now())
+    stage = stages.create_stage(blog, name="test", change=StageChange(), actor=ADA, at=clock.now())
     Machine(stage, name="web-1", address="10.1.0.1").enrol(clock.now())
     before = launch()
     (source / "third.yml").write_text("- hosts: all\n")
