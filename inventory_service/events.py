@@ -171,6 +171,49 @@ class EventName(enum.StrEnum):
     SCALING_ABANDON = "scaling.abandon"
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Notified:
+    """What people can have told to them: the word that they choose, when it is told, and the events that it stands for.
+    `is_usual`: it calls for a person, so it is told where nothing was chosen.
+    """
+
+    word: str
+    when: str
+    events: tuple[EventName, ...]
+    is_usual: bool = False
+
+
+NOTIFIED = (
+    Notified(
+        "run.started",
+        "a deploy, rollback or playbook was asked for",
+        (EventName.RUN_DEPLOY, EventName.RUN_ROLLBACK, EventName.RUN_PLAYBOOK),
+    ),
+    Notified("run.successful", "it ended well", (EventName.RUN_SUCCESSFUL,)),
+    Notified(
+        "run.failed",
+        "it failed, ran out of time or was lost; also on somebody's laptop",
+        (EventName.RUN_FAILED, EventName.RUN_TIMEOUT, EventName.RUN_LOST),
+        is_usual=True,
+    ),
+    Notified("run.canceled", "it was canceled, also before it began", (EventName.RUN_CANCELED,)),
+    Notified(
+        "freeze",
+        "expiry of the stage, or of all, froze or went on",
+        (EventName.EXPIRY_PAUSE, EventName.EXPIRY_RESUME),
+        is_usual=True,
+    ),
+    Notified("lock", "somebody locked or unlocked the stage", (EventName.STAGE_LOCK, EventName.STAGE_UNLOCK)),
+    Notified("quarantine", "a host was quarantined", (EventName.HOST_QUARANTINE,), is_usual=True),
+    Notified("conflict", "two hosts contradict each other", (EventName.HOST_CONFLICT,), is_usual=True),
+    Notified("schedule.failed", "a schedule could not start its run", (EventName.SCHEDULE_FAIL,), is_usual=True),
+    Notified(
+        "scaling",
+        "the number of machines is changed, or could not be",
+        (EventName.SCALING_OUT, EventName.SCALING_IN, EventName.SCALING_FAIL, EventName.SCALING_ABANDON),
+    ),
+)
+
 # What hosts do by themselves all day. The audit log shows it to who asks for it by name.
 ROUTINE = (EventName.HOST_RETURN, EventName.HOST_STALE, EventName.HOST_GONE)
 # How earlier versions named an event; who filters by the old name finds the new ones.
@@ -212,6 +255,12 @@ def record(
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """{field: (old, new)} of the fields of `after` that differ from `before`."""
     return {field: (before.get(field), value) for field, value in after.items() if before.get(field) != value}
+
+
+def filters() -> tuple[str, ...]:
+    """What the audit log can be asked for: `stage`, all about stages, and each event by itself."""
+    nouns = dict.fromkeys(name.partition(".")[0] for name in EventName)
+    return (*nouns, *EventName)
 
 
 def list_events(

@@ -1,5 +1,6 @@
 """Writes what the docs repeat of the product, from the tables that the product itself uses: docs/settings.md,
-docs/cli.md, docs/api.md, the tables of docs/architecture.md, and the version where a file has to spell it out.
+docs/cli.md, docs/api.md, the tables of docs/architecture.md and docs/webhooks.md, and the version where a file has to
+spell it out.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import inventory_service
 from inventory_service import settings
 from inventory_service.cli import main
 from inventory_service.database import migrate, open_database
+from inventory_service.events import NOTIFIED
 from inventory_service.jobs import periodic
 from inventory_service.web.app import create_app
 
@@ -93,11 +95,25 @@ def api_page() -> str:
 
 
 def architecture_page() -> str:
-    text = (DOCS / "architecture.md").read_text()
-    for name, table in {"rooms": rooms, "imports": imports, "jobs": jobs}.items():
+    return _with_tables("architecture.md", {"rooms": rooms, "imports": imports, "jobs": jobs})
+
+
+def webhooks_page() -> str:
+    return _with_tables("webhooks.md", {"events": notified})
+
+
+def notified() -> str:
+    """What notifications can be about."""
+    rows = [f"| `{one.word}`{' *' if one.is_usual else ''} | {one.when} |" for one in NOTIFIED]
+    return "| event | when |\n|---|---|\n" + "\n".join(rows)
+
+
+def _with_tables(page: str, tables: dict[str, Callable[[], str]]) -> str:
+    text = (DOCS / page).read_text()
+    for name, table in tables.items():
         marked = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- end -->)", re.DOTALL)
         if len(marked.findall(text)) != 1:
-            sys.exit(f"docs/architecture.md needs exactly one table marked `<!-- {name}: … -->` … `<!-- end -->`")
+            sys.exit(f"docs/{page} needs exactly one table marked `<!-- {name}: … -->` … `<!-- end -->`")
         made = table()
         text = marked.sub(lambda found: f"{found[1]}{made}\n{found[2]}", text)  # noqa: B023 - called at once
     return text
@@ -158,6 +174,7 @@ FILES: dict[str, Callable[[], str]] = {
     "docs/cli.md": cli_page,
     "docs/api.md": api_page,
     "docs/architecture.md": architecture_page,
+    "docs/webhooks.md": webhooks_page,
     "galaxy.yml": galaxy,
     AGENT: agent,
 }

@@ -16,7 +16,7 @@ from inventory_service import credentials
 from inventory_service.adapters import notify
 from inventory_service.database import database
 from inventory_service.errors import InvalidError, NotFoundError
-from inventory_service.events import Actor, ActorKind, EventName, TargetKind, record, target
+from inventory_service.events import NOTIFIED, Actor, ActorKind, EventName, TargetKind, record, target
 from inventory_service.models import Event, Notice, Notification, Project, Run, ServiceState, Stage
 from inventory_service.registry import liveness
 from inventory_service.registry.stages import stage_name
@@ -25,21 +25,9 @@ from inventory_service.vault import keyring
 from inventory_service.wording import event as wording
 from inventory_service.wording import run as run_wording
 
-# what people choose → the audit log's actions
-EVENTS: dict[str, tuple[str, ...]] = {
-    "run.started": ("run.deploy", "run.rollback", "run.playbook"),
-    "run.successful": ("run.successful",),
-    "run.failed": ("run.failed", "run.timeout", "run.lost"),
-    "run.canceled": ("run.canceled",),
-    "freeze": ("expiry.pause", "expiry.resume"),
-    "lock": ("stage.lock", "stage.unlock"),
-    "quarantine": ("host.quarantine",),
-    "conflict": ("host.conflict",),
-    "schedule.failed": ("schedule.fail",),
-    "scaling": ("scaling.out", "scaling.in", "scaling.fail", "scaling.abandon"),
-}
-DEFAULT = ("run.failed", "freeze", "quarantine", "conflict", "schedule.failed")
-_EVENT_OF = {action: event for event, actions in EVENTS.items() for action in actions}
+_WORDS_KNOWN = tuple(one.word for one in NOTIFIED)
+_USUAL = tuple(one.word for one in NOTIFIED if one.is_usual)
+_WORD_OF: dict[str, str] = {str(event): one.word for one in NOTIFIED for event in one.events}
 _CURSOR = "notifications_told_until"
 _SETTLED = dt.timedelta(seconds=1)
 _MOST_ENTRIES, _MOST_SENT = 500, 20
@@ -59,8 +47,8 @@ def create(
 ) -> Notification:
     """Tell this Apprise URL of these events. Raises InvalidError."""
     for event in events:
-        if event not in EVENTS:
-            raise InvalidError.at("events", f"{event[:40]!r} is no event; there are {', '.join(EVENTS)}.")
+        if event not in _WORDS_KNOWN:
+            raise InvalidError.at("events", f"{event[:40]!r} is no event; there are {', '.join(_WORDS_KNOWN)}.")
     service = notify.check_url(url)
     own = credentials.new_id()
     with database.atomic():
@@ -68,7 +56,7 @@ def create(
             id=own,
             stage=stage,
             description=description or service,
-            events=sorted(set(events or DEFAULT)),
+            events=sorted(set(events or _USUAL)),
             sealed_url=keyring.load(settings).seal(url, context=_context(own)),
             created_by=actor.name,
             created_at=at,
@@ -147,7 +135,7 @@ def _cursor() -> int:
 
 
 def _write_entry(entry: Event, wanted: list[Notification], settings: Settings, *, at: dt.datetime) -> None:
-    event = _EVENT_OF.get(entry.name)
+    event = _WORD_OF.get(entry.name)
     subject = _subject(entry) if event else None
     if event is None or subject is None:
         return
@@ -220,7 +208,7 @@ def _about_run(entry: Event, number: int) -> _Subject | None:
     run = Run.select(Run, Stage, Project).join(Stage).join(Project).where(Run.id == number).first()
     if run is None:
         return None
-    word = "started" if _EVENT_OF[entry.name] == "run.started" else entry.name.removeprefix("run.")
+    word = "started" if _WORD_OF[entry.name] == "run.started" else entry.name.removeprefix("run.")
     release = f" of release {run.release_number}" if run.release_number else ""
     title = f"{stage_name(run.stage)}: {run.kind} {number}{release} {word}"
     why = run_wording.ended(run.end_reasons) if word != "started" else None

@@ -9,6 +9,7 @@ import click
 
 from inventory_service.cli.arguments import given, stage_path, variables
 from inventory_service.client import Client
+from inventory_service.events import NOTIFIED
 from inventory_service.terminal import json_option, print_json, print_table
 
 _stage = click.argument("stage")
@@ -151,7 +152,12 @@ def notification() -> None:
 
 @notification.command("add")
 @_stage
-@click.option("--event", "events", multiple=True, help="Repeatable; what calls for a person when left out.")
+@click.option(
+    "--event",
+    "events",
+    multiple=True,
+    help=f"Repeatable: {', '.join(one.word for one in NOTIFIED)}. Left out: what calls for a person.",
+)
 @click.option("--description")
 def add_notification(stage: str, events: tuple[str, ...], description: str | None) -> None:
     """Tell an Apprise URL; it is read from the terminal or standard input, since it holds tokens."""

@@ -17,6 +17,7 @@ from inventory_service.adapters import notify
 from inventory_service.automation import notifications
 from inventory_service.deployments import locks
 from inventory_service.errors import InvalidError
+from inventory_service.events import NOTIFIED
 from inventory_service.models import Notice, Notification, Run, Stage
 from inventory_service.settings import Settings
 from tests.support import ADA, Caller, FakeClock, at_once, launched
@@ -66,7 +67,7 @@ def told(inbox: Inbox, stage: Stage, settings: Settings, clock: FakeClock) -> No
     row = notifications.create(
         stage,
         url=inbox.url,
-        events=list(notifications.EVENTS),
+        events=[one.word for one in NOTIFIED],
         description="",
         settings=settings,
         actor=ADA,

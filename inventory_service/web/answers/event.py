@@ -48,7 +48,7 @@ class Event(Answer):
 class AuditEntry(Answer):
     id: int
     at: Moment
-    action: str = Field(description="`stage.lock`, `host.refuse`, …")
+    action: str = Field(examples=list(events.EventName), description="`stage.lock`, `host.refuse`, …")
     actor: str = Field(description="Its name: of a person, `token:<name>`, `enrolment`, or `callboard` itself")
     actor_kind: events.ActorKind = Field(description="Who has that name")
     actor_id: str | None = Field(description="Which one of its kind; null where there is but one, or it is forgotten")

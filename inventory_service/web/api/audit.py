@@ -15,7 +15,12 @@ _LARGEST_ID = 2**63 - 1
 
 
 class AuditQuery(Paging):
-    action: str | None = Field(None, max_length=100, description="`host.refuse`; `host` for all about hosts")
+    action: str | None = Field(
+        None,
+        max_length=100,
+        examples=list(events.filters()),
+        description="`host.refuse`; `host` for all about hosts",
+    )
     actor: str | None = Field(None, max_length=100, description="Exactly this one")
     target: str | None = Field(None, max_length=200, description="`shop/production`, and everything in it")
     cursor: int | None = Field(  # type: ignore[assignment]

@@ -11,8 +11,9 @@ from inventory_service.accounts.roles import ADMIN, OPERATOR, VIEWER
 from inventory_service.automation import notifications, schedules, webhooks
 from inventory_service.automation.schedules import Plan
 from inventory_service.errors import ConflictError
+from inventory_service.events import NOTIFIED
 from inventory_service.web import answers, auth, context
-from inventory_service.web.api.common import StagePath, Strict, blueprint
+from inventory_service.web.api.common import StagePath, Strict, blueprint, said
 
 api = blueprint("automation", "Schedules, webhooks and notifications of a stage")
 
@@ -68,7 +69,9 @@ class WebhookBody(Strict):
 
 class NotificationBody(Strict):
     url: str = Field(min_length=3, max_length=2000, description="An Apprise URL; never shown again")
-    events: list[Word] = Field(default=[], max_length=20, description="Left out: what calls for a person")
+    events: list[Annotated[Word, said(enum=[one.word for one in NOTIFIED])]] = Field(
+        default=[], max_length=20, description="Left out: what calls for a person"
+    )
     description: str = Field("", max_length=200)
 
 

@@ -39,15 +39,15 @@ def _as_utc(moment: dt.datetime) -> dt.datetime:
         raise ValueError("this moment lies beyond the years 1 to 9999 of UTC") from error
 
 
-def _said(**schema: Any) -> Any:
+def said(**schema: Any) -> Any:
     """A field whose rule the domain checks, in better words than a validator's; here it is told to clients."""
     return Field(json_schema_extra=schema)
 
 
-Slug = Annotated[str, _said(pattern="^[a-z][a-z0-9]*(-[a-z0-9]+)*$", minLength=1, maxLength=40)]
-Group = Annotated[str, _said(pattern="^[a-z][a-z0-9_]{0,62}$")]
-Role = Annotated[str, _said(enum=list(roles.ROLES))]
-Password = Annotated[str, _said(minLength=10)]
+Slug = Annotated[str, said(pattern="^[a-z][a-z0-9]*(-[a-z0-9]+)*$", minLength=1, maxLength=40)]
+Group = Annotated[str, said(pattern="^[a-z][a-z0-9_]{0,62}$")]
+Role = Annotated[str, said(enum=list(roles.ROLES))]
+Password = Annotated[str, said(minLength=10)]
 
 
 def _as_text(value: Any) -> Any:

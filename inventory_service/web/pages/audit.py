@@ -15,8 +15,6 @@ from inventory_service.web.pages.common import pages, usable_id
 
 _PAGE = 100
 _FILTERS = ("action", "actor", "target")
-# As a beginning of an action; what is not here can be typed.
-_KINDS = ("run", "stage", "host", "host.refuse", "scaling", "freeze", "secret", "join_token", "user", "project")
 
 
 @pages.get("/audit")
@@ -40,7 +38,7 @@ def audit_log() -> str:
         older=rows[_PAGE - 1].id if len(rows) > _PAGE else None,
         wish=wish,
         before=before,
-        kinds=_KINDS,
+        kinds=events.filters(),
     )
 
 

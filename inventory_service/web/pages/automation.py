@@ -12,6 +12,7 @@ from inventory_service.automation import notifications, pushes, schedules, webho
 from inventory_service.automation.schedules import Plan
 from inventory_service.codes import statuses
 from inventory_service.errors import CallboardError, ConflictError
+from inventory_service.events import NOTIFIED
 from inventory_service.models import Stage
 from inventory_service.web import auth, context, problems
 from inventory_service.web.pages.common import back, pages, require_operator
@@ -39,8 +40,7 @@ def _show(row: Stage, **more: Any) -> str:
         places=places,
         kinds=_KINDS,
         providers=(pushes.GITHUB, pushes.GITLAB),
-        events=notifications.EVENTS,
-        usual=notifications.DEFAULT,
+        events=NOTIFIED,
         may_manage=auth.caller().may(ADMIN),
         typed=request.form,
         **more,
