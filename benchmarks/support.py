@@ -322,7 +322,7 @@ def seed(stage: Stage, count: int) -> list[str]:
     now = to_microseconds(SystemClock().now())
     minted = [credentials.mint("cbh_") for _ in range(count)]
     fixed = {"stage_id": stage.id, "port": 22, "description": "", "enrolled_at": now, "last_seen_at": now,
-             "recorded_state": "live", "is_draining": False, "is_quarantined": False, "converge_attempts": 0,
+             "recorded_state": "live", "is_draining": False, "converge_attempts": 0,
              "boot_id": BOOT_ID, "sequence": 1, "agent_version": "0.1.0", "facts": json.dumps(FACTS),
              "facts_hash": "0" * 64, "metrics": json.dumps(METRICS), "host_keys": json.dumps([KEY]),
              "release_number": 12, "revision": REVISION, "release_reported_at": now}  # fmt: skip

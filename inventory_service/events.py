@@ -198,14 +198,19 @@ NOTIFIED = (
     ),
     Notified("run.canceled", "it was canceled, also before it began", (EventName.RUN_CANCELED,)),
     Notified(
-        "freeze",
-        "expiry of the stage, or of all, froze or went on",
+        "expiry",
+        "expiry of the stage, or of all, paused or went on",
         (EventName.EXPIRY_PAUSE, EventName.EXPIRY_RESUME),
         is_usual=True,
     ),
     Notified("lock", "somebody locked or unlocked the stage", (EventName.STAGE_LOCK, EventName.STAGE_UNLOCK)),
     Notified("quarantine", "a host was quarantined", (EventName.HOST_QUARANTINE,), is_usual=True),
-    Notified("conflict", "two hosts contradict each other", (EventName.HOST_CONFLICT,), is_usual=True),
+    Notified(
+        "conflict",
+        "two hosts contradict each other",
+        (EventName.HOST_CONFLICT, EventName.HOST_KEY_MISMATCH),
+        is_usual=True,
+    ),
     Notified("schedule.failed", "a schedule could not start its run", (EventName.SCHEDULE_FAIL,), is_usual=True),
     Notified(
         "scaling",

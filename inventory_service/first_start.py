@@ -11,10 +11,10 @@ import secrets
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from inventory_service import audit
 from inventory_service.accounts import api_tokens, users
 from inventory_service.accounts.roles import ADMIN
 from inventory_service.errors import SettingsError
+from inventory_service.events import SERVICE
 from inventory_service.models import ServiceState, User
 from inventory_service.settings import Settings
 
@@ -33,8 +33,8 @@ def make_first_admin(*, at: dt.datetime) -> FirstSignIn | None:
     if User.select().exists():
         return None
     password = secrets.token_urlsafe(12)
-    users.create("admin", password, role=ADMIN, projects=None, actor=audit.SERVICE, at=at)
-    _, token = api_tokens.create("first-start", role=ADMIN, projects=None, actor=audit.SERVICE, at=at)
+    users.create("admin", password, role=ADMIN, projects=None, actor=SERVICE, at=at)
+    _, token = api_tokens.create("first-start", role=ADMIN, projects=None, actor=SERVICE, at=at)
     return FirstSignIn("admin", password, token)
 
 

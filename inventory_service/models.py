@@ -124,10 +124,11 @@ class Stage(_Table):
     generation = pw.IntegerField(default=0)
     has_approval = pw.BooleanField(default=False)
     grace_from = UtcDateTimeField(null=True)
-    frozen_at = UtcDateTimeField(null=True)
-    freeze_reason = pw.TextField(null=True)
-    freeze_calm = pw.IntegerField(default=0)
-    freeze_not_before = UtcDateTimeField(null=True)
+    expiry_paused_at = UtcDateTimeField(null=True)
+    expiry_pause_code = pw.TextField(null=True)
+    expiry_pause_params = pw.JSONField(null=True)
+    expiry_pause_calm_sweeps = pw.IntegerField(default=0)
+    expiry_pause_not_before = UtcDateTimeField(null=True)
     created_at = UtcDateTimeField()
     archived_at = UtcDateTimeField(null=True)
 
@@ -202,7 +203,8 @@ Secret.add_index(
 
 class Host(_Table):
     """One machine. `recorded_state` is the last state that was written to its history; what a host's
-    state *is* follows from `last_seen_at` (registry/liveness.py).
+    state *is* follows from `last_seen_at` (registry/liveness.py). Each `…_code` is of codes/host.py, with its
+    parameters beside it; records/hosts.py is the one writer.
     """
 
     id = pw.TextField(primary_key=True)
@@ -226,13 +228,16 @@ class Host(_Table):
     expired_at = UtcDateTimeField(null=True)
     stale_since = UtcDateTimeField(null=True)
     gone_at = UtcDateTimeField(null=True)
-    gone_reason = pw.TextField(null=True)
+    gone_code = pw.TextField(null=True)
+    gone_params = pw.JSONField(null=True)
     is_draining = pw.BooleanField(default=False)
     leaving_at = UtcDateTimeField(null=True)  # since when its machine is to be ended; new runs leave it out
-    is_quarantined = pw.BooleanField(default=False)
-    quarantine_reason = pw.TextField(null=True)
-    conflict = pw.TextField(null=True)
-    host_key_mismatch = pw.TextField(null=True)
+    quarantine_code = pw.TextField(null=True)  # not null: excluded from convergence
+    quarantine_params = pw.JSONField(null=True)
+    conflict_code = pw.TextField(null=True)  # not null: in no inventory
+    conflict_params = pw.JSONField(null=True)
+    key_mismatch_code = pw.TextField(null=True)
+    key_mismatch_params = pw.JSONField(null=True)
     boot_id = pw.TextField(null=True)
     earlier_boots = pw.TextField(null=True)
     sequence = pw.BigIntegerField(null=True)
@@ -244,7 +249,7 @@ class Host(_Table):
     revision = pw.TextField(null=True)
     release_reported_at = UtcDateTimeField(null=True)
     acknowledged_run = pw.IntegerField(null=True)
-    held_release_number = pw.IntegerField(null=True)
+    pinned_release_number = pw.IntegerField(null=True)
     is_healthy = pw.BooleanField(null=True)
     health_reason = pw.TextField(null=True)
     converge_attempts = pw.IntegerField(default=0)
@@ -272,7 +277,8 @@ class Transition(_Table):
     at = UtcDateTimeField()
     from_state = pw.TextField(null=True)
     to_state = pw.TextField()
-    reason = pw.TextField()
+    reason_code = pw.TextField()
+    reason_params = pw.JSONField()
 
     class Meta:
         indexes = ((("stage", "at"), False),)
@@ -287,7 +293,8 @@ class Conflict(_Table):
     stage = pw.ForeignKeyField(Stage, backref="conflicts", index=False)
     since = UtcDateTimeField()
     until = UtcDateTimeField(null=True)
-    reason = pw.TextField()
+    reason_code = pw.TextField()
+    reason_params = pw.JSONField()
 
     class Meta:
         indexes = ((("stage", "since"), False),)

@@ -139,7 +139,13 @@ TABLE: tuple[Setting, ...] = (
     Setting("converge_window_seconds", "5", "A boot storm is over when no host came for so long.", _positive),
     Setting("gone_after_seconds", "86400", "Silence after which a stale host is gone for good.", _positive),
     Setting("host_token_days", "30", "Days after which a host's agent is told to get a new token.", _count),
-    Setting("freeze_limit_seconds", "3600", "The longest that a freeze of expiry lasts by itself.", _positive),
+    Setting(
+        "expiry_pause_limit_seconds",
+        "3600",
+        "The longest that a pause of expiry lasts by itself.",
+        _positive,
+        former="freeze_limit_seconds",
+    ),
     Setting("scale_seconds", "60", "Seconds between two looks at how many machines a stage needs.", _positive),
     Setting(
         "hook_seconds", "15", "Seconds between two looks at the lifecycle hooks of Auto Scaling groups.", _positive
@@ -200,7 +206,7 @@ class Settings:
     converge_window_seconds: float
     gone_after_seconds: float
     host_token_days: int
-    freeze_limit_seconds: float
+    expiry_pause_limit_seconds: float
     scale_seconds: float
     hook_seconds: float
     self_check_seconds: float

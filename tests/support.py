@@ -27,6 +27,7 @@ from inventory_service.deployments.runs.outcome import Ending
 from inventory_service.models import Host, Run, Stage, StageLock, Transition
 from inventory_service.registry import enrolment, heartbeats, hosts, join_tokens, liveness
 from inventory_service.settings import Settings
+from inventory_service.web.pages import words
 from tests import documented
 
 START = dt.datetime(2026, 11, 23, 14, 0, tzinfo=dt.UTC)
@@ -103,6 +104,11 @@ class Machine:
     @property
     def row(self) -> Host:
         return hosts.get_host(self.host_id)
+
+    @property
+    def why(self) -> dict[str, str | None]:
+        """Its conflict, quarantine, … in the words that people read."""
+        return words.why(self.row)
 
     def beat(self, at: dt.datetime, **said: Any) -> heartbeats.Renewal:
         self.sequence += 1000

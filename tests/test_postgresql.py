@@ -47,7 +47,9 @@ def schema(opened: peewee.Database) -> dict[str, object]:
     columns = (
         "SELECT column_name, data_type, is_nullable, column_default, collation_name FROM information_schema.columns"
     )
-    keys = "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass AND contype <> 'n'"
+    keys = (
+        "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass AND contype <> 'n'"
+    )
     described: dict[str, object] = {}
     for table in sorted(set(opened.get_tables()) - {"schema_migration"}):
         described[table] = (

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 
-from inventory_service import audit, credentials
+from inventory_service import credentials, events
 from inventory_service.accounts.roles import Principal, check_role
 from inventory_service.database import database
 from inventory_service.errors import NotFoundError, UnauthorizedError
-from inventory_service.events import Actor, ActorKind
+from inventory_service.events import Actor, ActorKind, EventName
 from inventory_service.models import ApiToken
 
 PREFIX = "cbu_"
@@ -19,7 +19,7 @@ def create(
     *,
     role: str,
     projects: list[str] | None,
-    actor: audit.Actor,
+    actor: Actor,
     at: dt.datetime,
     expires_at: dt.datetime | None = None,
 ) -> tuple[ApiToken, str]:
@@ -36,7 +36,8 @@ def create(
             created_at=at,
             expires_at=expires_at,
         )
-        audit.record(actor, "token.create", name, at=at, id=row.id, role=role, projects=projects)
+        details = {"id": row.id, "role": role, "projects": projects}
+        events.record(EventName.TOKEN_CREATE, events.target(row), actor=actor, at=at, details=details)
     return row, minted.token
 
 
@@ -59,11 +60,11 @@ def list_tokens() -> list[ApiToken]:
     return list(ApiToken.select().where(ApiToken.revoked_at.is_null()).order_by(ApiToken.created_at.desc()))
 
 
-def revoke(token_id: str, *, actor: audit.Actor, at: dt.datetime) -> None:
+def revoke(token_id: str, *, actor: Actor, at: dt.datetime) -> None:
     """End a token. Raises NotFoundError."""
     row = ApiToken.get_or_none(ApiToken.id == token_id)
     if row is None:
         raise NotFoundError(f"There is no token {token_id[:40]!r}.")
     with database.atomic():
         ApiToken.update(revoked_at=at).where((ApiToken.id == token_id) & ApiToken.revoked_at.is_null()).execute()
-        audit.record(actor, "token.revoke", row.name, at=at, id=token_id)
+        events.record(EventName.TOKEN_REVOKE, events.target(row), actor=actor, at=at, details={"id": token_id})

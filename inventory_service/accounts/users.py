@@ -9,11 +9,11 @@ import secrets
 import argon2
 import peewee as pw
 
-from inventory_service import audit
+from inventory_service import events
 from inventory_service.accounts.roles import ADMIN, Principal, check_role
 from inventory_service.database import database
 from inventory_service.errors import ConflictError, InvalidError, NotFoundError, UnauthorizedError
-from inventory_service.events import Actor, ActorKind
+from inventory_service.events import Actor, ActorKind, EventName
 from inventory_service.models import User
 
 _HASHER = argon2.PasswordHasher()
@@ -21,6 +21,7 @@ _HASHER = argon2.PasswordHasher()
 _NOBODY = _HASHER.hash(secrets.token_hex(16))
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
 _SHORTEST_PASSWORD = 10
+_RESERVED = ("callboard", "scaling", "enrolment")  # what the service and its parts are called in the audit log
 
 
 def create(
@@ -29,12 +30,17 @@ def create(
     *,
     role: str,
     projects: list[str] | None,
-    actor: audit.Actor,
+    actor: Actor,
     at: dt.datetime,
 ) -> User:
-    """Add a user. Raises InvalidError for a bad name, role or short password, ConflictError when the name is taken."""
+    """Add a user. Raises InvalidError for a bad name, role or short password, ConflictError when the name is taken.
+
+    The service's own names are refused, since people tell actors apart by their names.
+    """
     if not _NAME.fullmatch(name):
         raise InvalidError.at("name", f"{name[:60]!r} is no user name: use a-z, 0-9, dot, @, - and _.")
+    if name in _RESERVED:
+        raise InvalidError.at("name", f"{name!r} is the service's own name in the audit log; choose another.")
     try:
         with database.atomic():
             row = User.create(
@@ -45,7 +51,8 @@ def create(
                 created_at=at,
                 session_nonce=secrets.token_hex(8),
             )
-            audit.record(actor, "user.create", name, at=at, role=role, projects=projects)
+            details = {"role": role, "projects": projects}
+            events.record(EventName.USER_CREATE, events.target(row), actor=actor, at=at, details=details)
     except pw.IntegrityError as error:
         raise ConflictError(f"There is a user {name!r} already.") from error
     return row
@@ -85,7 +92,7 @@ def list_users() -> list[User]:
 def update(
     user: User,
     *,
-    actor: audit.Actor,
+    actor: Actor,
     at: dt.datetime,
     password: str | None = None,
     role: str | None = None,
@@ -104,8 +111,14 @@ def update(
             raise ConflictError(f"{user.name!r} is the last admin; make another one first.")
         if fields:
             User.update(**fields).where(User.id == user.id).execute()
-        audit.record(actor, "user.update", user.name, at=at, fields=sorted(set(fields) - {"password_hash"}))
+        changes = events.changed({"role": user.role, "is_disabled": user.is_disabled}, _shown(fields))
+        changes |= {"password": ("…", "…")} if password is not None else {}
+        events.record(EventName.USER_UPDATE, events.target(user), actor=actor, at=at, changes=changes)
     return get(user.name)
+
+
+def _shown(fields: dict[str, object]) -> dict[str, object]:
+    return {name: fields[name] for name in ("role", "is_disabled") if name in fields}
 
 
 def _is_last_admin(user: User) -> bool:

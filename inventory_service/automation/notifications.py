@@ -16,7 +16,7 @@ from inventory_service import credentials
 from inventory_service.adapters import notify
 from inventory_service.database import database
 from inventory_service.errors import InvalidError, NotFoundError
-from inventory_service.events import NOTIFIED, Actor, ActorKind, EventName, TargetKind, record, target
+from inventory_service.events import ALIASES, NOTIFIED, Actor, ActorKind, EventName, TargetKind, record, target
 from inventory_service.models import Event, Notice, Notification, Project, Run, ServiceState, Stage
 from inventory_service.registry import liveness
 from inventory_service.registry.stages import stage_name
@@ -46,6 +46,7 @@ def create(
     at: dt.datetime,
 ) -> Notification:
     """Tell this Apprise URL of these events. Raises InvalidError."""
+    events = [ALIASES.get(event, event) for event in events]
     for event in events:
         if event not in _WORDS_KNOWN:
             raise InvalidError.at("events", f"{event[:40]!r} is no event; there are {', '.join(_WORDS_KNOWN)}.")
@@ -168,12 +169,7 @@ def _subject(entry: Event) -> _Subject | None:
     if number is not None:
         return _about_run(entry, int(number))
     if entry.target_kind == TargetKind.SERVICE:
-        return _Subject(
-            None,
-            f"Callboard: {entry.name} for all stages",
-            (wording.reason(entry.name, entry.reason_code, entry.details),),
-            "/",
-        )
+        return _Subject(None, f"Callboard: {entry.name} for all stages", (_why(entry),), "/")
     name = _stage_of(entry)
     if name is None:
         return None
@@ -188,9 +184,10 @@ def _why(entry: Event) -> str:
 
 
 _WORDS = {
-    "expiry.pause": "frozen, nobody expires",
-    "expiry.resume": "no longer frozen",
+    "expiry.pause": "expiry paused, nobody leaves for silence",
+    "expiry.resume": "expiry goes on",
     "host.conflict": "a host is in conflict",
+    "host.key_mismatch": "a host has other SSH host keys",
     "host.quarantine": "a host is in quarantine",
     "stage.lock": "locked",
     "stage.unlock": "unlocked",

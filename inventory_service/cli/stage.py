@@ -113,7 +113,7 @@ def unlock(name: str) -> None:
 @click.argument("name", metavar="STAGE")
 @click.option("--force", is_flag=True, help="Needed: it is you who says that the silent machines are gone.")
 def expire(name: str, force: bool) -> None:
-    """Believe the silence: every late host becomes stale now, and the stage's freeze ends."""
+    """Believe the silence: every late host becomes stale now, and the pause of the stage's expiry ends."""
     if not force:
         raise click.UsageError("Hosts that still live would leave the inventory; say --force if you are sure.")
     count = Client().send("POST", f"{stage_path(name)}/expire")["expired"]

@@ -13,6 +13,7 @@ import datetime as dt
 from peewee import fn
 
 from inventory_service.codes import results, statuses
+from inventory_service.codes.host import Quarantine
 from inventory_service.codes.run import End
 from inventory_service.database import database
 from inventory_service.deployments import locks
@@ -23,7 +24,9 @@ from inventory_service.deployments.runs import history
 from inventory_service.deployments.runs.outcome import RunEndsError
 from inventory_service.events import SERVICE, ActorKind
 from inventory_service.models import Host, Run, RunHost, Stage, Transition
-from inventory_service.registry import alarms, hosts, liveness, stages
+from inventory_service.reasons import because
+from inventory_service.records import hosts as records
+from inventory_service.registry import hosts, liveness, stages
 from inventory_service.registry import inventory as rendering
 from inventory_service.wording import run as wording
 
@@ -31,7 +34,6 @@ _FIRST_PAUSE_SECONDS = 20
 _MOST_ATTEMPTS = 4
 _MOST_HOSTS = 200
 _LONGEST_WINDOWS = 6
-_GAVE_UP = "Convergence gave up: "
 
 
 def converge_all(*, expiry: liveness.Expiry, window_seconds: float = 0) -> list[int]:
@@ -50,7 +52,7 @@ def _converge(stage: Stage, *, expiry: liveness.Expiry, window: dt.timedelta) ->
         not stage.has_convergence
         or stage.desired_release_number is None
         or is_kept_away(stage)
-        or expiry.is_frozen(stage)
+        or expiry.is_paused(stage)
     ):
         return None
     due = hosts_due(stage, expiry=expiry)
@@ -78,7 +80,7 @@ def _is_gathered(stage: Stage, due: list[Host], *, at: dt.datetime, window: dt.t
 def hosts_out_of_date(stage: Stage, *, expiry: liveness.Expiry) -> list[Host]:
     """Live hosts that do not run what they should, leaving out the quarantined and the draining ones."""
     found = hosts.list_out_of_date(stage, hosts.desired_release(stage), expiry=expiry)
-    return [host for host in found if not (host.is_quarantined or host.is_draining)]
+    return [host for host in found if host.quarantine_code is None and not host.is_draining]
 
 
 def hosts_due(stage: Stage, *, expiry: liveness.Expiry) -> list[Host]:
@@ -100,7 +102,7 @@ def targets(run: Run, *, expiry: liveness.Expiry) -> Targets:
     to do any more, or nothing that may be done now.
     """
     stage, is_automatic = run.stage, _is_automatic(run)
-    if is_automatic and expiry.is_frozen(stage):
+    if is_automatic and expiry.is_paused(stage):
         raise RunEndsError(statuses.CANCELED, End.EXPIRY_PAUSED)
     find = hosts_due if is_automatic else hosts_out_of_date
     chosen = tuple(host for host in find(stage, expiry=expiry) if host.name not in run.exclude)
@@ -120,7 +122,7 @@ def count_attempts(chosen: tuple[Host, ...], *, at: dt.datetime) -> None:
     for host in chosen:
         attempts = host.converge_attempts + 1
         pause = dt.timedelta(seconds=_FIRST_PAUSE_SECONDS * 2 ** min(attempts, 8))
-        Host.update(converge_attempts=attempts, converge_after=at + pause).where(Host.id == host.id).execute()
+        records.count_converge_attempt(host, converge_after=at + pause)
 
 
 # when it has ended
@@ -138,24 +140,16 @@ def conclude(run: Run) -> list[str]:
     rows = list(RunHost.select(RunHost, Host).join(Host).where(RunHost.run == run))
     with database.atomic():
         if run.status == statuses.SUCCESSFUL:
-            _let_go([row for row in rows if row.status in (results.OK, results.CHANGED)])
+            reached = [row.host for row in rows if row.status in (results.OK, results.CHANGED)]
+            given_up = [host for host in reached if host and host.quarantine_code == Quarantine.CONVERGENCE]
+            records.release_from_quarantine(given_up, actor=SERVICE, at=run.ended_at)
         if run.kind != statuses.CONVERGE or not _is_automatic(run):
             return []
         if any(row.status in results.WORKED_ON for row in rows):
-            _give_back([row for row in rows if row.status not in results.WORKED_ON])
+            missed = [row.host_id for row in rows if row.status not in results.WORKED_ON]
+            records.give_back_converge_attempt([host_id for host_id in missed if host_id is not None])
         bad = (results.FAILED, results.UNREACHABLE, *([] if run.status == statuses.CANCELED else [results.LOST]))
         return _give_up(run, [row for row in rows if row.status in bad])
-
-
-def _let_go(rows: list[RunHost]) -> None:
-    given_up = Host.is_quarantined & Host.quarantine_reason.startswith(_GAVE_UP)
-    fields = {"is_quarantined": False, "quarantine_reason": "", "converge_attempts": 0, "converge_after": None}
-    Host.update(**fields).where(Host.id.in_([row.host_id for row in rows]) & given_up).execute()
-
-
-def _give_back(rows: list[RunHost]) -> None:
-    mine = Host.id.in_([row.host_id for row in rows]) & (Host.converge_attempts > 0)
-    Host.update(converge_attempts=Host.converge_attempts - 1, converge_after=None).where(mine).execute()
 
 
 def _give_up(run: Run, rows: list[RunHost]) -> list[str]:
@@ -163,10 +157,7 @@ def _give_up(run: Run, rows: list[RunHost]) -> list[str]:
     hopeless = [(host, message) for host, message in known if host.converge_attempts >= _MOST_ATTEMPTS]
     for host, message in hopeless:
         words = history.failure_of(run, host.name) or message
-        reason = (
-            f"{_GAVE_UP}{_MOST_ATTEMPTS} attempts to bring it to release {run.release_number} failed; see run {run.id}"
-        )
-        told = f"{reason}: {words}" if words else reason
-        Host.update(is_quarantined=True, quarantine_reason=told).where(Host.id == host.id).execute()
-        alarms.tell(alarms.QUARANTINE, run.stage_id, host.name, told, at=run.ended_at)
+        params = {"attempts": _MOST_ATTEMPTS, "release": run.release_number, "run": run.id, "words": words or None}
+        why = because(Quarantine.CONVERGENCE, **params)
+        records.quarantine(host, why, actor=SERVICE, at=run.ended_at)
     return [host.name for host, _ in hopeless]

@@ -8,7 +8,8 @@ from typing import Any
 from peewee import fn
 
 from inventory_service.errors import ConflictError, NotFoundError
-from inventory_service.models import Host, Release, Stage
+from inventory_service.models import Release, Stage
+from inventory_service.records import hosts, stages
 from inventory_service.registry.stages import stage_name
 
 
@@ -70,14 +71,10 @@ def numbered(stage: Stage, number: int | None) -> Release | None:
 def make_desired(stage: Stage, release: Release, *, at: dt.datetime) -> None:
     """The whole stage should run this release from now on: pins to another end, attempts count anew."""
     Release.update(succeeded_at=at).where(Release.id == release.id).execute()
-    Stage.update(desired_release_number=release.number).where(Stage.id == stage.id).execute()
-    anew = {"held_release_number": None, "converge_attempts": 0, "converge_after": None}
-    Host.update(**anew).where((Host.stage == stage) & Host.gone_at.is_null()).execute()
+    stages.set_desired_release(stage, release.number, at=at)
+    hosts.unpin_all(stage.id)
 
 
 def record_on_hosts(release: Release, host_ids: list[str], *, is_pinned: bool) -> None:
     """These hosts run the release now. `is_pinned`: it is not the stage's desired one, and they stay on it."""
-    pinned = release.number if is_pinned else None
-    Host.update(
-        release_number=release.number, revision=release.revision, held_release_number=pinned, converge_attempts=0
-    ).where(Host.id.in_(host_ids)).execute()
+    hosts.record_release(host_ids, number=release.number, revision=release.revision, is_pinned=is_pinned)

@@ -62,7 +62,7 @@ def jobs(settings: Settings, *, service_url: str = "") -> tuple[Job, ...]:
         return liveness.expiry(at=at, gone_after_seconds=settings.gone_after_seconds)
 
     def watch_and_sweep(at: dt.datetime) -> None:
-        watch(expiry=expiry(at), bound_seconds=settings.freeze_limit_seconds)
+        watch(expiry=expiry(at), bound_seconds=settings.expiry_pause_limit_seconds)
         sweep(expiry=expiry(at))
 
     def forget(at: dt.datetime) -> None:

@@ -39,7 +39,7 @@ def up(migrator, db):
         migrator.rename_column("run", "told_bytes", "received_bytes"),
     )
     for table, column, empty in EMPTY:
-        db.execute_sql(f"UPDATE {table} SET {column} = '{empty}'")  # noqa: S608 - ours
+        db.execute_sql(f"UPDATE {table} SET {column} = '{empty}'")
         migrator.migrate(migrator.add_not_null(table, column))
     tables = Tables(db)
     known = Known(db)

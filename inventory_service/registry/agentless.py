@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import datetime as dt
 
-from inventory_service import audit, credentials
+from inventory_service import credentials
+from inventory_service.codes.host import Cause, Gone
 from inventory_service.database import database
 from inventory_service.errors import ConflictError, ForbiddenError
+from inventory_service.events import Actor
 from inventory_service.models import Host, JoinToken, Stage
-from inventory_service.registry import hosts, join_tokens, liveness, names, transitions
+from inventory_service.reasons import because
+from inventory_service.records import hosts as records
+from inventory_service.registry import hosts, join_tokens, liveness, names
 from inventory_service.registry.groups import check_groups, refuse_group_name
-from inventory_service.registry.stages import stage_name
 
 
 def put(
     stage: Stage,
     address: str,
     *,
-    actor: audit.Actor,
+    actor: Actor,
     expiry: liveness.Expiry,
     groups: list[str],
     port: int | None,
@@ -43,22 +46,16 @@ def put(
         fields = {"name": name, "address": checked, "port": port or 22}
         hosts.refuse_taken_address(stage, fields, expiry=expiry)
         refuse_group_name(stage, name, own=checked_groups)
-        state = liveness.PENDING if stage.has_approval and join_token is not None else liveness.LIVE
-        host = Host.create(
-            id=credentials.new_id(),
+        host = records.enrol(
+            {"id": credentials.new_id(), **fields},
             stage=stage,
-            join_token=join_token,
             groups=checked_groups,
-            host_keys=[],
-            enrolled_at=expiry.at,
-            last_seen_at=expiry.at,
-            recorded_state=state,
-            facts={},
-            metrics={},
-            **fields,
+            join_token=join_token,
+            is_pending=stage.has_approval and join_token is not None,
+            reason=because(Cause.ADDED, by=actor.name),
+            actor=actor,
+            at=expiry.at,
         )
-        transitions.record(host, state, f"added by {actor.name}", at=expiry.at, from_state=None)
-        audit.record(actor, "host.add", f"{stage_name(stage)}/{name}", at=expiry.at)
     return hosts.get_host(host.id), True
 
 
@@ -83,18 +80,16 @@ def _refuse_credential(host: Host, join_token: JoinToken | None) -> None:
         )
 
 
-def _renew_by_call(host: Host, *, actor: audit.Actor, expiry: liveness.Expiry, is_operator: bool) -> None:
+def _renew_by_call(host: Host, *, actor: Actor, expiry: liveness.Expiry, is_operator: bool) -> None:
     if host.recorded_state == liveness.PENDING:
-        Host.update(last_seen_at=expiry.at).where((Host.id == host.id) & Host.gone_at.is_null()).execute()
+        records.hear_pending(host, at=expiry.at)
         if not is_operator:
             return
         hosts.approve(host, actor=actor, at=expiry.at)
-    hosts.renew(host, expiry=expiry, reason="renewed")
+    hosts.renew(host, expiry=expiry, reason=because(Cause.RENEWED), actor=actor)
 
 
-def remove(
-    stage: Stage, address: str, *, actor: audit.Actor, at: dt.datetime, join_token: JoinToken | None = None
-) -> None:
+def remove(stage: Stage, address: str, *, actor: Actor, at: dt.datetime, join_token: JoinToken | None = None) -> None:
     """Take a host out of the stage, by its name or by an address that no other host there has. Absent already is no
     error. `join_token` as for `put`. Raises ConflictError when several hosts have the address.
     """
@@ -105,8 +100,7 @@ def remove(
     if present is not None:
         _refuse_credential(present, join_token)
         with database.atomic():
-            hosts.end(present, f"removed by {actor.name}", at=at)
-            audit.record(actor, "host.remove", f"{stage_name(stage)}/{present.name}", at=at)
+            records.end(present, because(Gone.REMOVED, by=actor.name), actor=actor, at=at)
 
 
 def _only_host_at(stage: Stage, address: str) -> Host | None:

@@ -9,21 +9,22 @@ from typing import Any
 
 import peewee as pw
 
-from inventory_service import audit, credentials
+from inventory_service import credentials, events
+from inventory_service.codes.host import Cause, Gone, KeyMismatch
 from inventory_service.database import database
 from inventory_service.errors import CallboardError, ConflictError, ForbiddenError, RefusedError
-from inventory_service.events import Actor, ActorKind
+from inventory_service.events import Actor, ActorKind, EventName, Target, TargetKind, host_target
 from inventory_service.models import Host, JoinToken, Stage, StageScaling
+from inventory_service.reasons import because
+from inventory_service.records import hosts as records
 from inventory_service.registry import (
     boot_order,
-    conflicts,
     hosts,
     instance_identity,
     join_tokens,
     liveness,
     names,
     reported,
-    transitions,
 )
 from inventory_service.registry.groups import refuse_group_name
 from inventory_service.registry.instance_identity import Certificates, InstanceIdentity
@@ -107,8 +108,7 @@ def _record_refusal(error: CallboardError, token: str, request: Enrolment, *, pe
     with database.atomic():
         note_refusal(error, token, request.name, peer=peer, at=at)
         if isinstance(error, _KeyChangeError):
-            words = f"a machine at {peer} asked to enrol under its name with other keys"
-            hosts.note_key_change(error.host, words, at=at)
+            records.note_key_mismatch(error.host, because(KeyMismatch.ENROLMENT, peer=peer), at=at)
 
 
 def note_refusal(error: CallboardError, token: str, name: str, *, peer: str, at: dt.datetime) -> None:
@@ -119,9 +119,10 @@ def note_refusal(error: CallboardError, token: str, name: str, *, peer: str, at:
     parts = credentials.split(token)
     known = JoinToken.get_or_none(JoinToken.id == parts[1]) if parts else None
     place = {} if known is None else {"join_token": known.id, "stage": stage_name(known.stage)}
-    audit.record(
-        Actor("enrolment", peer, kind=ActorKind.MACHINE), "host.refuse", name[:60], at=at, reason=reason[:500], **place
-    )
+    stage = None if known is None else known.stage
+    about = Target(TargetKind.HOST, None, name[:60]) if stage is None else host_target(None, name[:60], stage)
+    machine = Actor("enrolment", peer, kind=ActorKind.MACHINE)
+    events.record(EventName.HOST_REFUSE, about, actor=machine, at=at, details={"reason": reason[:500], **place})
 
 
 class _KeyChangeError(ConflictError):
@@ -169,7 +170,7 @@ def _enrol(
                 return present, own
             join_tokens.spend(join_token)
             if present is not None and _is_same_machine(present, fields):
-                return _readmit(present, fields, mint=mint, expiry=expiry)
+                return _readmit(present, fields, mint=mint, expiry=expiry, actor=_joiner(join_token))
             return _admit(join_token, present, fields, mint=mint, expiry=expiry)
     except pw.IntegrityError as error:
         if "instance" in str(error):
@@ -232,7 +233,7 @@ def _admit(
         raise ConflictError(taken)
     hosts.refuse_taken_address(stage, fields, expiry=expiry)
     if present is not None:
-        hosts.end(present, "replaced by a new machine of that name", at=expiry.at)
+        records.end(present, because(Gone.REPLACED), actor=_joiner(join_token), at=expiry.at)
     refuse_group_name(stage, fields["name"])
     return _create(stage, fields, join_token=join_token, mint=mint, at=expiry.at)
 
@@ -241,26 +242,23 @@ def _create(
     stage: Stage, fields: dict[str, Any], *, join_token: JoinToken, mint: _Mint, at: dt.datetime
 ) -> tuple[Host, str]:
     minted = mint(credentials.new_id())
-    state = liveness.PENDING if stage.has_approval else liveness.LIVE
     tag_groups = fields.get("tag_groups")
-    host = Host.create(
-        id=minted.id,
+    secret = {"id": minted.id, "secret_sha256": minted.secret_sha256, "secret_made_at": at}
+    host = records.enrol(
+        {**fields, **secret},
         stage=stage,
-        secret_sha256=minted.secret_sha256,
-        secret_made_at=at,
-        join_token=join_token,
         groups=sorted({*join_token.groups, *(tag_groups or [])}),
-        enrolled_at=at,
-        last_seen_at=at,
-        recorded_state=state,
-        metrics={},
-        **fields,
+        join_token=join_token,
+        is_pending=stage.has_approval,
+        reason=because(Cause.ENROLLED if tag_groups is None else Cause.ENROLLED_EXPECTED),
+        actor=_joiner(join_token),
+        at=at,
     )
-    reason = "enrolled" if tag_groups is None else "enrolled, as the instance that was expected"
-    transitions.record(host, state, reason, at=at, from_state=None)
-    joiner = Actor(f"join token {join_token.id}", kind=ActorKind.JOIN_TOKEN, id=join_token.id)
-    audit.record(joiner, "host.enrol", f"{stage_name(stage)}/{host.name}", at=at)
     return host, minted.token
+
+
+def _joiner(join_token: JoinToken) -> Actor:
+    return Actor(f"join token {join_token.id}", kind=ActorKind.JOIN_TOKEN, id=join_token.id)
 
 
 def _is_same_machine(present: Host, fields: dict[str, Any]) -> bool:
@@ -268,7 +266,9 @@ def _is_same_machine(present: Host, fields: dict[str, Any]) -> bool:
     return bool(fields["host_keys"]) and all(getattr(present, mark) == fields[mark] for mark in marks)
 
 
-def _readmit(present: Host, fields: dict[str, Any], *, mint: _Mint, expiry: liveness.Expiry) -> tuple[Host, str]:
+def _readmit(
+    present: Host, fields: dict[str, Any], *, mint: _Mint, expiry: liveness.Expiry, actor: Actor
+) -> tuple[Host, str]:
     """The new token gets in beside those before it, which end when it is used.
 
     So a request that was on its way for long, whose answer nobody reads, takes nobody's token.
@@ -276,13 +276,11 @@ def _readmit(present: Host, fields: dict[str, Any], *, mint: _Mint, expiry: live
     minted = mint(present.id)
     kept = hosts.kept_secrets(present)
     fresh = {"secret_sha256": minted.secret_sha256, "previous_secret_sha256": kept, "secret_made_at": expiry.at}
-    fresh |= {"conflict": None, "host_key_mismatch": None}
     if present.boot_id not in (None, fields["boot_id"]):
         earlier = boot_order.remember(present.earlier_boots, present.boot_id, present.sequence, at=expiry.at)
         fresh |= {"sequence": None, "earlier_boots": earlier}
-    conflicts.note(present, None, had=present.conflict, at=expiry.at)
     fields.pop("tag_groups", None)  # the next look at EC2 has them
-    Host.update(**fresh, **fields).where(Host.id == present.id).execute()
+    records.readmit(present, {**fields, **fresh}, actor=actor, at=expiry.at)
     if present.recorded_state != liveness.PENDING:
-        hosts.renew(present, expiry=expiry, reason="enrolled again")
+        hosts.renew(present, expiry=expiry, reason=because(Cause.ENROLLED_AGAIN), actor=actor)
     return hosts.get_host(present.id), minted.token

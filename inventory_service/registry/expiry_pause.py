@@ -1,4 +1,4 @@
-"""Freeze: expiry stops where too many hosts fell silent at once, because then it is likelier that the service is deaf.
+"""When expiry pauses: where too many hosts fell silent at once, since then it is likelier that the service is deaf.
 
 Netflix Eureka calls it self-preservation. Here it counts rows instead of keeping counters that drift, has a floor
 for small fleets, and a bound, so that it cannot lock on for ever.
@@ -9,6 +9,10 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import math
+
+from inventory_service.codes.stage import ExpiryPause
+from inventory_service.reasons import Reason, because
+from inventory_service.records.stages import Pause
 
 _SHARE = 0.25
 _FLOOR = 3
@@ -37,43 +41,33 @@ class Counts:
         return self.late + self.expired > max(_FLOOR, math.ceil(_SHARE * (self.live + self.expired)))
 
     @property
-    def words(self) -> str:
-        """The alarm in a sentence's part."""
-        return f"{self.late + self.expired} of {self.live + self.expired} hosts fell silent within one ttl"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class State:
-    """Whether it is frozen, and since when. `calm` counts the sweeps in a row without alarm. After a freeze that its
-    bound ended, no new one begins before `not_before`, so that what is silent can expire.
-    """
-
-    frozen_at: dt.datetime | None = None
-    reason: str | None = None
-    calm: int = 0
-    not_before: dt.datetime | None = None
+    def alarm(self) -> Reason | None:
+        """The reason to pause, None when all is well."""
+        silent, of = self.late + self.expired, self.live + self.expired
+        return because(ExpiryPause.MANY_SILENT, silent=silent, of=of) if self.is_alarming else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
-    """The state after a sweep. `gives_grace`: a freeze ended well, and every host gets a fresh lease."""
+    """The pause after a sweep. `gives_grace`: one ended well, and every host gets a fresh lease."""
 
-    state: State
+    pause: Pause
     gives_grace: bool = False
 
 
-def step(state: State, *, alarm: str | None, at: dt.datetime, bound: dt.timedelta, pause: dt.timedelta) -> Step:
-    """What one sweep makes of the state. `alarm` is the reason to freeze, None when all is well.
+def step(before: Pause, *, alarm: Reason | None, at: dt.datetime, bound: dt.timedelta, rest: dt.timedelta) -> Step:
+    """What one sweep makes of the pause. `alarm` is the reason for one, None when all is well.
 
-    `bound` is the longest that a freeze may last, `pause` the time after it in which none may begin.
+    `bound` is the longest that one may last, `rest` the time after it in which none may begin.
     """
-    if state.frozen_at is None:
-        may_begin = state.not_before is None or at >= state.not_before
-        return Step(State(at, alarm)) if alarm is not None and may_begin else Step(dataclasses.replace(state, calm=0))
-    if at - state.frozen_at >= bound:
-        return Step(State(not_before=at + pause))
+    if before.paused_at is None:
+        may_begin = before.not_before is None or at >= before.not_before
+        begins = alarm is not None and may_begin
+        return Step(Pause(at, alarm) if begins else dataclasses.replace(before, calm_sweeps=0))
+    if at - before.paused_at >= bound:
+        return Step(Pause(not_before=at + rest))
     if alarm is not None:
-        return Step(dataclasses.replace(state, calm=0))
-    if state.calm + 1 >= _CALM_SWEEPS:
-        return Step(State(), gives_grace=True)
-    return Step(dataclasses.replace(state, calm=state.calm + 1))
+        return Step(dataclasses.replace(before, calm_sweeps=0))
+    if before.calm_sweeps + 1 >= _CALM_SWEEPS:
+        return Step(Pause(), gives_grace=True)
+    return Step(dataclasses.replace(before, calm_sweeps=before.calm_sweeps + 1))

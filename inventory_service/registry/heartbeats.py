@@ -8,31 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import random
 import zlib
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from pydantic_core import to_json
-
 from inventory_service import credentials
 from inventory_service.clock import iso
-from inventory_service.database import database, execute_many, fetch, from_microseconds, to_microseconds
+from inventory_service.codes.host import Cause, Conflict, Gone
+from inventory_service.database import database
 from inventory_service.errors import CallboardError, ConflictError, GoneError, UnauthorizedError
-from inventory_service.models import Host
-from inventory_service.registry import alarms, boot_order, conflicts, hosts, liveness, reported, transitions, undead
+from inventory_service.models import Host, Stage
+from inventory_service.reasons import Reason, because, columns
+from inventory_service.records import hosts as records
+from inventory_service.registry import boot_order, hosts, liveness, reported, sweep
+from inventory_service.rows import Reader
+from inventory_service.wording import host as wording
 
-_CLONED = "two machines beat with this host's token (a cloned image?); enrol each of them anew"
-_RENEW = """
-UPDATE host SET last_seen_at = ?, recorded_state = ?, expired_at = NULL, conflict = ?,
-  boot_id = ?, earlier_boots = ?, sequence = ?, agent_version = ?, metrics = ?,
-  release_number = CASE WHEN CAST(? AS TEXT) IS NULL THEN release_number ELSE ? END,
-  revision = COALESCE(?, revision), release_reported_at = COALESCE(?, release_reported_at),
-  acknowledged_run = COALESCE(?, acknowledged_run),
-  is_healthy = ?, health_reason = ?
-WHERE id = ?
-"""
-_KEEP_FACTS = "UPDATE host SET facts = ?, facts_hash = ? WHERE id = ?"
+_LAST_BREATH = dt.timedelta(minutes=2)  # a machine that shuts down may beat until it is off
 
 
 @dataclasses.dataclass(slots=True)  # not frozen: that would make them three times as slow to build
@@ -126,8 +118,10 @@ class _Lease:
     secret_sha256: str | None
     previous_secret_sha256: str | None
     recorded_state: str
-    gone_reason: str | None
-    conflict: str | None
+    gone_code: str | None
+    gone_params: dict[str, Any] | None
+    conflict_code: str | None
+    conflict_params: dict[str, Any] | None
     boot_id: str | None
     earlier_boots: str | None
     sequence: int | None
@@ -146,23 +140,22 @@ class _Terms:
     interval_seconds: int
     ttl_seconds: int
     generation: int
-    desired_release: dict[str, Any] | None
+    desired_release_number: int | None
+    desired_revision: str | None
     grace_from: dt.datetime | None
-    frozen_at: dt.datetime | None
+    expiry_paused_at: dt.datetime | None
     archived_at: dt.datetime | None
 
+    @property
+    def desired_release(self) -> dict[str, Any] | None:
+        """{number, revision} of what the stage should run."""
+        number = self.desired_release_number
+        return None if number is None else {"number": number, "revision": self.desired_revision}
 
-_READ_LEASES = """
-SELECT id, stage_id, name, address, port, secret_sha256, previous_secret_sha256, recorded_state, gone_reason, conflict,
-  boot_id, earlier_boots, sequence, facts_hash, last_seen_at, stale_since, gone_at, secret_made_at
-FROM host WHERE id IN
-"""
-_READ_TERMS = """
-SELECT stage.id, interval_seconds, ttl_seconds, generation, desired_release_number, release.revision,
-  grace_from, frozen_at, archived_at
-FROM stage LEFT JOIN release ON release.stage_id = stage.id AND release.number = desired_release_number
-WHERE stage.id IN
-"""
+
+_read_leases = Reader(_Lease, Host)
+_read_terms = Reader(_Terms, Stage, {"desired_revision": "release.revision"})
+_RELEASE = "LEFT JOIN release ON release.stage_id = stage.id AND release.number = stage.desired_release_number"
 
 
 class _Batch:
@@ -171,11 +164,14 @@ class _Batch:
     def __init__(self, ids: set[str], expiry: liveness.Expiry, rotate_after: dt.timedelta | None) -> None:
         self._expiry = expiry
         self._rotate_after = rotate_after
-        self._now, self._server_time = to_microseconds(expiry.at), iso(expiry.at)
-        self._hosts = _read_leases(ids)
-        self._stages = _read_terms({lease.stage_id for lease in self._hosts.values()})
+        self._server_time = iso(expiry.at)
+        leases = _read_leases(f"WHERE id IN ({_marks(ids)})", tuple(ids)) if ids else []
+        self._hosts = {lease.id: lease for lease in leases}
+        own = {lease.stage_id for lease in leases}
+        terms = _read_terms(f"{_RELEASE} WHERE stage.id IN ({_marks(own)})", tuple(own)) if own else []
+        self._stages = {one.id: one for one in terms}
         self._renewed: dict[str, Heartbeat] = {}
-        self._facts: dict[str, tuple[str, str, str]] = {}
+        self._facts: dict[str, records.Facts] = {}
 
     def take(self, parts: tuple[str, str, str] | None, beat: Heartbeat) -> Renewal | CallboardError:
         """Decide one heartbeat."""
@@ -184,48 +180,57 @@ class _Batch:
             return UnauthorizedError(hosts.REFUSED)
         stage = self._stages[host.stage_id]
         if stage.archived_at is not None or host.gone_at is not None:
-            undead.note(host, at=self._expiry.at)
-            return GoneError(f"The host {host.name!r} has left ({host.gone_reason or 'stage archived'}). Enrol again.")
+            self._hear_gone(host)
+            why = wording.gone(host.gone_code, host.gone_params) or "stage archived"
+            return GoneError(f"The host {host.name!r} has left ({why}). Enrol again.")
         if host.previous_secret_sha256 is not None and credentials.matches(parts[2], host.secret_sha256):
             self._end_previous_secret(host)
         is_earlier = boot_order.is_earlier(host.earlier_boots, beat.boot_id)
         is_old = beat.boot_id == host.boot_id and host.sequence is not None and beat.seq <= host.sequence
         if is_earlier and boot_order.is_clone(host.earlier_boots, beat.boot_id, beat.seq, at=self._expiry.at):
-            self._mark_clone(host)
+            if host.conflict_code is None:  # two machines share one token
+                self._settle(host, because(Conflict.CLONED))
         elif not is_earlier and not is_old:
             self._renew(host, stage, beat)
-        if host.conflict is not None:
-            return ConflictError(f"The host {host.name!r} is in conflict: {host.conflict}.")
+        if host.conflict_code is not None:
+            apart = wording.conflict(host.conflict_code, host.conflict_params)
+            return ConflictError(f"The host {host.name!r} is in conflict: {apart}.")
         return self._answer(host, stage, beat, is_duplicate=is_earlier or is_old)
 
-    def _mark_clone(self, host: _Lease) -> None:
-        """Two machines share one credential."""
-        if host.conflict is None:
-            host.conflict = _CLONED
-            Host.update(conflict=_CLONED).where(Host.id == host.id).execute()
-            conflicts.note(host, _CLONED, had=None, at=self._expiry.at)
-            alarms.tell(alarms.CONFLICT, host.stage_id, host.name, _CLONED, at=self._expiry.at)
+    def _hear_gone(self, host: _Lease) -> None:
+        """A host that has gone beats. Where EC2 has ended its machine, somebody else has its token, or EC2 errs. A
+        stopped machine may be started again, and then only has to enrol.
+        """
+        params = host.gone_params or {}
+        is_ended = host.gone_code == Gone.EC2_ENDED and params.get("state") == "terminated"
+        if is_ended and host.gone_at is not None and self._expiry.at - host.gone_at >= _LAST_BREATH:
+            self._settle(host, because(Conflict.ENDED_BUT_BEATS, **params))
+
+    def _settle(self, host: _Lease, conflict: Reason | None) -> None:
+        """Write the host's conflict, or that it has none, if that is news."""
+        if conflict is None and host.conflict_code is None:
+            return
+        records.settle_conflict(host, conflict, at=self._expiry.at)
+        fields = columns("conflict", conflict)
+        host.conflict_code, host.conflict_params = fields["conflict_code"], fields["conflict_params"]
 
     def _end_previous_secret(self, host: _Lease) -> None:
         """The new token is in use: the one before it ends, and the order of its heartbeats with it. Of two machines
         that shared it, one has the new one.
         """
         host.previous_secret_sha256 = host.earlier_boots = host.sequence = None
-        had, host.conflict = host.conflict, None if host.conflict == _CLONED else host.conflict
-        conflicts.note(host, host.conflict, had=had, at=self._expiry.at)
-        fields = {"previous_secret_sha256": None, "earlier_boots": None, "conflict": host.conflict}
-        Host.update(**fields, sequence=None).where(Host.id == host.id).execute()
+        records.end_previous_secrets(host)
+        if host.conflict_code == Conflict.CLONED:
+            self._settle(host, None)
 
     def _renew(self, host: _Lease, stage: _Terms, beat: Heartbeat) -> None:
         if host.recorded_state != liveness.PENDING:
-            is_back = transitions.record_renewal(host, stage, expiry=self._expiry, reason="heartbeat")
+            heard = because(Cause.HEARTBEAT)
+            is_back = sweep.record_return(host, stage, heard, expiry=self._expiry, actor=records.actor_of(host))
             host.recorded_state = liveness.LIVE
-            if is_back or (host.conflict or "").startswith(hosts.SAME_ADDRESS):
-                had = host.conflict
-                host.conflict = hosts.address_conflict(host, stage, expiry=self._expiry, known=self._hosts)
-                conflicts.note(host, host.conflict, had=had, at=self._expiry.at)
-                if host.conflict is not None and had is None:
-                    alarms.tell(alarms.CONFLICT, host.stage_id, host.name, host.conflict, at=self._expiry.at)
+            is_open = host.conflict_code != Conflict.ENDED_BUT_BEATS  # EC2 has the last word on that
+            if host.conflict_code == Conflict.SAME_ADDRESS or (is_back and is_open):
+                self._settle(host, hosts.address_conflict(host, stage, expiry=self._expiry, known=self._hosts))
         if host.boot_id is not None and beat.boot_id != host.boot_id:
             host.earlier_boots = boot_order.remember(
                 host.earlier_boots, host.boot_id, host.sequence, at=self._expiry.at
@@ -233,7 +238,7 @@ class _Batch:
         host.last_seen_at, host.boot_id, host.sequence = self._expiry.at, beat.boot_id, beat.seq
         if beat.facts is not None:
             host.facts_hash = hosts.facts_hash(beat.facts)
-            self._facts[host.id] = (to_json(beat.facts).decode(), host.facts_hash, host.id)
+            self._facts[host.id] = records.Facts(host.id, beat.facts, host.facts_hash)
         self._renewed[host.id] = beat
 
     def _answer(self, host: _Lease, stage: _Terms, beat: Heartbeat, *, is_duplicate: bool) -> Renewal:
@@ -244,7 +249,7 @@ class _Batch:
             is_duplicate=is_duplicate,
             generation=stage.generation,
             ttl_seconds=stage.ttl_seconds,
-            next_in_seconds=next_beat_seconds(stage),
+            next_in_seconds=liveness.next_beat_seconds(stage),
             desired_release=stage.desired_release,
             wants_facts=beat.facts_hash is not None and beat.facts_hash != host.facts_hash,
             token_age_seconds=None if age is None else int(age.total_seconds()),
@@ -259,58 +264,30 @@ class _Batch:
 
     def write(self) -> None:
         """Write what the heartbeats changed: the rows as the last of them left them."""
-        execute_many(_RENEW, [_row(self._hosts[id_], beat, now=self._now) for id_, beat in self._renewed.items()])
-        execute_many(_KEEP_FACTS, list(self._facts.values()))
-
-
-def _read_leases(ids: set[str]) -> dict[str, _Lease]:
-    if not ids:
-        return {}
-    rows = fetch(f"{_READ_LEASES} ({_marks(ids)})", tuple(ids))
-    return {row[0]: _Lease(*row[:-4], *map(from_microseconds, row[-4:])) for row in rows}
-
-
-def _read_terms(ids: set[int]) -> dict[int, _Terms]:
-    if not ids:
-        return {}
-    rows = fetch(f"{_READ_TERMS} ({_marks(ids)})", tuple(ids))
-    return {row[0]: _terms(*row) for row in rows}
-
-
-def _terms(stage_id: int, interval: int, ttl: int, generation: int, *more: Any) -> _Terms:
-    number, revision, *moments = more
-    desired = None if number is None else {"number": number, "revision": revision}
-    grace_from, frozen_at, archived_at = map(from_microseconds, moments)
-    return _Terms(stage_id, interval, ttl, generation, desired, grace_from, frozen_at, archived_at)
+        beats = [_beat(self._hosts[id_], beat, at=self._expiry.at) for id_, beat in self._renewed.items()]
+        records.renew_many(beats, self._facts.values())
 
 
 def _marks(values: Collection[object]) -> str:
     return ", ".join("?" * len(values))
 
 
-def _row(host: _Lease, beat: Heartbeat, *, now: int) -> tuple[Any, ...]:
-    has_release = beat.revision is not None
-    return (
-        now,
-        host.recorded_state,
-        host.conflict,
-        host.boot_id,
-        host.earlier_boots,
-        host.sequence,
-        beat.agent_version,
-        to_json(beat.metrics).decode(),
-        beat.revision,
-        beat.release_number,
-        beat.revision,
-        now if has_release else None,
-        beat.run,
-        beat.is_healthy,
-        beat.health_reason,
-        host.id,
+def _beat(host: _Lease, beat: Heartbeat, *, at: dt.datetime) -> records.Beat:
+    fields: dict[str, Any] = {
+        "id": host.id,
+        "last_seen_at": at,
+        "recorded_state": host.recorded_state,
+        "boot_id": beat.boot_id,
+        "earlier_boots": host.earlier_boots,
+        "sequence": beat.seq,
+        "agent_version": beat.agent_version,
+        "metrics": beat.metrics,
+        "is_healthy": beat.is_healthy,
+        "health_reason": beat.health_reason,
+        "acknowledged_run": beat.run,
+    }
+    if beat.revision is None:
+        return records.Beat(**fields)
+    return records.BeatWithRelease(
+        **fields, release_number=beat.release_number, revision=beat.revision, release_reported_at=at
     )
-
-
-def next_beat_seconds(stage: _Terms) -> float:
-    """When to beat next: the interval, less up to a tenth so that a fleet does not beat in step; never above ttl/3."""
-    wanted = stage.interval_seconds * random.uniform(0.9, 1.0)  # noqa: S311 - spreading load, not a secret
-    return round(min(wanted, stage.ttl_seconds / 3), 2)

@@ -8,20 +8,23 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
-from inventory_service import audit, credentials
+from inventory_service import credentials
+from inventory_service.codes.host import Conflict, Gone, Quarantine
 from inventory_service.database import database
 from inventory_service.errors import ConflictError, GoneError, NotFoundError, UnauthorizedError
-from inventory_service.events import Actor, ActorKind
+from inventory_service.events import Actor
 from inventory_service.models import Host, Project, Release, Stage, Transition
-from inventory_service.registry import alarms, conflicts, liveness, reported, transitions
+from inventory_service.reasons import Reason, because
+from inventory_service.records import hosts as records
+from inventory_service.registry import liveness, reported
 from inventory_service.registry.groups import check_groups
 from inventory_service.registry.listing import ListedHost, MeasuredHost
 from inventory_service.registry.stages import stage_name
-from inventory_service.registry.sweep import record_due
+from inventory_service.registry.sweep import record_due, record_return
+from inventory_service.wording import host as wording
 
 PREFIX = "cbh_"
 _MOST_UNUSED = 3  # secrets of earlier answers, one of which the machine may have heard
-SAME_ADDRESS = "the same address as the live host"
 REFUSED = "This host token does not hold. Enrol the host again with a join token of its stage."
 
 
@@ -88,7 +91,8 @@ def kept_secrets(host: Holder, *, in_use: str | None = None) -> str:
 
 def _refuse_gone(host: Host) -> None:
     if host.gone_at is not None:
-        raise GoneError(f"The host {host.name!r} has left the stage ({host.gone_reason}). Enrol again.")
+        why = wording.gone(host.gone_code, host.gone_params)
+        raise GoneError(f"The host {host.name!r} has left the stage ({why}). Enrol again.")
 
 
 def facts_hash(facts: dict[str, Any]) -> str:
@@ -104,7 +108,7 @@ def desired_release(stage: Stage) -> dict[str, Any] | None:
     return {"number": row.number, "revision": row.revision}
 
 
-def renew(host: Host, *, expiry: liveness.Expiry, reason: str) -> None:
+def renew(host: Host, *, expiry: liveness.Expiry, reason: Reason, actor: Actor) -> None:
     """Set `last_seen_at` and write the transitions that follow. The heartbeat wins over a sweep at the same time.
 
     Runs inside the caller's transaction and reads the row again there: a sweep may have moved it meanwhile.
@@ -112,12 +116,10 @@ def renew(host: Host, *, expiry: liveness.Expiry, reason: str) -> None:
     """
     host = get_host(host.id)
     _refuse_gone(host)
-    transitions.record_renewal(host, host.stage, expiry=expiry, reason=reason)
-    conflict = address_conflict(host, host.stage, expiry=expiry)
-    conflicts.note(host, conflict, had=host.conflict, at=expiry.at)
-    Host.update(last_seen_at=expiry.at, recorded_state=liveness.LIVE, expired_at=None, conflict=conflict).where(
-        Host.id == host.id
-    ).execute()
+    record_return(host, host.stage, reason, expiry=expiry, actor=actor)
+    if host.conflict_code in (None, Conflict.SAME_ADDRESS):
+        records.settle_conflict(host, address_conflict(host, host.stage, expiry=expiry), at=expiry.at)
+    records.renew(host, at=expiry.at)
 
 
 def address_conflict(
@@ -126,8 +128,8 @@ def address_conflict(
     *,
     expiry: liveness.Expiry,
     known: Mapping[str, liveness.Lease] | None = None,
-) -> str | None:
-    """Who else is live at this host's address and port, in words; None when nobody is.
+) -> Reason | None:
+    """Who else is live at this host's address and port, as a conflict; None when nobody is.
 
     Two live hosts with one address would make Ansible work on one machine twice and on the other never. Leases there
     that have run out are recorded as such, so that no grace brings them back beside this host. `known`: rows by id
@@ -148,8 +150,8 @@ def _others_at(host: Addressed, stage: liveness.Terms) -> list[Host]:
     return list(Host.select().where(same & (Host.id != host.id)))
 
 
-def _same_address(host: Addressed, other: liveness.Lease) -> str:
-    return f"{SAME_ADDRESS} {other.name!r}: {host.address} port {host.port}"
+def _same_address(host: Addressed, other: liveness.Lease) -> Reason:
+    return because(Conflict.SAME_ADDRESS, other=other.name, address=host.address, port=host.port)
 
 
 def refuse_taken_address(stage: Stage, fields: dict[str, Any], *, expiry: liveness.Expiry) -> None:
@@ -158,33 +160,23 @@ def refuse_taken_address(stage: Stage, fields: dict[str, Any], *, expiry: livene
     newcomer = Host(id=present.id if present else "", address=fields["address"], port=fields["port"])
     taken = address_conflict(newcomer, stage, expiry=expiry)
     if taken is not None:
+        same = wording.conflict(taken.code, taken.params)
         raise ConflictError(
-            f"The machine has {taken}. Take that host out first (callboard host remove), "
+            f"The machine has {same}. Take that host out first (callboard host remove), "
             "or give the machine its own address."
         )
 
 
-def goodbye(host: Host, *, at: dt.datetime, reason: str = "said goodbye") -> None:
-    """The host leaves now. Twice is no error."""
+def goodbye(host: Host, *, at: dt.datetime) -> None:
+    """The host says that it leaves now. Twice is no error."""
     with database.atomic():
-        end(host, reason, at=at)
-
-
-def end(host: Host, reason: str, *, at: dt.datetime) -> None:
-    """Record that the host is gone, inside the caller's transaction; twice is no error."""
-    ended = (
-        Host.update(gone_at=at, gone_reason=reason, recorded_state=liveness.GONE)
-        .where((Host.id == host.id) & Host.gone_at.is_null())
-        .execute()
-    )
-    if ended:
-        transitions.record(host, liveness.GONE, reason, at=at, from_state=host.recorded_state)
+        records.end(host, because(Gone.GOODBYE), actor=records.actor_of(host), at=at)
 
 
 def change(
     host: Host,
     *,
-    actor: audit.Actor,
+    actor: Actor,
     at: dt.datetime,
     is_draining: bool | None = None,
     is_quarantined: bool | None = None,
@@ -197,20 +189,19 @@ def change(
 
     Raises GoneError for a host that has left.
     """
-    fields: dict[str, Any] = {"is_draining": is_draining, "description": description}
-    if groups is not None:
-        fields["groups"] = check_groups(host.stage, groups)
-    if host_keys is not None:
-        fields |= {"host_keys": reported.check_host_keys(host_keys), "host_key_mismatch": ""}
-    if is_quarantined is not None:
-        fields |= {"is_quarantined": is_quarantined, "quarantine_reason": reason if is_quarantined else ""}
-        fields |= {"converge_attempts": 0, "converge_after": at}
-    given = {key: value for key, value in fields.items() if value is not None}
     with database.atomic():
-        _get_present(host)
-        if given:
-            Host.update(**given).where(Host.id == host.id).execute()
-            audit.record(actor, "host.update", host.name, at=at, id=host.id, fields=sorted(given))
+        host = _get_present(host)
+        if is_draining is not None:
+            (records.drain if is_draining else records.undrain)([host], actor=actor, at=at)
+        if is_quarantined:
+            why = because(Quarantine.PERSON, by=actor.name, text=reason or "")
+            records.quarantine(host, why, actor=actor, at=at)
+        elif is_quarantined is not None:
+            records.release_from_quarantine([host], actor=actor, at=at, converge_after=at)
+        checked = None if groups is None else check_groups(host.stage, groups)
+        records.change(host, actor=actor, at=at, groups=checked, description=description)
+        if host_keys is not None:
+            records.vouch_for_keys(host, reported.check_host_keys(host_keys), actor=actor, at=at)
     return get_host(host.id)
 
 
@@ -218,40 +209,23 @@ def _get_present(host: Host) -> Host:
     """The host's row as it is now, inside the caller's transaction. Raises GoneError when it has left meanwhile."""
     row = get_host(host.id)
     if row.gone_at is not None:
-        raise GoneError(f"The host {row.name!r} has left the stage ({row.gone_reason}); nothing of it can be changed.")
+        why = wording.gone(row.gone_code, row.gone_params)
+        raise GoneError(f"The host {row.name!r} has left the stage ({why}); nothing of it can be changed.")
     return row
 
 
-def note_host_key(host_id: str, words: str) -> None:
-    """A run's ssh did not believe the machine at the host's address. It stays listed, and nothing of its key is kept:
-    whoever answered there could have any. Vouching for keys or enrolling again ends the note.
-    """
-    Host.update(host_key_mismatch=words).where(Host.id == host_id).execute()
-
-
-def note_key_change(host: Host, words: str, *, at: dt.datetime) -> None:
-    """A machine claims to be this host and has other keys. A person has to say which of them is believed; who is on
-    record stays listed. Told once, inside the caller's transaction.
-    """
-    if not host.host_key_mismatch:
-        note_host_key(host.id, words)
-        alarms.tell(alarms.CONFLICT, host.stage_id, host.name, words, at=at)
-
-
-def approve(host: Host, *, actor: audit.Actor, at: dt.datetime) -> Host:
+def approve(host: Host, *, actor: Actor, at: dt.datetime) -> Host:
     """Let a pending host in. Approved already is no error; one that has gone is a GoneError.
 
     Where another host may be live at its address, it is in conflict until its next heartbeat, which decides.
     """
-    pending = (Host.id == host.id) & (Host.recorded_state == liveness.PENDING) & Host.gone_at.is_null()
     with database.atomic():
         host = _get_present(host)
-        others = (row for row in _others_at(host, host.stage) if row.recorded_state == liveness.LIVE)
-        conflict = next((_same_address(host, other) for other in others), host.conflict)
-        if Host.update(recorded_state=liveness.LIVE, conflict=conflict).where(pending).execute():
-            conflicts.note(host, conflict, had=host.conflict, at=at)
-            transitions.record(host, liveness.LIVE, f"approved by {actor.name}", at=at, from_state=liveness.PENDING)
-            audit.record(actor, "host.approve", host.name, at=at, id=host.id)
+        if records.approve(host, actor=actor, at=at):
+            others = (row for row in _others_at(host, host.stage) if row.recorded_state == liveness.LIVE)
+            taken = next((_same_address(host, other) for other in others), None)
+            if taken is not None:
+                records.mark_conflict(host, taken, at=at)
     return get_host(host.id)
 
 
@@ -263,14 +237,12 @@ def rotate(token: str, *, at: dt.datetime) -> tuple[Host, str]:
     """
     with database.atomic():
         host = authenticate(token)
-        if host.conflict is not None:
-            raise ConflictError(f"The host {host.name!r} is in conflict: {host.conflict}. It gets no new token.")
+        if host.conflict_code is not None:
+            why = wording.conflict(host.conflict_code, host.conflict_params)
+            raise ConflictError(f"The host {host.name!r} is in conflict: {why}. It gets no new token.")
         minted = credentials.mint(PREFIX, for_id=host.id)
         kept = kept_secrets(host, in_use=credentials.digest(token.partition(".")[2]))
-        fresh = {"secret_sha256": minted.secret_sha256, "previous_secret_sha256": kept, "secret_made_at": at}
-        Host.update(**fresh).where((Host.id == host.id) & Host.gone_at.is_null()).execute()
-        own = Actor(f"host:{host.name}", kind=ActorKind.HOST, id=host.id)
-        audit.record(own, "host.rotate", f"{stage_name(host.stage)}/{host.name}", at=at)
+        records.give_secret(host, minted.secret_sha256, beside=kept, at=at)
     return host, minted.token
 
 
@@ -291,7 +263,7 @@ def list_unlike(stage: Stage, desired: dict[str, Any] | None) -> list[Host]:
     if desired is not None:
         is_number = (Host.release_number != desired["number"]) | Host.release_number.is_null()
         is_revision = (Host.revision != desired["revision"]) | Host.revision.is_null()
-        query = query.where(is_number | is_revision | Host.held_release_number.is_null(False))
+        query = query.where(is_number | is_revision | Host.pinned_release_number.is_null(False))
     return list(query)
 
 
@@ -310,7 +282,7 @@ def refuse_up_to_date(stage: Stage, *, released: Collection[Host], expiry: liven
     """
     again, desired = {host.id for host in released}, desired_release(stage)
     found = [host for host in list_out_of_date(stage, desired, expiry=expiry) if not host.is_draining]
-    left_alone = [host.name for host in found if host.is_quarantined and host.id not in again]
+    left_alone = [host.name for host in found if host.quarantine_code is not None and host.id not in again]
     if len(left_alone) < len(found):
         return
     why = f"every live host of {stage_name(stage)} runs what it should."
@@ -322,13 +294,12 @@ def refuse_up_to_date(stage: Stage, *, released: Collection[Host], expiry: liven
 
 def list_quarantined(stage: Stage) -> list[Host]:
     """The hosts that convergence leaves alone until somebody releases them, by name."""
-    return [host for host in list_hosts(stage) if host.is_quarantined]
+    return [host for host in list_hosts(stage) if host.quarantine_code is not None]
 
 
 def release_from_quarantine(quarantined: Iterable[Host], *, actor: Actor, at: dt.datetime) -> None:
     """These hosts may be converged again."""
-    for host in quarantined:
-        change(host, actor=actor, at=at, is_quarantined=False)
+    records.release_from_quarantine(list(quarantined), actor=actor, at=at, converge_after=at)
 
 
 def live_hosts(stage: Stage, *, expiry: liveness.Expiry) -> list[Host]:
@@ -339,10 +310,10 @@ def live_hosts(stage: Stage, *, expiry: liveness.Expiry) -> list[Host]:
 def is_converged(host: Host | ListedHost | MeasuredHost, desired: dict[str, Any] | None) -> bool:
     """Whether the host runs what it should run. A host that reports no number is judged by its revision.
 
-    A host that a deploy of a part of the stage reached is held on that release until the next whole one.
+    A host that a deploy of a part of the stage reached is pinned to that release until the next whole one.
     """
-    if host.held_release_number is not None:
-        return host.release_number in (None, host.held_release_number)
+    if host.pinned_release_number is not None:
+        return host.release_number in (None, host.pinned_release_number)
     if desired is None:
         return True
     return host.revision == desired["revision"] and host.release_number in (None, desired["number"])

@@ -31,7 +31,7 @@ def render(
 
     `groups`: only hosts that an operator or their join token put into one of these; empty: all.
     """
-    present = [host for host in read_present(stage, groups=groups) if host.conflict is None]
+    present = [host for host in read_present(stage, groups=groups) if host.conflict_code is None]
     chosen = [
         (host, state, state == liveness.LATE and expiry.is_suspect(host, stage))
         for host in present
@@ -77,7 +77,8 @@ def _about(stage: Stage, expiry: liveness.Expiry) -> dict[str, Any]:
     return {
         "stage": stage_name(stage),
         "as_of": iso(expiry.at),
-        "frozen": expiry.is_frozen(stage),
+        "expiry_paused": expiry.is_paused(stage),
+        "frozen": expiry.is_paused(stage),  # as earlier versions name it
         "generation": stage.generation,
     }
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 
-from inventory_service import audit, credentials
+from inventory_service import credentials, events
 from inventory_service.clock import iso
 from inventory_service.errors import InvalidError, NotFoundError, RefusedError
+from inventory_service.events import Actor, EventName
 from inventory_service.models import JoinToken, Stage
 from inventory_service.registry import names
 from inventory_service.registry.groups import check_groups
@@ -18,7 +19,7 @@ _USED_UP = "the join token is used up"
 def create(
     stage: Stage,
     *,
-    actor: audit.Actor,
+    actor: Actor,
     at: dt.datetime,
     description: str = "",
     groups: list[str] | None = None,
@@ -42,7 +43,9 @@ def create(
         created_at=at,
         expires_at=expires_at,
     )
-    audit.record(actor, "join_token.create", f"{stage.project.name}/{stage.name}", at=at, id=row.id)
+    given = ("groups", "networks", "maximum_uses", "description")
+    details = {"id": row.id, **{name: getattr(row, name) for name in given if getattr(row, name)}}
+    events.record(EventName.JOIN_TOKEN_CREATE, events.target(stage), actor=actor, at=at, details=details)
     return row, minted.token
 
 
@@ -84,10 +87,10 @@ def spend(row: JoinToken) -> None:
         raise RefusedError(_USED_UP)
 
 
-def revoke(stage: Stage, token_id: str, *, actor: audit.Actor, at: dt.datetime) -> None:
+def revoke(stage: Stage, token_id: str, *, actor: Actor, at: dt.datetime) -> None:
     """End a token. Hosts that it let in stay: they have credentials of their own."""
     row = JoinToken.get_or_none((JoinToken.id == token_id) & (JoinToken.stage == stage))
     if row is None:
         raise NotFoundError(f"The stage has no join token {token_id!r}.")
     JoinToken.update(revoked_at=at).where((JoinToken.id == row.id) & JoinToken.revoked_at.is_null()).execute()
-    audit.record(actor, "join_token.revoke", f"{stage.project.name}/{stage.name}", at=at, id=row.id)
+    events.record(EventName.JOIN_TOKEN_REVOKE, events.target(stage), actor=actor, at=at, details={"id": row.id})

@@ -11,24 +11,23 @@ from inventory_service.registry import liveness
 from inventory_service.registry.stages import stage_name
 
 
-def last_words(stage: Stage, names: Iterable[str], *, expiry: liveness.Expiry) -> dict[str, Any]:
+def read(stage: Stage, names: Iterable[str], *, expiry: liveness.Expiry) -> dict[str, Any]:
     """{stage, server_time, interval_seconds, ttl_seconds, hosts: {name: …}}; a name that is not present has state gone.
 
     `reported_at` is when the heartbeat with `release` and `revision` was received, by the service's clock.
     """
     wanted = set(names)
     present = Host.select().where((Host.stage == stage) & Host.name.in_(wanted) & Host.gone_at.is_null())
-    found = {host.name: _last_word(host, stage, expiry) for host in present}
+    found = {host.name: _of(host, stage, expiry) for host in present}
     return {
         "stage": stage_name(stage),
         "server_time": iso(expiry.at),
-        "interval_seconds": stage.interval_seconds,
-        "ttl_seconds": stage.ttl_seconds,
+        **liveness.terms(stage),
         "hosts": {name: found.get(name, {"state": liveness.GONE}) for name in sorted(wanted)},
     }
 
 
-def _last_word(host: Host, stage: Stage, expiry: liveness.Expiry) -> dict[str, Any]:
+def _of(host: Host, stage: Stage, expiry: liveness.Expiry) -> dict[str, Any]:
     return {
         "id": host.id,
         "agent": host.agent_version,

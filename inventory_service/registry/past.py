@@ -10,9 +10,11 @@ from peewee import fn
 
 from inventory_service.clock import iso
 from inventory_service.errors import InvalidError
+from inventory_service.events import ALL_STAGES, EventName, Target, target
 from inventory_service.models import Conflict, Event, Host, Stage, Transition
-from inventory_service.registry import expiry_guard, liveness
+from inventory_service.registry import liveness
 from inventory_service.registry.stages import stage_name
+from inventory_service.wording import host as wording
 
 CONFLICT = "conflict"
 
@@ -60,26 +62,31 @@ def conflicts_at(stage: Stage, moment: dt.datetime) -> dict[str, str]:
     moment = _end_of(moment)
     began = (Conflict.stage == stage) & (Conflict.since <= moment)
     rows = Conflict.select().where(began & (Conflict.until.is_null() | (Conflict.until > moment)))
-    return {row.host_id: row.reason for row in rows}
+    return {row.host_id: str(wording.conflict(row.reason_code, row.reason_params)) for row in rows}
 
 
 def about(stage: Stage, moment: dt.datetime) -> dict[str, Any]:
-    """{stage, as_of, frozen, generation} as an inventory of that moment said it."""
+    """{stage, as_of, expiry_paused, frozen, generation} as an inventory of that moment said it."""
     later = Transition.select().where((Transition.stage == stage) & (Transition.at > _end_of(moment))).count()
     return {
         "stage": stage_name(stage),
         "as_of": iso(moment),
-        "frozen": any(_was_frozen(what, moment) for what in (stage_name(stage), expiry_guard.ALL_STAGES)),
+        "expiry_paused": (is_paused := any(_was_paused(about, moment) for about in (target(stage), ALL_STAGES))),
+        "frozen": is_paused,
         "generation": stage.generation - later,
     }
 
 
-def _was_frozen(what: str, moment: dt.datetime) -> bool:
-    """Whether the last word on this freeze before that moment was its begin."""
-    words = Event.name.in_((*expiry_guard.FREEZES, "stage.expire"))
-    row = Event.select().where(words & (Event.target_path == what) & (Event.at <= _end_of(moment)))
+def _was_paused(about: Target, moment: dt.datetime) -> bool:
+    """Whether the last word on this pause of expiry before that moment was its begin."""
+    ends = (EventName.EXPIRY_RESUME, EventName.STAGE_EXPIRE)
+    named = Event.name.in_([str(name) for name in (EventName.EXPIRY_PAUSE, *ends)])
+    same = (Event.target_kind == str(about.kind)) & (
+        Event.target_id.is_null() if about.id is None else Event.target_id == about.id
+    )
+    row = Event.select().where(named & same & (Event.at <= _end_of(moment)))
     last = row.order_by(Event.at.desc(), Event.id.desc()).first()
-    return last is not None and last.name == expiry_guard.FREEZES[0]
+    return last is not None and last.name == EventName.EXPIRY_PAUSE
 
 
 def timeline(stage: Stage, *, since: dt.datetime, until: dt.datetime) -> dict[Host, list[Span]]:
@@ -96,13 +103,16 @@ def timeline(stage: Stage, *, since: dt.datetime, until: dt.datetime) -> dict[Ho
         spans.append(Span(row.to_state, row.at, None))
     times = Conflict.select(Conflict, Host).join(Host).where((Conflict.stage == stage) & (Conflict.since < until))
     for time in times.order_by(Conflict.id):
-        found.setdefault(time.host, []).append(Span(CONFLICT, time.since, _first(time.until, time.host.gone_at)))
+        found.setdefault(time.host, []).append(Span(CONFLICT, time.since, _until(time)))
     cut = {host: [_cut(span, since) for span in spans if _is_in(span, since)] for host, spans in found.items()}
     return {host: spans for host, spans in cut.items() if spans}
 
 
-def _first(*moments: dt.datetime | None) -> dt.datetime | None:
-    return min((one for one in moments if one is not None), default=None)
+def _until(conflict: Conflict) -> dt.datetime | None:
+    """Its end, or that of its host; a host that beats although it has gone is in conflict from then on."""
+    gone_at = conflict.host.gone_at
+    is_after = gone_at is not None and gone_at <= conflict.since
+    return min((one for one in (conflict.until, None if is_after else gone_at) if one is not None), default=None)
 
 
 def _is_in(span: Span, since: dt.datetime) -> bool:

@@ -9,7 +9,7 @@ import peewee as pw
 
 from inventory_service.database import database
 from inventory_service.models import Conflict, Event, Host, Transition
-from inventory_service.records import runs
+from inventory_service.records import hosts as records
 from inventory_service.registry import liveness
 
 _BATCH = 500
@@ -34,21 +34,15 @@ def prune(*, at: dt.datetime, transition_days: int, gone_days: int) -> int:
 def _strip_hosts(before: dt.datetime) -> int:
     is_old = (Host.recorded_state == liveness.GONE) & (Host.gone_at < before) & Host.secret_sha256.is_null(False)
     ids = [row.id for row in Host.select(Host.id).where(is_old).limit(_BATCH)]
-    said: dict[str, Any] = {"facts": {}, "facts_hash": None, "metrics": {}, "host_keys": [], "health_reason": None}
-    credentials = {"secret_sha256": None, "previous_secret_sha256": None, "earlier_boots": None}
-    return int(Host.update(**said, **credentials).where(Host.id.in_(ids)).execute()) if ids else 0
+    return records.strip(ids) if ids else 0
 
 
 def _forget_hosts(before: dt.datetime) -> int:
-    """Runs keep their hosts' names; only the link to the row ends."""
     is_old = (Host.recorded_state == liveness.GONE) & (Host.gone_at < before)
     ids = [row.id for row in Host.select(Host.id).where(is_old).limit(_BATCH)]
     if ids:
         with database.atomic():
-            runs.forget_hosts(ids)
-            Transition.delete().where(Transition.host.in_(ids)).execute()
-            Conflict.delete().where(Conflict.host.in_(ids)).execute()
-            Host.delete().where(Host.id.in_(ids)).execute()
+            records.forget(ids)
     return len(ids)
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import datetime as dt
 
 from inventory_service import credentials
+from inventory_service.codes.stage import ExpiryPause
 from inventory_service.errors import UnauthorizedError
 from inventory_service.models import ServiceState
+from inventory_service.reasons import Reason, because
 from inventory_service.registry import liveness
 
 _ID = "selfcheckself"  # in the place of a host's
@@ -42,8 +44,8 @@ def hear(token: str, *, at: dt.datetime) -> bool:
     return True
 
 
-def deafness(*, expiry: liveness.Expiry) -> str | None:
-    """The reason to freeze when the service once heard its own heartbeat, and now does not.
+def deafness(*, expiry: liveness.Expiry) -> Reason | None:
+    """The reason to pause expiry when the service once heard its own heartbeat, and now does not.
 
     Silence before the last grace does not count: a worker that was stalled has sent none either.
     """
@@ -53,4 +55,4 @@ def deafness(*, expiry: liveness.Expiry) -> str | None:
     silence = expiry.at - max(dt.datetime.fromtimestamp(row.value, dt.UTC), expiry.grace_from)
     if silence <= _PATIENCE:
         return None
-    return f"the service has not heard its own heartbeat for {silence.total_seconds():.0f} s"
+    return because(ExpiryPause.DEAF, seconds=round(silence.total_seconds()))

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import peewee as pw
 
-from inventory_service import audit
+from inventory_service import events
 from inventory_service.database import database
 from inventory_service.errors import ConflictError, InvalidError, NotFoundError
+from inventory_service.events import Actor, EventName
 from inventory_service.models import Project, Stage
 from inventory_service.records import runs
-from inventory_service.registry import names
+from inventory_service.records import stages as records
+from inventory_service.registry import liveness, names
 from inventory_service.registry.stage_settings import StageChange, check_variables
 
 GIT, FOLDER = "git", "folder"
 
 
 def create_project(
-    *, name: str, source: str, description: str, variables: dict[str, Any], actor: audit.Actor, at: dt.datetime
+    *, name: str, source: str, description: str, variables: dict[str, Any], actor: Actor, at: dt.datetime
 ) -> Project:
     """Add a project. `source` is a git URL or the absolute path of a folder or repository on the service's machine."""
     names.check_slug(name, "name")
@@ -34,7 +37,8 @@ def create_project(
                 variables=check_variables(variables),
                 created_at=at,
             )
-            audit.record(actor, "project.create", name, at=at, source=shown_source(source))
+            details = {"source": shown_source(source)}
+            events.record(EventName.PROJECT_CREATE, events.target(row), actor=actor, at=at, details=details)
     except pw.IntegrityError as error:
         raise ConflictError(f"There is a project {name!r} already (perhaps archived).") from error
     return row
@@ -62,7 +66,11 @@ def shown_source(source: str) -> str:
     return re.sub(r"^(https?://)[^/@]*@", r"\1…@", source)
 
 
-def update_project(project: Project, *, changes: dict[str, Any], actor: audit.Actor, at: dt.datetime) -> Project:
+def _shown(fields: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: shown_source(value) if name == "source" else value for name, value in fields.items() if name in names}
+
+
+def update_project(project: Project, *, changes: dict[str, Any], actor: Actor, at: dt.datetime) -> Project:
     """Change `description`, `source` or `variables`; only the given ones."""
     fields = dict(changes)
     if "source" in fields:
@@ -72,17 +80,18 @@ def update_project(project: Project, *, changes: dict[str, Any], actor: audit.Ac
     with database.atomic():
         if fields:
             Project.update(**fields).where(Project.id == project.id).execute()
-        audit.record(actor, "project.update", project.name, at=at, fields=sorted(changes))
+        changed = records.changed_settings(*(_shown(one, set(changes)) for one in (project.__data__, fields)))
+        events.record(EventName.PROJECT_UPDATE, events.target(project), actor=actor, at=at, changes=changed)
     return get_project(project.name)
 
 
-def archive_project(project: Project, *, actor: audit.Actor, at: dt.datetime) -> None:
+def archive_project(project: Project, *, actor: Actor, at: dt.datetime) -> None:
     """Take a project and its stages out of sight. Their history stays."""
     with database.atomic():
         runs.cancel_waiting_for(Stage.project == project, actor=actor, at=at)
         Project.update(archived_at=at).where(Project.id == project.id).execute()
-        Stage.update(archived_at=at).where((Stage.project == project) & Stage.archived_at.is_null()).execute()
-        audit.record(actor, "project.archive", project.name, at=at)
+        records.archive_all_of(project, at=at)
+        events.record(EventName.PROJECT_ARCHIVE, events.target(project), actor=actor, at=at)
 
 
 def list_projects() -> list[Project]:
@@ -98,15 +107,17 @@ def get_project(name: str) -> Project:
     return row
 
 
-def create_stage(project: Project, *, name: str, change: StageChange, actor: audit.Actor, at: dt.datetime) -> Stage:
+def create_stage(project: Project, *, name: str, change: StageChange, actor: Actor, at: dt.datetime) -> Stage:
     """Add a stage to a project."""
     names.check_slug(name, "name")
-    fields = {"variables": {}, **_checked(change, interval=60, ttl=300)}
+    fields = {
+        "variables": {},
+        **_checked(change, interval=liveness.DEFAULT_INTERVAL_SECONDS, ttl=liveness.DEFAULT_TTL_SECONDS),
+    }
     _check_group_is_free(names.stage_group(project.name, name))
     try:
         with database.atomic():
-            row = Stage.create(project=project, name=name, created_at=at, **fields)
-            audit.record(actor, "stage.create", f"{project.name}/{name}", at=at)
+            row = records.create(project, name, fields, actor=actor, at=at)
     except pw.IntegrityError as error:
         raise ConflictError(f"There is a stage {project.name}/{name} already (perhaps archived).") from error
     return row
@@ -123,34 +134,23 @@ def _check_group_is_free(group: str) -> None:
 
 def _checked(change: StageChange, *, interval: int, ttl: int) -> dict[str, Any]:
     fields = change.checked()
-    _check_timing(fields.get("interval_seconds", interval), fields.get("ttl_seconds", ttl))
+    liveness.check_timing(fields.get("interval_seconds", interval), fields.get("ttl_seconds", ttl))
     return fields
 
 
-def _check_timing(interval: int, ttl: int) -> None:
-    if interval < 1 or ttl < interval * 2:
-        raise InvalidError.at(
-            "ttl_seconds", f"A ttl of {ttl} s with an interval of {interval} s loses hosts at one late heartbeat; "
-            "choose a ttl of at least twice the interval."
-        )  # fmt: skip
-
-
-def update_stage(stage: Stage, *, change: StageChange, actor: audit.Actor, at: dt.datetime) -> Stage:
+def update_stage(stage: Stage, *, change: StageChange, actor: Actor, at: dt.datetime) -> Stage:
     """Change the given fields of a stage."""
     fields = _checked(change, interval=stage.interval_seconds, ttl=stage.ttl_seconds)
     with database.atomic():
-        if fields:
-            Stage.update(**fields).where(Stage.id == stage.id).execute()
-        audit.record(actor, "stage.update", stage_name(stage), at=at, fields=sorted(fields))
+        records.change(stage, fields, actor=actor, at=at)
     return get_stage(stage.project.name, stage.name)
 
 
-def archive_stage(stage: Stage, *, actor: audit.Actor, at: dt.datetime) -> None:
+def archive_stage(stage: Stage, *, actor: Actor, at: dt.datetime) -> None:
     """Take a stage out of sight; its hosts' credentials end, its history stays."""
     with database.atomic():
         runs.cancel_waiting_for(Stage.id == stage.id, actor=actor, at=at)
-        Stage.update(archived_at=at).where(Stage.id == stage.id).execute()
-        audit.record(actor, "stage.archive", stage_name(stage), at=at)
+        records.archive(stage, actor=actor, at=at)
 
 
 def list_stages(project: Project | None = None) -> list[Stage]:

@@ -5,15 +5,15 @@ It decides nothing that a reader does not also compute (liveness.py); a dead swe
 
 from __future__ import annotations
 
-import datetime as dt
-
-from inventory_service import audit
+from inventory_service.codes.host import Cause, Gone
 from inventory_service.database import database
+from inventory_service.events import Actor
 from inventory_service.models import Host, Stage
-from inventory_service.registry import liveness, transitions
-from inventory_service.registry.stages import list_stages, stage_name
-
-_SILENT = "silent"
+from inventory_service.reasons import Reason, because
+from inventory_service.records import hosts as records
+from inventory_service.records import stages as stage_records
+from inventory_service.registry import liveness
+from inventory_service.registry.stages import list_stages
 
 
 def sweep(*, expiry: liveness.Expiry) -> int:
@@ -23,7 +23,7 @@ def sweep(*, expiry: liveness.Expiry) -> int:
 
 def sweep_stage(stage: Stage, *, expiry: liveness.Expiry) -> int:
     """The same for one stage."""
-    silent_before = expiry.at - dt.timedelta(seconds=stage.ttl_seconds)
+    silent_before = expiry.at - liveness.ttl(stage)
     if expiry.grace_from > silent_before:
         return 0
     present = (Host.stage == stage) & Host.gone_at.is_null()
@@ -36,37 +36,35 @@ def record_due(host: liveness.Lease, stage: liveness.Terms, *, expiry: liveness.
     state = expiry.state(host, stage)
     if state == host.recorded_state or state not in (liveness.STALE, liveness.GONE):
         return 0
-    moment = expiry.gone_at(host, stage) if state == liveness.GONE else expiry.expires_at(host, stage)
-    count = expire(host, state, at=moment, reason=_SILENT)
-    host.recorded_state = state if count else host.recorded_state
-    return count
-
-
-def expire(host: liveness.Lease, state: str, *, at: dt.datetime, reason: str) -> int:
-    """Record that the host became stale or gone at that moment; 0 when a heartbeat or another sweep was first."""
-    fields: dict[str, object] = {"recorded_state": state}
-    fields |= {"stale_since": at} if state == liveness.STALE else {}
-    fields |= {"expired_at": at} if state == liveness.STALE and reason == _SILENT else {}
-    fields |= {"gone_at": at, "gone_reason": reason} if state == liveness.GONE else {}
-    unchanged = (Host.last_seen_at == host.last_seen_at) & (Host.recorded_state == host.recorded_state)
     with database.atomic():
-        if Host.update(**fields).where((Host.id == host.id) & unchanged).execute() != 1:
-            return 0
-        transitions.record(host, state, reason, at=at, from_state=host.recorded_state)
-    return 1
+        if state == liveness.GONE:
+            is_done = records.mark_gone(host, because(Gone.SILENT), at=expiry.gone_at(host, stage))
+        else:
+            is_done = records.mark_stale(host, because(Cause.SILENT), at=expiry.expires_at(host, stage))
+    host.recorded_state = state if is_done else host.recorded_state
+    return int(is_done)
 
 
-def expire_late(stage: Stage, *, actor: audit.Actor, expiry: liveness.Expiry) -> int:
-    """Believe the silence: every late host of the stage becomes stale and its freeze ends; returns how many.
+def record_return(
+    host: liveness.Lease, stage: liveness.Terms, reason: Reason, *, expiry: liveness.Expiry, actor: Actor
+) -> bool:
+    """Write the history of a host that is heard again, before its row is changed; True when it was not live."""
+    if expiry.state(host, stage) in liveness.LISTED:
+        return False
+    records.come_back(host, reason, ran_out_at=expiry.expires_at(host, stage), actor=actor, at=expiry.at)
+    return True
+
+
+def expire_late(stage: Stage, *, actor: Actor, expiry: liveness.Expiry) -> int:
+    """Believe the silence: every late host becomes stale, and the pause of the stage's expiry ends; returns how many.
 
     For the operator who knows that the machines are really gone.
     """
     present = Host.select().where((Host.stage == stage) & Host.gone_at.is_null())
     late = [host for host in present if expiry.state(host, stage) == liveness.LATE]
-    pause = expiry.at + dt.timedelta(seconds=2 * stage.ttl_seconds)
-    ends = {"frozen_at": None, "freeze_reason": None, "freeze_calm": 0, "freeze_not_before": pause}
+    not_before = expiry.at + liveness.rest_after_pause(liveness.ttl(stage))
     with database.atomic():
-        count = sum(expire(host, liveness.STALE, at=expiry.at, reason=f"expired by {actor.name}") for host in late)
-        Stage.update(**ends).where(Stage.id == stage.id).execute()
-        audit.record(actor, "stage.expire", stage_name(stage), at=expiry.at, hosts=count)
+        believed = because(Cause.EXPIRED, by=actor.name)
+        count = sum(records.mark_stale(host, believed, at=expiry.at, actor=actor) for host in late)
+        stage_records.believe_silence(stage, hosts=count, not_before=not_before, actor=actor, at=expiry.at)
     return count

@@ -103,7 +103,7 @@ def situation(stage: Stage, fleet: Fleet, row: StageScaling, *, expiry: liveness
         at=expiry.at,
         capacity=fleet.desired,
         serving=min(len(serving), fleet.desired),
-        is_expiry_paused=expiry.is_frozen(stage),
+        is_expiry_paused=expiry.is_paused(stage),
         run=lock.run_id if lock else next(iter(disturbing), None),
         is_rolling_back=is_rolling_back(stage),
         last_out_at=row.last_out_at,

@@ -18,13 +18,15 @@ from inventory_service import events
 from inventory_service.adapters.ec2 import DECISION_TAG, NO_CAPACITY, STAGE_TAG, Cloud, CloudError
 from inventory_service.codes import scaling as codes
 from inventory_service.codes import statuses
+from inventory_service.codes.host import Gone
 from inventory_service.database import database
 from inventory_service.deployments.launching import requests
 from inventory_service.errors import CallboardError
 from inventory_service.events import SERVICE, EventName
 from inventory_service.models import Host, Run, ScalingDecision, Stage, StageScaling
 from inventory_service.reasons import Reason, because, columns, split
-from inventory_service.registry import hosts, liveness, stages
+from inventory_service.records import hosts as host_records
+from inventory_service.registry import liveness, stages
 from inventory_service.registry.stages import stage_name
 from inventory_service.scaling import drains, failures, reconcile
 from inventory_service.scaling import fleet as fleets
@@ -299,16 +301,18 @@ def _shrink(look: _Look, decision: ScalingDecision) -> list[int]:
     present = [pair.host for pair in going if pair.host is not None]
     is_busy = bool(fleets.in_a_run(look.stage) & {host.id for host in present})
     if decision.status == PLANNED:
-        return [] if is_busy or look.expiry.is_frozen(look.stage) else _drain(look, decision, present)
+        return [] if is_busy or look.expiry.is_paused(look.stage) else _drain(look, decision, present)
     problem = _problem_of_drain(decision, going)
     if problem is not None:
         _end(look, decision, FAILED, error=problem)
         return []
-    if is_busy or look.expiry.is_frozen(look.stage) or _is_draining(decision):
+    if is_busy or look.expiry.is_paused(look.stage) or _is_draining(decision):
         return []
     _end_machines(look.actuator, going, look.cloud)
     for host in present:
-        hosts.goodbye(host, at=look.expiry.at, reason=f"scaled in (decision {decision.id})")
+        with database.atomic():
+            why = because(Gone.SCALED_IN, decision=decision.id)
+            host_records.end(host, why, actor=drains.ACTOR, at=look.expiry.at)
     _end(look, decision, DONE)
     return []
 
@@ -337,8 +341,7 @@ def _drain(look: _Look, decision: ScalingDecision, present: list[Host]) -> list[
     """Mark the hosts and ask for the run in one transaction with the decision's next status."""
     at = look.expiry.at
     with database.atomic():
-        mine = Host.id.in_([host.id for host in present])
-        Host.update(is_draining=True, leaving_at=at).where(mine).execute()
+        host_records.drain(present, actor=drains.ACTOR, at=at, is_leaving=True)
         run = None
         if look.scaling.drain_playbook and present:
             comment = f"drain before scaling in (decision {decision.id})"
@@ -359,8 +362,9 @@ def _end_machines(actuator: Actuator, going: list[fleets.Pair], cloud: Cloud) ->
 
 def _undrain(look: _Look, decision: ScalingDecision) -> None:
     """A scale-in that failed: hosts that were to go serve again, and nobody drains them any more."""
-    mine = [pair.host.id for pair in look.going(decision) if pair.host and pair.instance]
-    Host.update(is_draining=False, leaving_at=None).where(Host.id.in_(mine) & Host.leaving_at.is_null(False)).execute()
+    mine = [pair.host for pair in look.going(decision) if pair.host and pair.instance]
+    with database.atomic():
+        host_records.undrain(mine, actor=drains.ACTOR, at=look.expiry.at, was_leaving=True)
     run = _run_of(decision)
     if run is not None and run.status in statuses.ACTIVE:
         requests.cancel(run, actor=drains.ACTOR, at=look.expiry.at)

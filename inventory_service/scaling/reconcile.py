@@ -10,12 +10,15 @@ from typing import Any
 from inventory_service.adapters.ec2 import ENDED, PENDING, RUNNING, STOPPED, Cloud, Instance
 from inventory_service.clock import iso
 from inventory_service.codes import scaling as codes
+from inventory_service.codes.host import Conflict, Gone
 from inventory_service.database import database
 from inventory_service.errors import CallboardError
 from inventory_service.models import Host, Stage
-from inventory_service.registry import alarms, hosts, liveness
+from inventory_service.reasons import because
+from inventory_service.records import hosts as records
+from inventory_service.registry import liveness
 from inventory_service.registry.groups import check_groups
-from inventory_service.registry.undead import EC2_SAYS
+from inventory_service.scaling import drains
 from inventory_service.scaling.fleet import Fleet
 from inventory_service.scaling.settings import Actuator, Tags
 
@@ -63,7 +66,7 @@ def reconcile(
             found += _end(instance, host, at=expiry.at)
         elif instance.state in (RUNNING, PENDING):
             found += _compare(stage, instance, host, expiry=expiry)
-            found += _place(stage, actuator.tags, fleet, instance, host)
+            found += _place(stage, actuator.tags, fleet, instance, host, at=expiry.at)
     found += _lately_gone(stage, at=expiry.at)
     found += _beating_after_end(stage, at=expiry.at)
     known = {(row["code"], row["instance"]): row.get("since") for row in before}
@@ -74,40 +77,39 @@ def reconcile(
 
 
 def _end(instance: Instance, host: Host, *, at: dt.datetime) -> list[Finding]:
-    word = f"{EC2_SAYS} {instance.id} is {instance.state}"
+    ended = because(Gone.EC2_ENDED, instance=instance.id, state=str(instance.state))
     same = Host.instance == host.instance if host.instance else Host.address == host.address
-    before = Host.select().where((Host.stage == host.stage_id) & same & Host.gone_reason.startswith(EC2_SAYS))
+    before = Host.select().where((Host.stage == host.stage_id) & same & (Host.gone_code == Gone.EC2_ENDED))
     if not before.exists():
-        hosts.goodbye(host, at=at, reason=word)
+        with database.atomic():
+            records.end(host, ended, actor=drains.ACTOR, at=at)
         return []
-    told = f"{word}, but it beats"
     with database.atomic():
-        if Host.update(conflict=told).where((Host.id == host.id) & Host.conflict.is_null()).execute():
-            alarms.tell(alarms.CONFLICT, host.stage_id, host.name, told, at=at)
+        records.mark_conflict(host, because(Conflict.ENDED_BUT_BEATS, **ended.params), at=at)
     return [Finding(codes.Finding.BEATS_AFTER_END, instance.id, host.name, params={"state": instance.state})]
 
 
 def _lately_gone(stage: Stage, *, at: dt.datetime) -> list[Finding]:
     """What was mended within the last hour, so that people see why a host went."""
-    lately = (Host.stage == stage) & Host.gone_reason.startswith(EC2_SAYS) & (Host.gone_at > at - _SHOWN)
-    lately &= Host.conflict.is_null()
+    lately = (Host.stage == stage) & (Host.gone_code == Gone.EC2_ENDED) & (Host.gone_at > at - _SHOWN)
+    lately &= Host.conflict_code.is_null()
     rows = list(Host.select().where(lately).order_by(Host.gone_at.desc()).limit(20))
     return [Finding(codes.Finding.ENDED, *_ended(row), iso(row.gone_at), _state(row)) for row in rows]
 
 
 def _beating_after_end(stage: Stage, *, at: dt.datetime) -> list[Finding]:
     """Gone since EC2 ended their machines, and beating with the old token."""
-    mine = (Host.stage == stage) & Host.gone_reason.startswith(EC2_SAYS) & (Host.gone_at > at - _REMEMBERED)
-    rows = list(Host.select().where(mine & Host.conflict.is_null(False)).order_by(Host.gone_at.desc()).limit(20))
+    mine = (Host.stage == stage) & (Host.gone_code == Gone.EC2_ENDED) & (Host.gone_at > at - _REMEMBERED)
+    rows = list(Host.select().where(mine & Host.conflict_code.is_null(False)).order_by(Host.gone_at.desc()).limit(20))
     return [Finding(codes.Finding.BEATS_AFTER_END, *_ended(row), params=_state(row)) for row in rows]
 
 
 def _ended(row: Host) -> tuple[str, str]:
-    return str(row.gone_reason).removeprefix(EC2_SAYS).split()[0], row.name
+    return str((row.gone_params or {}).get("instance")), row.name
 
 
 def _state(row: Host) -> dict[str, str]:
-    return {"state": str(row.gone_reason).split()[-1]}
+    return {"state": str((row.gone_params or {}).get("state"))}
 
 
 def _compare(stage: Stage, instance: Instance, host: Host | None, *, expiry: liveness.Expiry) -> list[Finding]:
@@ -117,14 +119,17 @@ def _compare(stage: Stage, instance: Instance, host: Host | None, *, expiry: liv
         if expiry.at - instance.launched_at < _BOOT:
             return []
         return [Finding(codes.Finding.NOT_ENROLLED, instance.id, None, iso(instance.launched_at))]
-    if (host.conflict or "").startswith(EC2_SAYS):
-        Host.update(conflict=None).where(Host.id == host.id).execute()
+    if host.conflict_code == Conflict.ENDED_BUT_BEATS:
+        with database.atomic():
+            records.end_conflict(host, at=expiry.at)
     if expiry.state(host, stage) == liveness.STALE:
         return [Finding(codes.Finding.AGENT_SILENT, instance.id, host.name, iso(host.last_seen_at))]
     return []
 
 
-def _place(stage: Stage, tags: Tags, fleet: Fleet, instance: Instance, host: Host | None) -> list[Finding]:
+def _place(
+    stage: Stage, tags: Tags, fleet: Fleet, instance: Instance, host: Host | None, *, at: dt.datetime
+) -> list[Finding]:
     """Whether the host stands where its instance's tags say: stage and groups. Groups are set right."""
     if host is None:
         return []
@@ -138,8 +143,8 @@ def _place(stage: Stage, tags: Tags, fleet: Fleet, instance: Instance, host: Hos
     except CallboardError as error:
         return [Finding(codes.Finding.BAD_TAG, instance.id, host.name, params={"text": error.detail})]
     if checked != (host.tag_groups or []):
-        others = set(host.groups) - set(host.tag_groups or [])
-        Host.update(groups=sorted(others | set(checked)), tag_groups=checked).where(Host.id == host.id).execute()
+        with database.atomic():
+            records.place_by_tags(host, checked, actor=drains.ACTOR, at=at)
     return []
 
 

@@ -84,7 +84,7 @@ def floor(at: dt.datetime, seconds: int) -> dt.datetime:
 
 def _sample_stage(stage: Stage, at: dt.datetime, *, expiry: liveness.Expiry) -> int:
     """Only what was reported within the last interval and a half: an older value is no measurement of this minute."""
-    states = [(host, expiry.state(host, stage)) for host in listing.read_metrics(stage) if host.conflict is None]
+    states = [(host, expiry.state(host, stage)) for host in listing.read_metrics(stage) if host.conflict_code is None]
     present = [host for host, state in states if state in liveness.LISTED]
     made = _sample_capacity(stage, at, present, expiry=expiry)
     values: defaultdict[str, dict[str, float]] = defaultdict(dict)

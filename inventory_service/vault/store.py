@@ -70,8 +70,9 @@ def put(
             Secret.create(
                 project=scope.project, stage=scope.stage, name=name, created_by=actor.name, created_at=at, **fields
             )
+        masked = {"kind": (known.kind if known else None, kind), "value": ("…" if known else None, "…")}
         details = {"name": name, "kind": kind}
-        events.record(EventName.SECRET_SET, scope.target, actor=actor, at=at, details=details)
+        events.record(EventName.SECRET_SET, scope.target, actor=actor, at=at, changes=masked, details=details)
         row = get(scope, name)
     _follow_rotation(row, keys, settings)
     return row, known is None

@@ -68,8 +68,8 @@ class _Collector:
             counts = Counter(self._expiry.state(row, stage) for row in rows)
             for state in liveness.STATES[:-1]:
                 by_state.add_metric([name, state], counts[state])
-            frozen.add_metric([name], self._expiry.is_frozen(stage))
-            apart.add_metric([name], sum(row.conflict is not None for row in rows))
+            frozen.add_metric([name], self._expiry.is_paused(stage))
+            apart.add_metric([name], sum(row.conflict_code is not None for row in rows))
             desired = hosts.desired_release(stage)
             live = [row for row in rows if self._expiry.is_listed(row, stage)]
             drift.add_metric([name], sum(not hosts.is_converged(row, desired) for row in live))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from inventory_service.wording import automation, lock, run, scaling
+from inventory_service.wording import automation, host, lock, run, scaling, stage
 
 
 def reason(name: str, code: str | None, details: Mapping[str, Any]) -> str:
@@ -14,16 +14,22 @@ def reason(name: str, code: str | None, details: Mapping[str, Any]) -> str:
         return str(details.get("reason") or "")
     noun = name.partition(".")[0]
     said = _REASONS.get(name) or _REASONS.get(noun)
-    return said(code, details) if said else ""
+    return (said(code, details) or "") if said else ""
 
 
-_REASONS: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
+_REASONS: dict[str, Callable[[str, Mapping[str, Any]], str | None]] = {
     "stage.lock": lambda code, details: lock.why([{"code": code, **details}]),
-    "run": lambda code, details: run.ended([{"code": code, **details}]) or "",
-    "schedule.fail": lambda code, details: automation.schedule_failure(code, details) or "",
+    "expiry.pause": stage.expiry_pause,
+    "run": lambda code, details: run.ended([{"code": code, **details}]),
+    "schedule.fail": automation.schedule_failure,
     "scaling.out": scaling.plan,
     "scaling.in": scaling.plan,
     "scaling.fail": scaling.failure,
     "scaling.continue": scaling.answer,
     "scaling.abandon": scaling.answer,
+    "host": host.cause,
+    "host.conflict": host.conflict,
+    "host.conflict_end": host.conflict,
+    "host.key_mismatch": host.key_mismatch,
+    "host.quarantine": host.quarantine,
 }

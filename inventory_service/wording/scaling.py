@@ -7,6 +7,7 @@ from typing import Any
 
 from inventory_service.codes.scaling import Failure, Finding, Lifecycle, Plan, Preview, Reading
 from inventory_service.reasons import split
+from inventory_service.wording import host
 
 Params = Mapping[str, Any]
 
@@ -141,14 +142,14 @@ def lifecycle(code: str, params: Params) -> str:
     if code == Lifecycle.NOT_HEALTHY:
         return f"{params['host']} is not healthy: {params['text'] or 'no reason given'}."
     if code == Lifecycle.QUARANTINED:
-        return str(params["quarantine"]["text"]) if params["quarantine"] else "Its host is quarantined."
+        return host.quarantine(*split(params["quarantine"] or {"code": "person"})) or "Its host is quarantined."
     if code == Lifecycle.NOT_WAITING:
         return f"The group does not wait any more: it says {params['state'] or 'nothing of it'}."
     if code == Lifecycle.NOT_TAKEN:
         answer = lifecycle(*split(params["answer"]))
         return f"{answer} The group did not wait for that answer any more."
     if code == Lifecycle.IN_CONFLICT:
-        params = {**params, "conflict": params["conflict"]["text"]}
+        params = {**params, "conflict": host.conflict(*split(params["conflict"]))}
     return _sentence(_LIFECYCLE, code, params)
 
 

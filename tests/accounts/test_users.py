@@ -54,7 +54,21 @@ def test_it_writes_no_password_into_the_audit_log(grace: User) -> None:
     change(grace, password="another password")
     kept = str([entry.__data__ for entry in Event.select()])
     assert "user.update" in kept
-    assert "password" not in kept
+    assert "another" not in kept
+    assert Event.get(Event.name == "user.update").changes == {"password": ["…", "…"]}
+
+
+def test_the_audit_log_shows_a_role_before_and_after(grace: User) -> None:
+    viv = users.create("viv", PASSWORD, role="viewer", projects=None, actor=ADA, at=START)
+    change(viv, role="admin")
+    (told,) = Event.select().where(Event.name == "user.update")
+    assert (told.target_id, told.changes) == (str(viv.id), {"role": ["viewer", "admin"]})
+
+
+@pytest.mark.parametrize("name", ["callboard", "scaling", "enrolment"])
+def test_nobody_takes_the_services_own_names(database: object, name: str) -> None:
+    with pytest.raises(InvalidError, match="the service's own name in the audit log; choose another"):
+        users.create(name, PASSWORD, role="viewer", projects=None, actor=ADA, at=START)
 
 
 def test_it_lets_a_user_in(grace: User) -> None:

@@ -108,7 +108,7 @@ def test_it_tells_of_locks_freezes_and_quarantine(
     assert tell(settings, clock) == 4
     assert inbox.titles[0] == "shop/production: locked by ada"
     assert "migration" in inbox.messages[0]["message"]
-    assert inbox.titles[1] == "shop/production: frozen, nobody expires"
+    assert inbox.titles[1] == "shop/production: expiry paused, nobody leaves for silence"
 
 
 def test_it_tells_only_what_was_asked_for(
@@ -120,7 +120,7 @@ def test_it_tells_only_what_was_asked_for(
     audit.record(audit.SERVICE, "freeze.end", "blog/production", at=clock.now())
     audit.record(audit.SERVICE, "freeze.end", "shop/production", at=clock.now())
     assert tell(settings, clock) == 1
-    assert inbox.titles == ["shop/production: no longer frozen"]
+    assert inbox.titles == ["shop/production: expiry goes on"]
 
 
 def test_it_tells_nothing_twice(

@@ -91,7 +91,7 @@ def test_it_does_not_pile_up_runs(add: Add, stage: Stage, clock: FakeClock) -> N
 def test_it_notes_why_nothing_could_be_started(add: Add, stage: Stage, clock: FakeClock) -> None:
     row = add(stage, clock)
     at = clock.advance(3600)
-    Stage.update(frozen_at=at).execute()
+    Stage.update(expiry_paused_at=at).execute()
     assert schedules.run_due(at=at) == []
     assert "is paused" in why_failed(fresh(row))
 

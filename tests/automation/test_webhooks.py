@@ -171,7 +171,7 @@ def test_it_supersedes_older_pushes_that_still_wait(github: dict[str, Any], deli
 def test_it_says_why_a_push_was_refused(
     github: dict[str, Any], deliver: Deliver, operator: Caller, clock: FakeClock
 ) -> None:
-    Stage.update(frozen_at=clock.now()).execute()
+    Stage.update(expiry_paused_at=clock.now()).execute()
     body = text(GITHUB_PUSH)
     assert deliver(github, body, by_github(github, body))[1]["outcome"] == "refused"
     shown = operator.get(f"{PATH}/{github['id']}").get_json()["deliveries"]

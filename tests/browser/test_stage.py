@@ -127,14 +127,14 @@ def test_it_shows_a_freeze_and_lets_people_end_it(browse, service):
     for number in range(6):
         service.enrol(token, f"web-{number}", f"10.7.0.{number + 1}")
     page = browse("/stages/shop/quake")
-    expect(page.locator("#freeze-banner")).to_contain_text("fell silent within one ttl", timeout=15_000)
+    expect(page.locator("#expiry-banner")).to_contain_text("fell silent within one ttl", timeout=15_000)
     page.get_by_role("button", name="Deploy to shop/quake").click()
     expect(page.get_by_role("alert")).to_contain_text("is paused")
     expect(page.get_by_label("Run although the stage is frozen").first).not_to_be_checked()
     page.get_by_role("button", name="They are gone").click()
     expect(page.get_by_role("dialog")).to_contain_text("late hosts of shop/quake?")
     confirm(page, "They are gone")
-    expect(page.locator("#freeze-banner")).to_have_count(0)
+    expect(page.locator("#expiry-banner")).to_have_count(0)
     expect(rows(page).first).to_contain_text("stale")
 
 

@@ -67,7 +67,7 @@ def test_it_does_nothing_where_everybody_is_up_to_date(released: Release, web_1:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"is_draining": True}, {"is_quarantined": True}, {"gone_at": 0}, {"held_release_number": 1}]
+    "fields", [{"is_draining": True}, {"quarantine_code": "person"}, {"gone_at": 0}, {"pinned_release_number": 1}]
 )
 def test_it_leaves_hosts_alone_that_should_be(
     released: Release, web_1: Machine, clock: FakeClock, fields: dict[str, object]
@@ -134,12 +134,13 @@ def test_it_quarantines_a_host_after_four_attempts_with_the_reason(
         )  # fmt: skip
         quarantined.append(end(run_id, clock, web_1="failed", web_2="ok"))
     assert quarantined == [[], [], [], ["web-1"]]
-    assert web_1.row.quarantine_reason == (
+    assert web_1.why["quarantine"] == (
         "Convergence gave up: 4 attempts to bring it to release 1 failed; see run 4: no space left"
     )
-    assert not web_2.row.is_quarantined
+    assert web_2.row.quarantine_code is None
     told = Event.get(Event.name == "host.quarantine")
-    assert (told.target_path, told.details["reason"]) == ("shop/production/web-1", web_1.row.quarantine_reason)
+    assert (told.target_path, told.actor_kind, told.reason_code) == ("shop/production/web-1", "service", "convergence")
+    assert told.details == web_1.row.quarantine_params
     releases.record_on_hosts(released, [web_2.host_id], is_pinned=False)
     assert converge(clock) == []
 
@@ -181,22 +182,23 @@ def test_it_pauses_and_quarantines_nobody_where_a_run_comes_to_nobody(
 def test_it_tries_again_with_a_host_released_from_quarantine(
     released: Release, web_1: Machine, clock: FakeClock
 ) -> None:
-    Host.update(is_quarantined=True, converge_attempts=4, converge_after=clock.advance(3600)).execute()
+    Host.update(quarantine_code="person", converge_attempts=4, converge_after=clock.advance(3600)).execute()
     clock.jump(-3600)
     hosts.change(web_1.row, actor=ADA, at=clock.now(), is_quarantined=False)
     assert len(converge(clock)) == 1
 
 
-@pytest.mark.parametrize(("reason", "is_kept"), [("Convergence gave up: 4 attempts", False), ("a bad disk", True)])
+@pytest.mark.parametrize(("code", "is_kept"), [("convergence", False), ("person", True)])
 def test_it_lets_go_whom_it_had_given_up_once_a_deploy_reached_it(
-    *, released: Release, web_1: Machine, queue: Callable[..., Run], reason: str, is_kept: bool
+    *, released: Release, web_1: Machine, queue: Callable[..., Run], code: str, is_kept: bool
 ) -> None:
-    Host.update(is_quarantined=True, quarantine_reason=reason).execute()
+    params = {"text": "Convergence gave up: 4 attempts"}  # a person may type that, too
+    Host.update(quarantine_code=code, quarantine_params=params).execute()
     run = queue(web_1.stage)
     RunHost.create(run=run, host=web_1.row, name="web-1", address="10.0.0.1", status="changed")
-    Run.update(status="successful").execute()
+    Run.update(status="successful", ended_at=run.created_at).execute()
     convergence.conclude(requests.get(run.id))
-    assert web_1.row.is_quarantined is is_kept
+    assert (web_1.row.quarantine_code is not None) is is_kept
 
 
 def test_it_tries_a_new_release_at_once(
@@ -286,11 +288,11 @@ def test_it_ends_a_run_that_has_nothing_to_do_any_more_as_canceled(
 ) -> None:
     (run_id,) = converge(clock)
     if change == "frozen":
-        Stage.update(frozen_at=clock.now(), freeze_reason="silence").execute()
+        Stage.update(expiry_paused_at=clock.now(), expiry_pause_code="many_silent").execute()
     elif change == "converged":
         releases.record_on_hosts(released, [web_1.host_id], is_pinned=False)
     else:
-        Host.update(is_quarantined=True).execute()
+        Host.update(quarantine_code="person").execute()
     claimed = execution.claim(run_id, at=clock.now())
     assert claimed is not None
     assert execution.execute(claimed, settings=settings, clock=clock) == "canceled"
@@ -343,11 +345,11 @@ def test_it_converges_whom_the_limit_names(
 def test_it_rejects_to_converge_nobody(
     released: Release, web_1: Machine, clock: FakeClock, ask: Callable[..., Run]
 ) -> None:
-    Host.update(is_quarantined=True).execute()
+    Host.update(quarantine_code="person").execute()
     with pytest.raises(ConflictError, match=r"is in quarantine \(web-1\)\. Release it first"):
         ask()
     releases.record_on_hosts(released, [web_1.host_id], is_pinned=False)
-    Host.update(is_quarantined=False).execute()
+    Host.update(quarantine_code=None).execute()
     with pytest.raises(ConflictError, match="runs what it should"):
         ask()
     assert Run.select().count() == 0
@@ -356,9 +358,9 @@ def test_it_rejects_to_converge_nobody(
 def test_it_releases_the_quarantined_first_when_told_to(
     released: Release, web_1: Machine, clock: FakeClock, ask: Callable[..., Run]
 ) -> None:
-    Host.update(is_quarantined=True, quarantine_reason="Convergence gave up: x", converge_attempts=4).execute()
+    Host.update(quarantine_code="convergence", converge_attempts=4).execute()
     assert chosen(ask(releases_quarantined=True).id, clock) == ["web-1"]
-    assert (web_1.row.is_quarantined, web_1.row.converge_attempts) == (False, 0)
+    assert (web_1.row.quarantine_code, web_1.row.converge_attempts) == (None, 0)
 
 
 def test_it_answers_the_same_run_to_the_same_key(

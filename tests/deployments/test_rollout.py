@@ -131,7 +131,7 @@ def test_it_lets_hosts_go_once_they_are_back(end: Callable[..., Run], stage: Sta
     Host.update(release_number=2, revision="b" * 40).where(Host.name == "web-1").execute()
     end({"web-1": HostCount(ok=9, changed=1)}, "successful", run=automatic()[0])
     row = machines[0].row
-    assert (row.release_number, row.held_release_number) == (1, None)
+    assert (row.release_number, row.pinned_release_number) == (1, None)
     assert (stages.get_stage("shop", "production").desired_release_number, len(automatic())) == (1, 1)
     assert lock_of(stage) is not None, "a person looks at it first"
 
@@ -206,7 +206,7 @@ def test_it_holds_hosts_of_a_stopped_rollout_for_somebody_to_look(
     run = end({"web-1": HostCount(ok=9, failed=1), "web-2": HostCount(ok=9, changed=1), "web-3": HostCount()})
     assert why(run) == f"1 of 3 hosts failed: web-1. {UNHEALTHY}"
     assert (automatic(), lock_of(stage)) == ([], None)
-    assert [machine.row.held_release_number for machine in machines] == [2, 2, None]
+    assert [machine.row.pinned_release_number for machine in machines] == [2, 2, None]
     assert convergence.converge_all(expiry=expiry(clock.now())) == []
 
 
@@ -217,7 +217,7 @@ def test_it_holds_hosts_that_say_they_run_what_ran_out_of_time(
     for machine in machines[:2]:
         machine.beat(clock.now(), release_number=2, revision="b" * 40)
     end({"web-1": HostCount(ok=9), "web-3": HostCount(ok=1)}, "timeout", in_flight={"web-2": "Restart"})
-    assert [machine.row.held_release_number for machine in machines] == [2, 2, None]
+    assert [machine.row.pinned_release_number for machine in machines] == [2, 2, None]
 
 
 def test_it_does_not_hold_a_host_that_the_role_has_restored(
@@ -226,7 +226,7 @@ def test_it_does_not_hold_a_host_that_the_role_has_restored(
     Stage.update(has_auto_rollback=False).execute()
     machines[0].beat(clock.now(), release_number=1, revision="a" * 40)
     end(STOPPED)
-    assert machines[0].row.held_release_number is None
+    assert machines[0].row.pinned_release_number is None
 
 
 # batches

@@ -98,10 +98,8 @@ def test_it_shows_a_person_that_a_machine_claims_to_be_another(web_1: Machine, c
     for _ in range(2):
         with pytest.raises(ConflictError):
             Machine(web_1.stage, keys=(key_line(seed=2),)).enrol(clock.now())
-    assert web_1.row.host_key_mismatch == "a machine at 10.0.0.1 asked to enrol under its name with other keys"
+    assert web_1.why["key_mismatch"] == "a machine at 10.0.0.1 asked to enrol under its name with other keys"
     assert web_1.row.host_keys == [key_line()]
-    told = Event.select().where(Event.name == "host.conflict")
-    assert [(entry.target_path, entry.details["reason"]) for entry in told] == [
-        ("shop/production/web-1", web_1.row.host_key_mismatch)
-    ]
+    told = Event.select().where(Event.name == "host.key_mismatch")
+    assert [(entry.target_path, entry.details) for entry in told] == [("shop/production/web-1", {"peer": "10.0.0.1"})]
     assert web_1.beat(clock.now()).state == "live"

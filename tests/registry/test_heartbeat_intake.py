@@ -60,7 +60,7 @@ def test_it_keeps_hosts_while_it_is_deaf_and_gives_them_a_fresh_lease_then(
         clock.advance(60)
     assert intake.failing_since() == failing_since
     assert [state(machine, intake, clock) for machine in (web_1, web_2)] == ["late", "late"]
-    assert expiry(intake, clock).is_frozen(web_1.stage)
+    assert expiry(intake, clock).is_paused(web_1.stage)
     locker.rollback()
     beat(web_1, intake)
     assert (intake.failing_since(), state(web_2, intake, clock)) == (None, "live")

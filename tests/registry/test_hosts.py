@@ -15,9 +15,10 @@ from inventory_service.errors import (
     UnauthorizedError,
 )
 from inventory_service.models import TABLES, Event, Host, JoinToken, Stage
-from inventory_service.registry import agentless, enrolment, heartbeats, hosts, join_tokens
+from inventory_service.registry import agentless, enrolment, heartbeats, hosts, join_tokens, liveness
 from inventory_service.registry.stage_settings import StageChange
 from inventory_service.registry.stages import archive_stage, update_stage
+from inventory_service.web.pages.words import why
 from tests.support import ADA, START, FakeClock, Machine, at_once, expiry, key_line
 
 pytestmark = pytest.mark.each_database
@@ -149,7 +150,7 @@ def test_it_takes_the_address_of_a_stale_host(web_1: Machine, stage: Stage, cloc
 def test_it_replaces_a_stale_host_and_keeps_its_history(web_1: Machine, clock: FakeClock) -> None:
     new = another(web_1, address="10.0.0.9", keys=OTHER_KEY).enrol(clock.advance(301))
     assert new.host_id != web_1.host_id
-    assert web_1.row.gone_reason == "replaced by a new machine of that name"
+    assert web_1.why["gone"] == "replaced by a new machine of that name"
     assert web_1.history()[-1][1:] == ("gone", 301)
 
 
@@ -266,7 +267,7 @@ def test_it_takes_a_replay_of_an_earlier_boot_for_a_duplicate_however_late(web_1
     clock.advance(250)
     for number in range(3):
         assert web_1.beat(clock.now(), boot_id=f"b00{number}", seq=50_000).is_duplicate
-    assert (web_1.row.boot_id, web_1.row.conflict) == ("b003", None)
+    assert (web_1.row.boot_id, web_1.row.conflict_code) == ("b003", None)
 
 
 def test_it_takes_two_boots_that_both_go_on_for_a_clone(web_1: Machine, clock: FakeClock) -> None:
@@ -287,7 +288,7 @@ def test_it_takes_two_boots_for_a_clone_that_both_beat_in_one_transaction(web_1:
     beats = [heartbeats.Heartbeat(boot_id, 10_000) for boot_id in ("b008", "b007")]
     clock.advance(70)
     heartbeats.renew_many([(web_1.token, beat) for beat in beats], expiry=expiry(clock.now()))
-    assert "two machines" in (web_1.row.conflict or "")
+    assert web_1.row.conflict_code == "cloned"
 
 
 def test_it_believes_the_machine_of_a_clone_that_enrols_again(web_1: Machine, clock: FakeClock) -> None:
@@ -417,7 +418,7 @@ def test_it_spreads_heartbeats_and_stays_below_a_third_of_the_ttl(
     interval: int, ttl: int, least: float, most: float
 ) -> None:
     stage = Stage(interval_seconds=interval, ttl_seconds=ttl)
-    assert all(least <= heartbeats.next_beat_seconds(stage) <= most for _ in range(200))
+    assert all(least <= liveness.next_beat_seconds(stage) <= most for _ in range(200))
 
 
 @pytest.mark.parametrize("token", ["", "cbh_", "cbh_abcdefghijkl." + "x" * 43, "\x00", "cbh_é.x"])
@@ -515,7 +516,7 @@ def test_it_takes_an_address_out_and_says_nothing_the_second_time(stage: Stage, 
     row, _ = put(stage, "10.0.0.5", clock)
     for _ in range(2):
         agentless.remove(stage, "10.0.0.5", actor=ADA, at=clock.now())
-    assert hosts.get_host(row.id).gone_reason == "removed by ada"
+    assert why(hosts.get_host(row.id))["gone"] == "removed by ada"
     assert hosts.list_hosts(stage) == []
 
 
@@ -524,14 +525,16 @@ def test_it_takes_an_address_out_and_says_nothing_the_second_time(stage: Stage, 
 
 def test_it_changes_what_is_given_and_nothing_else(web_1: Machine, clock: FakeClock) -> None:
     changed = hosts.change(web_1.row, actor=ADA, at=clock.now(), is_draining=True, groups=["web", "app", "web"])
-    assert (changed.is_draining, changed.groups, changed.is_quarantined) == (True, ["app", "web"], False)
-    assert Event.get(Event.name == "host.update").details["fields"] == ["groups", "is_draining"]
+    assert (changed.is_draining, changed.groups, changed.quarantine_code) == (True, ["app", "web"], None)
+    (updated,) = Event.select().where(Event.name == "host.update")
+    assert (updated.changes, updated.target_path) == ({"groups": [[], ["app", "web"]]}, "shop/production/web-1")
+    assert Event.select().where(Event.name == "host.drain").count() == 1
 
 
 def test_it_gives_a_host_new_attempts_when_it_leaves_quarantine(web_1: Machine, clock: FakeClock) -> None:
-    Host.update(is_quarantined=True, quarantine_reason="slow", converge_attempts=4).execute()
+    Host.update(quarantine_code="person", quarantine_params={"text": "slow"}, converge_attempts=4).execute()
     changed = hosts.change(web_1.row, actor=ADA, at=clock.now(), is_quarantined=False)
-    assert (changed.is_quarantined, changed.quarantine_reason or None, changed.converge_attempts) == (False, None, 0)
+    assert (changed.quarantine_code, changed.quarantine_params, changed.converge_attempts) == (None, None, 0)
 
 
 def test_it_rejects_a_group_named_like_a_host(web_1: Machine, stage: Stage, clock: FakeClock) -> None:
@@ -592,7 +595,7 @@ def drain(machine: Machine, clock: FakeClock) -> Host:
 def test_it_takes_out_a_host_by_its_name_or_its_address(web_1: Machine, web_2: Machine, clock: FakeClock) -> None:
     agentless.remove(web_1.stage, "WEB-1", actor=ADA, at=clock.now())
     agentless.remove(web_1.stage, web_2.row.address, actor=ADA, at=clock.now())
-    assert [machine.row.gone_reason for machine in (web_1, web_2)] == ["removed by ada"] * 2
+    assert [machine.why["gone"] for machine in (web_1, web_2)] == ["removed by ada"] * 2
 
 
 def test_it_takes_out_nobody_when_several_have_the_address(stage: Stage, clock: FakeClock) -> None:

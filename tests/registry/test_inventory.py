@@ -127,8 +127,8 @@ def test_it_judges_drift_by_number_and_revision(number: int | None, revision: st
 
 
 @pytest.mark.parametrize(("number", "is_converged"), [(1, True), (None, True), (2, False)])
-def test_it_leaves_a_held_host_on_its_release(number: int | None, is_converged: bool) -> None:
-    host = Host(release_number=number, revision="a" * 40, held_release_number=1)
+def test_it_leaves_a_pinned_host_on_its_release(number: int | None, is_converged: bool) -> None:
+    host = Host(release_number=number, revision="a" * 40, pinned_release_number=1)
     assert hosts.is_converged(host, {"number": 2, "revision": "b" * 40}) is is_converged
 
 
@@ -176,7 +176,8 @@ def test_it_says_where_a_release_comes_from_when_git_has_it(stage: Stage, clock:
 
 def test_it_says_what_it_is_about(stage: Stage, clock: FakeClock) -> None:
     about = render(stage, clock)["_meta"]["callboard"]
-    assert about == {"stage": "shop/production", "as_of": "2026-11-23T14:00:00Z", "frozen": False, "generation": 0}
+    paused = {"expiry_paused": False, "frozen": False}
+    assert about == {"stage": "shop/production", "as_of": "2026-11-23T14:00:00Z", "generation": 0, **paused}
 
 
 def test_it_tags_equal_content_alike_however_late(web_1: Machine, clock: FakeClock) -> None:

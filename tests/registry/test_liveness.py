@@ -65,32 +65,32 @@ def judged(seconds: float, **fields: Any) -> liveness.Expiry:
     """A expiry so many seconds after the last heartbeat; moments are given in seconds, too."""
     moments = {name: START + dt.timedelta(seconds=value) for name, value in fields.items()}
     limit = dt.timedelta(seconds=3600)
-    known = {"grace_from": LONG_AGO, "gone_after": DAY, "freeze_limit": limit, **moments}
+    known = {"grace_from": LONG_AGO, "gone_after": DAY, "pause_limit": limit, **moments}
     return liveness.Expiry(at=START + dt.timedelta(seconds=seconds), **known)
 
 
 @pytest.mark.parametrize(
-    ("thaw", "seconds", "expected"),
+    ("resumed", "seconds", "expected"),
     [(200, 499, "late"), (200, 500, "stale"), (3600, 3899, "late"), (3700, 3899, "late"), (3700, 3900, "stale")],
 )
-def test_it_gives_a_fresh_lease_after_a_freeze_but_not_beyond_its_bound(
-    thaw: float, seconds: float, expected: str
+def test_it_gives_a_fresh_lease_after_a_pause_but_not_beyond_its_bound(
+    resumed: float, seconds: float, expected: str
 ) -> None:
-    assert judged(seconds, thaw_from=thaw).state(host(), stage) == expected
+    assert judged(seconds, resumed_at=resumed).state(host(), stage) == expected
 
 
-@pytest.mark.parametrize("reason", ["frozen_at", "failing_since"])
+@pytest.mark.parametrize("reason", ["paused_at", "failing_since"])
 @pytest.mark.parametrize(
     ("began", "seconds", "expected"),
     [(301, 400, "stale"), (200, 400, "late"), (200, 3799, "late"), (200, 3800, "stale"), (0, 3600, "stale")],
 )
-def test_it_keeps_hosts_through_a_freeze_without_a_sweep_that_ends_it(
+def test_it_keeps_hosts_through_a_pause_without_a_sweep_that_ends_it(
     reason: str, began: float, seconds: float, expected: str
 ) -> None:
     expiry = judged(seconds, **{reason: began})
     assert expiry.state(host(), stage) == expected
     assert expiry.is_suspect(host(), stage) is (expected == "late")
-    assert expiry.is_frozen(stage) is (seconds < began + 3600)
+    assert expiry.is_paused(stage) is (seconds < began + 3600)
 
 
 @pytest.mark.parametrize(("grace", "expected"), [(0, "gone"), (86_000, "gone"), (86_200, "stale")])

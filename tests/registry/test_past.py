@@ -95,16 +95,16 @@ def test_it_knows_the_conflict_of_a_shared_address(web_1: Machine, stage: Stage,
     assert [web_1.host_id in past.conflicts_at(stage, at) for at in moments] == [False, True, True, False]
 
 
-def test_it_knows_the_freeze_and_the_generation_of_then(web_1: Machine, stage: Stage, clock: FakeClock) -> None:
+def test_it_knows_the_pause_and_the_generation_of_then(web_1: Machine, stage: Stage, clock: FakeClock) -> None:
     self_check.hear(self_check.make_token(), at=clock.now())
     clock.advance(31)
     expiry_guard.watch(expiry=expiry(clock.now()), bound_seconds=60)
-    frozen_at = clock.now()
+    paused_at = clock.now()
     clock.advance(60)
     expiry_guard.watch(expiry=expiry(clock.now()), bound_seconds=60)
     hosts.goodbye(web_1.row, at=clock.now())
     row = web_1.row.stage
-    told = [past.about(row, at) for at in (frozen_at - SECOND, frozen_at, clock.now() - SECOND, clock.now())]
+    told = [past.about(row, at) for at in (paused_at - SECOND, paused_at, clock.now() - SECOND, clock.now())]
     assert [(one["frozen"], one["generation"]) for one in told] == [(False, 1), (True, 1), (True, 1), (False, 2)]
 
 

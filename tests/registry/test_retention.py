@@ -75,7 +75,14 @@ def test_it_takes_a_small_batch_at_a_time(stage: Stage, clock: FakeClock) -> Non
     ]
     for batch in pw.chunked(rows, 100):
         Host.insert_many(batch).execute()
-    step = {"stage": stage, "at": old, "from_state": "live", "to_state": "gone", "reason": "test"}
+    step = {
+        "stage": stage,
+        "at": old,
+        "from_state": "live",
+        "to_state": "gone",
+        "reason_code": "heartbeat",
+        "reason_params": {},
+    }
     for batch in pw.chunked([step | {"host": name} for name in names for _ in range(2)], 100):
         Transition.insert_many(batch).execute()
     Event.delete().execute()

@@ -133,7 +133,16 @@ def test_it_checks_a_new_interval_against_the_ttl_that_stays(stage: Stage) -> No
 def test_it_changes_what_is_given_and_nothing_else(stage: Stage) -> None:
     changed = stages.update_stage(stage, change=StageChange(description="the shop"), actor=ADA, at=START)
     assert (changed.description, changed.interval_seconds, changed.has_convergence) == ("the shop", 60, True)
-    assert Event.get(Event.name == "stage.update").details == {"fields": ["description"]}
+    assert Event.get(Event.name == "stage.update").changes == {"description": ["", "the shop"]}
+
+
+def test_it_tells_each_variable_that_changed_before_and_after(stage: Stage) -> None:
+    secret = {"$secret": "db_password"}
+    first = {"colour": "red", "db": secret, "size": 1}
+    changed = stages.update_stage(stage, change=StageChange(variables=first), actor=ADA, at=START)
+    stages.update_stage(changed, change=StageChange(variables={"colour": "blue", "db": secret}), actor=ADA, at=START)
+    last = Event.select().where(Event.name == "stage.update").order_by(Event.id.desc()).first()
+    assert last.changes == {"variables.colour": ["red", "blue"], "variables.size": [1, None]}
 
 
 def test_it_forgets_the_login_when_it_is_set_to_nothing(make_stage: Callable[..., Stage]) -> None:

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import pytest
 
+from inventory_service.codes.host import Cause
 from inventory_service.models import Stage, Transition
+from inventory_service.reasons import because
+from inventory_service.records import hosts as records
 from inventory_service.registry import hosts, liveness
-from inventory_service.registry.sweep import expire, sweep
+from inventory_service.registry.sweep import sweep
 from tests.support import FakeClock, Machine, at_once, expiry
 
 pytestmark = pytest.mark.each_database
@@ -46,7 +49,7 @@ def test_it_gives_a_stale_host_up_a_day_after_its_last_heartbeat(web_1: Machine,
     clock.advance(DAY)
     assert sweep_now(clock) == 1
     assert web_1.history()[-1] == ("stale", "gone", DAY)
-    assert (web_1.row.gone_at, web_1.row.gone_reason) == (clock.jump(-303), "silent")
+    assert (web_1.row.gone_at, web_1.row.gone_code) == (clock.jump(-303), "silent")
 
 
 def test_it_gives_a_stale_host_up_however_often_the_service_starts(web_1: Machine, clock: FakeClock) -> None:
@@ -75,7 +78,7 @@ def test_it_gives_a_stale_host_up_after_its_time_whatever_the_clock_says(
 def test_it_never_takes_back_a_heartbeat_that_came_in_between(web_1: Machine, clock: FakeClock) -> None:
     read_before = web_1.row
     web_1.beat(clock.advance(303))
-    assert expire(read_before, "stale", at=clock.now(), reason="silent") == 0
+    assert not records.mark_stale(read_before, because(Cause.SILENT), at=clock.now())
     assert web_1.row.recorded_state == "live"
 
 

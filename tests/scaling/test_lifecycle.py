@@ -124,7 +124,8 @@ def test_a_quarantined_host_is_abandoned_with_the_reason(hooked: Hooked) -> None
     (member,) = hooked.launch()
     (machine,) = hooked.enrol()
     kept = {"code": "person", "text": "its disk is broken"}
-    Host.update(is_quarantined=True, quarantine_reason=kept["text"]).where(Host.id == machine.host_id).execute()
+    fields = {"quarantine_code": "person", "quarantine_params": {"text": kept["text"]}}
+    Host.update(**fields).where(Host.id == machine.host_id).execute()
     hooked.answer()
     assert hooked.group.ended == {member.id: "launching ABANDON"}
     assert (action().status, reason()) == ("abandoned", ("quarantined", {"quarantine": kept}))
@@ -180,7 +181,7 @@ def test_an_instance_drains_before_it_ends(hooked: Hooked) -> None:
     Run.update(status=statuses.SUCCESSFUL).execute()
     hooked.answer()
     assert hooked.group.ended == {one.name: "terminating CONTINUE" for one in (first, second)}
-    assert first.row.gone_reason == f"shop-web ends {first.name}"
+    assert first.why["gone"] == f"shop-web ends {first.name}"
     assert reason(TERMINATING) == ("drain_ended", {"run": number, "status": "successful"})
 
 
@@ -332,7 +333,7 @@ def test_a_crash_between_any_two_steps_says_and_drains_nothing_twice(
     hooked: Hooked, monkeypatch: pytest.MonkeyPatch, step: str, *, is_after: bool
 ) -> None:
     hooked.world.configure(hooked.actuator, drain_playbook="drain.yml")
-    owners = (answering.HookRound, answering.actions, answering.drains, answering.hosts, Cloud)
+    owners = (answering.HookRound, answering.actions, answering.drains, answering.host_records, Cloud)
     owner: Any = next(owner for owner in owners if hasattr(owner, step))
     crash, calls = crash_once(owner, step, KeyboardInterrupt, is_after=is_after)
     monkeypatch.setattr(owner, step, crash)

@@ -10,6 +10,7 @@ import pytest
 from inventory_service.adapters.ec2 import Cloud, CloudError
 from inventory_service.codes import scaling as codes
 from inventory_service.codes import statuses
+from inventory_service.errors import ConflictError
 from inventory_service.models import Event, Host, Release, Run, RunHost, ScalingDecision, Stage, StageScaling
 from inventory_service.reasons import because
 from inventory_service.scaling import loop, settings
@@ -59,7 +60,7 @@ def test_quiet_takes_a_machine_away_after_it_drained(group: World) -> None:
     group.minute(0.1)
     assert (group.aws.desired, last("done").instances) == (1, [going])
     assert going not in [one["InstanceId"] for one in group.aws.running()]
-    assert group.machines[going].row.gone_reason.startswith("scaled in")
+    assert group.machines[going].row.gone_code == "scaled_in"
 
 
 def test_the_drain_playbook_runs_before_a_machine_ends(group: World, stage: Stage) -> None:
@@ -117,10 +118,10 @@ def test_no_machine_is_chosen_while_a_run_has_not_settled_on_its_hosts(group: Wo
 
 def test_no_machine_ends_while_the_stage_is_frozen(group: World, stage: Stage) -> None:
     group.minute(0.1)
-    Stage.update(frozen_at=group.clock.now(), freeze_reason="many are silent").execute()
+    Stage.update(expiry_paused_at=group.clock.now(), expiry_pause_code="many_silent").execute()
     group.minute(0.1)
     assert (last().status, group.aws.desired) == ("acting", 2)
-    Stage.update(frozen_at=None).execute()
+    Stage.update(expiry_paused_at=None).execute()
     group.minute(0.1)
     assert group.aws.desired == 1
 
@@ -247,7 +248,7 @@ class CrashError(BaseException):
 
 
 GROWING = ("_move", "_end")
-SHRINKING = ("_drain", "_end_machines", "goodbye", "_end")
+SHRINKING = ("_drain", "_end_machines", "end_host", "_end")
 CRASHES = [
     *(("group", 0.9, step) for step in (*GROWING, "set_desired")),
     *(("template", 0.9, step) for step in (*GROWING, "launch")),
@@ -274,7 +275,8 @@ def test_a_crash_between_any_two_steps_changes_nothing_twice(
 ) -> None:
     world: World = request.getfixturevalue(kind)
     world.configure(scaling().actuator, limits=LIMITS)
-    owner = Cloud if hasattr(Cloud, step) else loop.hosts if step == "goodbye" else loop
+    owner = Cloud if hasattr(Cloud, step) else loop
+    owner, step = (loop.host_records, "end") if step == "end_host" else (owner, step)
     real = getattr(owner, step)
     crash, _ = crash_once(owner, step, CrashError, is_after=is_after)
     monkeypatch.setattr(owner, step, crash)
@@ -335,7 +337,7 @@ def test_what_ec2_ended_is_gone_here(group: World) -> None:
     going, stays = group.machines
     group.aws.ec2.terminate_instances(InstanceIds=[going])
     group.look()
-    assert group.machines[going].row.gone_reason == f"EC2 says that {going} is terminated"
+    assert group.machines[going].why["gone"] == f"EC2 says that {going} is terminated"
     assert group.machines[stays].row.gone_at is None
 
 
@@ -346,12 +348,13 @@ def test_a_machine_that_beats_after_its_end_is_a_contradiction(group: World) -> 
     again = Machine(group.stage, name="ghost", address="10.9.0.1").enrol(group.clock.now())
     Host.update(instance=f"123456789012/{REGION}/{going}").where(Host.id == again.host_id).execute()
     group.look()
-    assert "but it beats" in again.row.conflict
+    assert again.row.conflict_code == "ended_but_beats"
     assert [finding["code"] for finding in scaling().findings] == ["beats_after_end", "ended"]
     first = scaling().findings[0]["since"]
     group.clock.advance(3601)
     group.beat_all(0.6)
-    again.beat(group.clock.now())
+    with pytest.raises(ConflictError, match="but it beats"):
+        again.beat(group.clock.now())
     group.look()
     assert [row["since"] for row in scaling().findings if row["code"] == "beats_after_end"] == [first]
 

@@ -29,7 +29,7 @@ _COLUMNS = (
     Host.recorded_state,
     Host.stale_since,
     Host.gone_at,
-    Host.conflict,
+    Host.conflict_code,
 )
 
 
@@ -107,8 +107,8 @@ class Invariants:
     # --- freezes ---
 
     def _check_freezes(self, stages: list[Stage], t: float) -> Iterator[Problem]:
-        frozen = {stage.id: stage.frozen_at is not None for stage in stages}
-        frozen[ALL] = expiry_guard.read_global().frozen_at is not None
+        frozen = {stage.id: stage.expiry_paused_at is not None for stage in stages}
+        frozen[ALL] = expiry_guard.pause_of_all().paused_at is not None
         longest = max(stage.ttl_seconds for stage in stages)
         ttls = {ALL: longest, **{stage.id: stage.ttl_seconds for stage in stages}}
         for key, is_frozen in frozen.items():
@@ -124,13 +124,13 @@ class Invariants:
 
     def _check_bound(self, freeze: Freeze) -> Iterator[Problem]:
         freeze.worked += self._step if self._service.has_swept else 0.0
-        limit = self._service.timing.freeze_limit + 2 * max(self._service.timing.sweep, self._step)
+        limit = self._service.timing.pause_limit + 2 * max(self._service.timing.sweep, self._step)
         if freeze.worked > limit:
             yield Problem("a freeze ends", f"it has lasted for {freeze.worked:.0f} s of sweeping")
 
     def _end_freeze(self, key: int, freeze: Freeze, ttl: float, t: float) -> None:
         del self._freezes[key]
-        if t - freeze.began >= self._service.timing.freeze_limit - _SLACK:
+        if t - freeze.began >= self._service.timing.pause_limit - _SLACK:
             self._open_until[key] = t + 2 * ttl
         else:
             self._truth.thaw(t, key)
@@ -153,7 +153,7 @@ class Invariants:
 
     def _check_history(self, t: float) -> Iterator[Problem]:
         columns = (Transition.id, Transition.host, Transition.stage, Transition.from_state, Transition.to_state)
-        query = Transition.select(*columns, Transition.reason).where(Transition.id > self._cursor)
+        query = Transition.select(*columns, Transition.reason_code).where(Transition.id > self._cursor)
         rows: list[Any] = list(query.order_by(Transition.id).namedtuples())
         for row in rows:
             self._cursor = row.id
@@ -170,13 +170,13 @@ class Invariants:
             said = f"{row.from_state} → {row.to_state} after {lease.last_state}"
             yield Problem("every transition is recorded once", said, lease)
         lease.last_state = row.to_state
-        lease.expired_at = t if row.to_state == liveness.STALE and row.reason == "silent" and not is_over else None
+        lease.expired_at = t if row.to_state == liveness.STALE and row.reason_code == "silent" and not is_over else None
         if row.to_state == liveness.STALE:  # since the sweep before, which may have been long ago, on a full disk
             lease.stale_at = min(self._swept, t - self._step)
-        if row.reason == "silent":
+        if row.reason_code == "silent":
             yield from self._check_silent(row.to_state, lease, t, is_over=is_over)
         elif row.to_state == liveness.GONE and not lease.has_ended:
-            yield Problem("nobody is expelled", f"gone: {row.reason}", lease)
+            yield Problem("nobody is expelled", f"gone: {row.reason_code}", lease)
 
     def _check_silent(self, state: str, lease: Lease, t: float, *, is_over: bool) -> Iterator[Problem]:
         """Silence that counts lasted long enough; or readers have seen the host out already, and it is back."""
@@ -211,7 +211,7 @@ class Invariants:
         for stage_id in {row.stage for row in rows}:
             if t <= max(self._open_until.get(key, -1.0) for key in (stage_id, ALL)):
                 continue
-            present = (Host.stage == stage_id) & Host.gone_at.is_null() & Host.conflict.is_null()
+            present = (Host.stage == stage_id) & Host.gone_at.is_null() & Host.conflict_code.is_null()
             listed = Host.select().where(present & (Host.recorded_state == liveness.LIVE)).count()
             expired = sum(self._has_just_expired(lease, stage_id, t) for lease in self._truth.leases.values())
             if expired > max(_FLOOR, math.ceil(_SHARE * (listed + expired))):
@@ -270,7 +270,7 @@ class Invariants:
         end = lease.kept_from + lease.machine.stage.ttl_seconds - _SLACK
         frozen = self.frozen_since(lease.machine.stage.id)
         is_kept = frozen is not None and frozen <= end and lease.was_listed
-        is_over = frozen is None or t - frozen >= self._service.timing.freeze_limit - _SLACK
+        is_over = frozen is None or t - frozen >= self._service.timing.pause_limit - _SLACK
         return t < end or (is_kept and not is_over and self._truth.overtime(lease, t) < -_SLACK)
 
     def _check_deadline(self, lease: Lease, t: float) -> Iterator[Problem]:

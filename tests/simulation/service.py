@@ -40,7 +40,7 @@ class Timing:
 
     sweep: float = 5.0
     self_check: float = 10.0
-    freeze_limit: float = 3600.0
+    pause_limit: float = 3600.0
     gone_after: float = 86400.0
     rotate_after: float = 6 * 3600.0
 
@@ -163,7 +163,7 @@ class Service:
     def watch_and_sweep(self, at: dt.datetime) -> None:
         """The job of that name; some sweeps race with heartbeats or with one another."""
         self.claimed_at, expiry = self.clock.monotonic(), self.expiry()
-        expiry_guard.watch(expiry=expiry, bound_seconds=self.timing.freeze_limit)
+        expiry_guard.watch(expiry=expiry, bound_seconds=self.timing.pause_limit)
         expiry = self.expiry()
         if self.race is not None:
             known = {field.name: getattr(expiry, field.name) for field in dataclasses.fields(expiry)}

@@ -47,7 +47,7 @@ def expired() -> int:
 
 
 def conflicts() -> list[str]:
-    return [row.name for row in Host.select().where(Host.conflict.is_null(False) & Host.gone_at.is_null())]
+    return [row.name for row in Host.select().where(Host.conflict_code.is_null(False) & Host.gone_at.is_null())]
 
 
 def look(world: World, *minutes: float) -> list[set[str]]:
@@ -176,13 +176,13 @@ def test_it_freezes_when_a_crowd_falls_silent(make_world: MakeWorld, silent: int
 
 
 def test_it_believes_the_silence_of_all_when_the_bound_is_over(make_world: MakeWorld) -> None:
-    world = make_world(hosts=6, minutes=35, timing=timing(freeze_limit=900))
+    world = make_world(hosts=6, minutes=35, timing=timing(pause_limit=900))
     cut(world, world.machines, 5 * MINUTE, 1000 * MINUTE)
     assert run(world) == set()
 
 
 def test_it_keeps_no_dead_host_by_one_freeze_after_the_other(make_world: MakeWorld) -> None:
-    world = make_world(hosts=8, minutes=55, timing=timing(freeze_limit=900))
+    world = make_world(hosts=8, minutes=55, timing=timing(pause_limit=900))
     dead, often_late = world.machines[0], world.machines[1:5]
     world.at(6 * MINUTE, lambda: dead.die(world.t))
     for minute in range(5, 55, 5):
@@ -198,7 +198,7 @@ def test_it_gives_a_stale_host_up_although_the_service_starts_often(make_world: 
     for minute in range(12, 60, 12):
         world.during(minute * MINUTE, minute * MINUTE + 30, world.stop, world.start)
     run(world)
-    assert Host.get_by_id(dead.host_id).gone_reason == "silent"
+    assert Host.get_by_id(dead.host_id).gone_code == "silent"
 
 
 def test_it_believes_an_operator(make_world: MakeWorld) -> None:
@@ -245,7 +245,7 @@ def test_it_expires_nobody_for_a_database_that_was_locked_for_longer_than_the_tt
 
 
 def test_it_keeps_hosts_while_nothing_can_be_written_although_no_worker_runs(make_world: MakeWorld) -> None:
-    world = make_world(minutes=21, timing=timing(freeze_limit=600))
+    world = make_world(minutes=21, timing=timing(pause_limit=600))
     dead = world.machines[0]
     world.at(3 * MINUTE, lambda: setattr(world.service, "is_sweeping", False))
     world.at(3 * MINUTE, lambda: dead.die(world.t))
@@ -256,7 +256,7 @@ def test_it_keeps_hosts_while_nothing_can_be_written_although_no_worker_runs(mak
 
 
 def test_it_believes_the_silence_in_a_database_that_stays_locked_beyond_the_bound(make_world: MakeWorld) -> None:
-    world = make_world(minutes=30, timing=timing(freeze_limit=600))
+    world = make_world(minutes=30, timing=timing(pause_limit=600))
     world.at(4 * MINUTE, world.service.lock)
     looks = look(world, 14, 21)
     world.at(29 * MINUTE, world.service.mend)
@@ -315,7 +315,7 @@ def test_it_takes_a_host_back_that_was_called_terminated_while_it_beats(make_wor
     world = make_world(minutes=15)
     world.at(5 * MINUTE, lambda: world.terminate(world.machines[0]))
     assert len(run(world)) == 12
-    assert [row.gone_reason for row in Host.select().where(Host.gone_at.is_null(False))] == ["terminated (EC2)"]
+    assert [row.gone_code for row in Host.select().where(Host.gone_at.is_null(False))] == ["ec2_ended"]
 
 
 def test_it_expires_a_silent_host_that_is_called_running(make_world: MakeWorld) -> None:

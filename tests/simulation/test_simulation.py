@@ -77,7 +77,7 @@ def test_it_plays_the_same_again_and_with_the_plain_worker(tmp_path: Path, migra
         world = World(dataclasses.replace(NIGHT, seed=3, hosts=12, minutes=200), file=str(file))
         Chaos(world)
         world.run(worker)
-        rows = Transition.select(Transition.at, Transition.from_state, Transition.to_state, Transition.reason)
+        rows = Transition.select(Transition.at, Transition.from_state, Transition.to_state, Transition.reason_code)
         histories.append(list(rows.order_by(Transition.id).tuples()))
         opened.close()
     assert histories[0] == histories[1]
@@ -96,7 +96,7 @@ def test_it_keeps_its_promises_whatever_follows_on_what(
     file = tmp_path_factory.mktemp("simulation") / "callboard.db"
     shutil.copyfile(migrated, file)
     opened = open_database(f"sqlite:///{file}")
-    plan = Plan(seed, hosts=8, minutes=100, step=60, timing=Timing(sweep=60, self_check=60, freeze_limit=1200))
+    plan = Plan(seed, hosts=8, minutes=100, step=60, timing=Timing(sweep=60, self_check=60, pause_limit=1200))
     world = World(plan, file=str(file))
     chaos = Chaos(world, pause=10_000)
     for number, (name, minutes) in enumerate(script, 1):

@@ -51,17 +51,17 @@ class Lease:
 
 class Truth:
     """`leases` by host id. `grace`: until when the service could not hear. `thaws` by stage id or ALL: when a freeze
-    ended well. `failing_since`: since when heartbeats come and can't be written. `freeze_limit`: how long freezes,
+    ended well. `failing_since`: since when heartbeats come and can't be written. `pause_limit`: how long freezes,
     thaws and deafness together may keep a host beyond its lease, in seconds.
     """
 
-    def __init__(self, *, freeze_limit: float) -> None:
+    def __init__(self, *, pause_limit: float) -> None:
         self.leases: dict[str, Lease] = {}
         self.grace = 0.0
         self.thaws: dict[int, float] = {}
         self.failing_since: float | None = None
         self.rotations = 0
-        self._freeze_limit = freeze_limit
+        self._pause_limit = pause_limit
 
     def take(self, message: Message, reply: Reply, t: float) -> None:
         """The service has decided about a message."""
@@ -106,7 +106,7 @@ class Truth:
     def excused_until(self, lease: Lease) -> float:
         """Until when this host's silence was excused, however long ago it was heard."""
         thaw = max(self.thaws.get(ALL, 0.0), self.thaws.get(lease.machine.stage.id, 0.0))
-        return max(self.grace, min(thaw, max(lease.heard, self.grace) + self._freeze_limit))
+        return max(self.grace, min(thaw, max(lease.heard, self.grace) + self._pause_limit))
 
     def silence(self, lease: Lease, t: float) -> float:
         """How long it has been silent without an excuse."""
@@ -114,7 +114,7 @@ class Truth:
 
     def overtime(self, lease: Lease, t: float) -> float:
         """How long it has been silent beyond what a lease and all freezes together excuse."""
-        return t - max(lease.heard, self.grace) - lease.machine.stage.ttl_seconds - self._freeze_limit
+        return t - max(lease.heard, self.grace) - lease.machine.stage.ttl_seconds - self._pause_limit
 
     def forget_ended(self) -> None:
         """Ended leases that nothing refers to any more."""

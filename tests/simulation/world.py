@@ -10,7 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from inventory_service import audit
+from inventory_service.codes.host import Gone
+from inventory_service.database import database
+from inventory_service.events import SERVICE
 from inventory_service.models import Host, Project, Stage
+from inventory_service.reasons import because
+from inventory_service.records import hosts as records
 from inventory_service.registry import hosts, inventory, join_tokens, stages, sweep
 from inventory_service.registry.stage_settings import StageChange
 from tests.simulation.clock import VirtualClock
@@ -58,7 +63,7 @@ class World:
         self.clock = VirtualClock()
         self.network = Network(self.random)
         self.service = Service(self.clock, plan.timing, self.random, file=file)
-        self.truth = Truth(freeze_limit=plan.timing.freeze_limit)
+        self.truth = Truth(pause_limit=plan.timing.pause_limit)
         self.invariants = Invariants(self.service, self.truth, step=plan.step)
         self.faults: Counter[str] = Counter()
         self.chaos: Callable[[float], None] | None = None
@@ -151,7 +156,9 @@ class World:
         self.tell(f"termination: {machine.name}")
         machine.tell(self.t, "is called terminated")
         if machine.host_id and not self.service.is_broken:
-            hosts.goodbye(hosts.get_host(machine.host_id), at=self.clock.now(), reason="terminated (EC2)")
+            why = because(Gone.EC2_ENDED, instance=machine.name, state="terminated")
+            with database.atomic():
+                records.end(hosts.get_host(machine.host_id), why, actor=SERVICE, at=self.clock.now())
             self.truth.end(machine.host_id)
             self._healthy_since.pop(machine, None)
 
@@ -161,7 +168,7 @@ class World:
             if lease.machine.is_up and not lease.is_approved and not lease.has_ended and not self.service.is_broken:
                 hosts.approve(hosts.get_host(lease.host_id), actor=_OPERATOR, at=self.clock.now())
                 lease.is_approved, lease.kept_from = True, lease.heard
-                lease.is_in_conflict = hosts.get_host(lease.host_id).conflict is not None
+                lease.is_in_conflict = hosts.get_host(lease.host_id).conflict_code is not None
 
     def expire(self, stage: Stage) -> int:
         """`callboard stage expire STAGE --force`."""

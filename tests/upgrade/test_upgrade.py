@@ -84,6 +84,19 @@ def _host(told: Answer, path: str) -> Answer:
     return {**told, "runs": [_run_host(one) for one in told["runs"]]}
 
 
+def _notifications(told: Answer, path: str) -> Answer:
+    """What was called a freeze is a pause of expiry."""
+    if "items" not in told:  # a refusal
+        return told
+    items = [{**item, "events": sorted(map(_expiry, item["events"]))} for item in told["items"]]
+    items = [{**item, "last_event": _expiry(item["last_event"])} for item in items]
+    return {**told, "items": items}
+
+
+def _expiry(event: str) -> str:
+    return {"freeze": "expiry"}.get(event, event)
+
+
 def _audit(told: Answer, path: str) -> Answer:
     """Entries became events. Those about hosts name project, stage and host; a stage's filter finds them, and runs."""
     query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(path).query))
@@ -108,6 +121,8 @@ def _event(entry: dict[str, Any]) -> dict[str, Any]:
     elif "id" in details and action.startswith("host."):
         host = EXPECTED["answers"][f"/hosts/{details['id']}"]["body"]
         target = f"{host['stage']}/{host['name']}"
+    if action == "host.conflict" and details["reason"].startswith("a machine at "):
+        action = "host.key_mismatch"
     renamed = {"freeze.begin": "expiry.pause", "freeze.end": "expiry.resume"}
     if action.startswith("scaling."):  # its reason is a code with parameters now
         details = {name: value for name, value in details.items() if name != "reason"}
@@ -166,7 +181,7 @@ NOUNS: dict[str, tuple[str, Callable[[Answer, str], Answer]]] = {
     "stage's variables": (r"/stages/[^/]+/[^/]+/variables", _same),
     "schedules": (r"/stages/[^/]+/[^/]+/schedules", _same),
     "webhooks": (r"/stages/[^/]+/[^/]+/webhooks", _same),
-    "notifications": (r"/stages/[^/]+/[^/]+/notifications", _same),
+    "notifications": (r"/stages/[^/]+/[^/]+/notifications", _notifications),
     "secrets": (r"/(stages/[^/]+|projects)/[^/]+/secrets", _same),
     "stage's metrics": (r"/stages/[^/]+/[^/]+/metrics", _same),
     "lifecycle": (r"/stages/[^/]+/[^/]+/scaling/lifecycle", _same),
@@ -287,6 +302,13 @@ def test_it_keeps_every_row(upgraded: peewee.Database) -> None:
         table: upgraded.execute_sql(f'SELECT COUNT(*) FROM "{name}"').fetchone()[0] for table, name in names.items()
     }
     assert found == {table: count - DROPPED.get(table, 0) for table, count in EXPECTED["counts"].items()}
+
+
+def test_what_a_person_typed_is_a_persons_quarantine(upgraded: peewee.Database) -> None:
+    excluded = Host.select().where(Host.quarantine_code.is_null(False))
+    found = {(row.quarantine_params.get("text"), row.quarantine_code) for row in excluded}
+    assert ("Convergence gave up: I typed that by hand", "person") in found
+    assert (None, "convergence") in found
 
 
 def test_events_name_who_was_there(upgraded: peewee.Database) -> None:

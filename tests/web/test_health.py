@@ -63,8 +63,8 @@ def test_it_counts_hosts_by_state(viewer: Caller, web_1: Machine, web_2: Machine
 def test_it_tells_freezes_and_conflicts(viewer: Caller, web_1: Machine, clock: FakeClock) -> None:
     names = ("callboard_stage_frozen", "callboard_hosts_in_conflict")
     assert [samples(viewer)[name, "shop/production"] for name in names] == [0, 0]
-    Host.update(conflict="a clone").execute()
-    Stage.update(frozen_at=clock.now()).execute()
+    Host.update(conflict_code="cloned", conflict_params={}).execute()
+    Stage.update(expiry_paused_at=clock.now()).execute()
     assert [samples(viewer)[name, "shop/production"] for name in names] == [1, 1]
 
 

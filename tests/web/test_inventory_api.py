@@ -14,7 +14,7 @@ from inventory_service.registry import hosts
 from tests.support import START, Caller, FakeClock, Machine, key_line
 
 INVENTORY = "/api/v1/stages/shop/production/inventory"
-ABOUT = {"stage": "shop/production", "frozen": False, "generation": 0}
+ABOUT = {"stage": "shop/production", "expiry_paused": False, "frozen": False, "generation": 0}
 KNOWN_HOSTS = "/api/v1/stages/shop/production/known_hosts"
 
 

@@ -23,6 +23,7 @@ import peewee as pw
 from inventory_service.adapters import line_server, processes, runner
 from inventory_service.clock import Clock
 from inventory_service.codes import results, statuses
+from inventory_service.codes.host import KeyMismatch
 from inventory_service.codes.run import End, HostNote
 from inventory_service.content import content_dir
 from inventory_service.database import database
@@ -41,6 +42,7 @@ from inventory_service.deployments.source.sources import SHIPPED, Source, find_p
 from inventory_service.errors import CallboardError, ConflictError
 from inventory_service.models import Host, Release, Run, RunHost
 from inventory_service.reasons import Reason, because
+from inventory_service.records import hosts as host_records
 from inventory_service.records import runs
 from inventory_service.records.runs import HostResult
 from inventory_service.registry import hosts, known_hosts, liveness
@@ -235,7 +237,7 @@ def _prepare(
     expiry = liveness.expiry(at=clock.now(), gone_after_seconds=settings.gone_after_seconds)
     original = repeat.exactly_repeated(run)
     chosen = _targets(run, original, expiry=expiry)
-    if not run.allows_paused_expiry and expiry.is_frozen(stage):  # it was asked for earlier
+    if not run.allows_paused_expiry and expiry.is_paused(stage):  # it was asked for earlier
         raise ConflictError(wording.PAUSED.format(stage=stage_name(stage)))
     release = _release(run, source, at=clock.now())
     revision = (
@@ -398,7 +400,7 @@ def _finish(run: Run, result: Result, counts: dict[str, outcome.HostCount], *, a
         if not runs.renew_lease(run, at=at).is_held:
             log.error("run %s was given up by others; nothing of it is recorded", run.id)
             return statuses.LOST
-        record_hosts(run.id, counts, stale=result.stale, in_flight=result.in_flight)
+        record_hosts(run.id, counts, at=at, stale=result.stale, in_flight=result.in_flight)
         if result.prepared is not None and not run.is_check:
             _record_release(run, result, result.prepared, at=at)
         runs.end(run, status, rollout.conclude(run, result.ending, at=at), at=at)
@@ -409,12 +411,14 @@ def record_hosts(
     run_id: int,
     counts: dict[str, outcome.HostCount],
     *,
+    at: dt.datetime,
     stale: Collection[str] = (),
     in_flight: Mapping[str, str] | None = None,
 ) -> None:
     """Write each host's counters and status; hosts that no task reached become `untouched`, missing ones stay so."""
     under_way = in_flight or {}
-    rows = list(RunHost.select().where((RunHost.run == run_id) & RunHost.status.not_in(results.MISSING)))
+    query = RunHost.select(RunHost, Host).join(Host, pw.JOIN.LEFT_OUTER)
+    rows = list(query.where((RunHost.run == run_id) & RunHost.status.not_in(results.MISSING)))
     words = outcome.host_statuses(counts, expected=[row.name for row in rows], stale=stale, in_flight=under_way)
     found = {row.name: counts.get(row.name, outcome.HostCount()) for row in rows}
     runs.record_results(
@@ -422,8 +426,8 @@ def record_hosts(
         for row in rows
     )
     for row in rows:
-        if found[row.name].note is not None and row.host_id is not None:
-            hosts.note_host_key(row.host_id, f"run {run_id} met a machine without a host key of record")
+        if found[row.name].note is not None and row.host is not None:
+            host_records.note_key_mismatch(row.host, because(KeyMismatch.RUN, run=run_id), at=at)
 
 
 def _note(

@@ -11,8 +11,7 @@ from typing import Any
 
 from inventory_service.clock import Clock
 from inventory_service.models import Project, Stage
-from inventory_service.registry import liveness
-from inventory_service.registry.last_heartbeats import last_words
+from inventory_service.registry import last_heartbeats, liveness
 
 
 class HeartbeatReports:
@@ -29,4 +28,4 @@ class HeartbeatReports:
         asked = self._hosts & set(question["hosts"])
         expiry = liveness.expiry(at=self._clock.now(), gone_after_seconds=self._gone_after_seconds)
         stage = Stage.select(Stage, Project).join(Project).where(Stage.id == self._stage_id).get()
-        return last_words(stage, asked, expiry=expiry)
+        return last_heartbeats.read(stage, asked, expiry=expiry)

@@ -72,12 +72,12 @@ def _about_hosts(stage: Stage, live: list[Host], *, expiry: liveness.Expiry) -> 
         yield Finding(
             IMPOSSIBLE, "no-live-hosts", "No host of the stage is live.", "Let machines enrol, or start them."
         )
-    if expiry.is_frozen(stage):
+    if expiry.is_paused(stage):
         yield Finding(
             IMPOSSIBLE,
-            "frozen",
-            "The stage is frozen: too many hosts are silent to tell who is live.",
-            "Find out why they are silent; expire them, or allow the run on a frozen stage.",
+            "expiry_paused",
+            "Expiry is paused: too many hosts are silent to tell who is live.",
+            "Find out why they are silent; expire them, or allow the run while expiry is paused.",
         )
     without_key = [host.name for host in live if not host.host_keys]
     if without_key:
@@ -87,12 +87,12 @@ def _about_hosts(stage: Stage, live: list[Host], *, expiry: liveness.Expiry) -> 
             f"No SSH host key is known of {lists.first(without_key)}; a run can't reach them.",
             "Let the agent enrol them (it reports the keys), or take them out.",
         )
-    conflicts = [host.name for host in hosts.list_hosts(stage) if host.conflict is not None]
+    conflicts = [host.name for host in hosts.list_hosts(stage) if host.conflict_code is not None]
     if conflicts:
         yield Finding(
             UNWISE, "conflict", f"In conflict, and so left out: {lists.first(conflicts)}.", "Look at each host's page."
         )
-    quarantined = [host.name for host in live if host.is_quarantined]
+    quarantined = [host.name for host in live if host.quarantine_code is not None]
     if quarantined:
         yield Finding(
             UNWISE,

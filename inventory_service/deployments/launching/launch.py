@@ -63,7 +63,7 @@ def launch(
         released = hosts.list_quarantined(stage) if request.releases_quarantined else []
         if settled.is_for_who_is_out_of_date and settings is not None:
             hosts.refuse_up_to_date(stage, released=released, expiry=expiry)
-        if not settled.allows_paused_expiry and expiry.is_frozen(stage):
+        if not settled.allows_paused_expiry and expiry.is_paused(stage):
             raise ConflictError(wording.PAUSED.format(stage=stage_name(stage)))
         hosts.release_from_quarantine(released, actor=actor, at=expiry.at)
         return Launched(*runs.queue(settled, actor=actor, at=expiry.at))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from typing import Any
 
 from inventory_service.adapters.ec2 import ABANDON, CONTINUE, Cloud
 from inventory_service.codes import statuses
+from inventory_service.codes.host import Gone
 from inventory_service.codes.scaling import Lifecycle
 from inventory_service.database import database
 from inventory_service.deployments.launching import requests
 from inventory_service.models import Host, LifecycleAction, Run, ScalingDecision, Stage
 from inventory_service.reasons import Reason, because, columns
+from inventory_service.records import hosts as host_records
 from inventory_service.registry import hosts, liveness
 from inventory_service.scaling import drains
 from inventory_service.scaling import fleet as fleets
@@ -81,8 +82,9 @@ class HookRound:
         host = pair.host
         if host is None:
             return _Verdict("", because(Lifecycle.NOT_ENROLLED))
-        if host.is_quarantined:
-            return _Verdict(ABANDON, because(Lifecycle.QUARANTINED, quarantine=_quarantine(host)))
+        if host.quarantine_code is not None:
+            quarantine = {"code": host.quarantine_code, **(host.quarantine_params or {})}
+            return _Verdict(ABANDON, because(Lifecycle.QUARANTINED, quarantine=quarantine))
         if not self._expiry.is_listed(host, self._stage):
             return _Verdict("", self._why_unlisted(host), is_work=host.recorded_state == liveness.PENDING)
         if not hosts.is_converged(host, self._desired):
@@ -94,8 +96,8 @@ class HookRound:
         return _Verdict(CONTINUE, because(Lifecycle.READY, host=host.name))
 
     def _why_unlisted(self, host: Host) -> Reason:
-        if host.conflict is not None:
-            conflict = {"code": "other", "text": host.conflict}
+        if host.conflict_code is not None:
+            conflict = {"code": host.conflict_code, **(host.conflict_params or {})}
             return because(Lifecycle.IN_CONFLICT, host=host.name, conflict=conflict)
         return because(Lifecycle.NOT_LISTED, host=host.name, state=str(self._expiry.state(host, self._stage)))
 
@@ -114,8 +116,7 @@ class HookRound:
         if not present:
             return None
         with database.atomic():
-            mine = Host.id.in_([host.id for host in present])
-            Host.update(is_draining=True, leaving_at=self._expiry.at).where(mine & Host.leaving_at.is_null()).execute()
+            host_records.drain(present, actor=drains.ACTOR, at=self._expiry.at, is_leaving=True)
             if self._scaling.drain_playbook is None:
                 return None
             comment = f"drain before {self._actuator.group} ends {', '.join(action.instance for action in due)}"
@@ -162,7 +163,8 @@ class HookRound:
         with database.atomic():
             self._end(action, status, verdict.reason)
             if action.transition == TERMINATING and pair.host is not None:
-                hosts.end(pair.host, f"{self._actuator.group} ends {action.instance}", at=self._expiry.at)
+                why = because(Gone.GROUP_ENDS, group=self._actuator.group, instance=action.instance)
+                host_records.end(pair.host, why, actor=drains.ACTOR, at=self._expiry.at)
 
     def _record_heartbeat(self, action: LifecycleAction) -> None:
         """Ask the group to wait longer, thrice within the hook's own time."""
@@ -178,7 +180,3 @@ class HookRound:
 
     def _end(self, action: LifecycleAction, status: str, reason: Reason) -> None:
         actions.end(action, self._stage, status, reason, at=self._expiry.at)
-
-
-def _quarantine(host: Host) -> dict[str, Any] | None:
-    return {"code": "person", "text": host.quarantine_reason} if host.quarantine_reason else None

@@ -33,8 +33,8 @@ from inventory_service.web.answers.host import (
     Gone,
     Host,
     HostWithHistory,
-    LastWord,
-    LastWords,
+    LastHeartbeat,
+    LastHeartbeats,
     Renewed,
     Rotated,
     RunOfHost,
@@ -55,7 +55,7 @@ from inventory_service.web.answers.scaling import (
     ScalingFinding,
 )
 from inventory_service.web.answers.secret import Secret
-from inventory_service.web.answers.stage import Expired, Freeze, Lock, Stage
+from inventory_service.web.answers.stage import Expired, ExpiryPaused, Lock, Stage
 from inventory_service.web.answers.token import ApiToken, JoinToken, NewApiToken, NewJoinToken
 from inventory_service.web.answers.variable import RunVariables, StageVariables, Variable, VariableChange, VariableValue
 
@@ -79,17 +79,17 @@ __all__ = [
     "Enrolled",
     "Event",
     "Expired",
+    "ExpiryPaused",
     "FileChange",
     "Finding",
-    "Freeze",
     "Gone",
     "Host",
     "HostDiff",
     "HostDifference",
     "HostWithHistory",
     "JoinToken",
-    "LastWord",
-    "LastWords",
+    "LastHeartbeat",
+    "LastHeartbeats",
     "Launched",
     "LifecycleAction",
     "Lock",

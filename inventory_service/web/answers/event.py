@@ -8,6 +8,7 @@ from pydantic import Field
 
 from inventory_service import events, models
 from inventory_service.web.answers.base import Answer, Moment
+from inventory_service.wording import event as wording
 
 
 class Event(Answer):
@@ -62,7 +63,10 @@ class AuditEntry(Answer):
     @classmethod
     def of(cls, row: models.Event) -> AuditEntry:
         """One event of the audit log."""
-        code = {} if row.reason_code is None else {"reason_code": row.reason_code}
+        code = {}
+        if row.reason_code is not None:
+            why = wording.reason(row.name, row.reason_code, row.details)
+            code = {"reason": why, "reason_code": row.reason_code}
         return AuditEntry(
             id=row.id,
             at=row.at,

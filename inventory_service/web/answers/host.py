@@ -9,8 +9,9 @@ from pydantic import Field
 from inventory_service import models
 from inventory_service.registry import heartbeats, hosts, liveness
 from inventory_service.registry.stages import stage_name
-from inventory_service.web.answers.base import Answer, Kind, Moment, Number, State, WrittenMoment, one_of
+from inventory_service.web.answers.base import Answer, Kind, Moment, Number, State, WrittenMoment, old_name, one_of
 from inventory_service.web.answers.release import DesiredRelease
+from inventory_service.wording import host as wording
 
 
 class Host(Answer):
@@ -20,7 +21,7 @@ class Host(Answer):
     port: int
     stage: str
     state: State
-    suspect: bool = Field(description="Listed only because expiry is frozen")
+    suspect: bool = Field(description="Listed only because expiry is paused")
     conflict: str | None
     host_key_mismatch: str | None = Field(description="What a run met in the place of the key on record")
     groups: list[str]
@@ -30,9 +31,9 @@ class Host(Answer):
     quarantine_reason: str | None
     release: int | None = Field(description="The release that the host reports")
     revision: str | None
-    held_release: int | None
+    pinned_release: int | None = Field(description="The release that it stays on until the next whole deploy")
     acknowledged_run: int | None = Field(description="The last run that reached the host, by its own word")
-    is_converged: bool
+    up_to_date: bool = Field(description="Whether it runs what it should")
     converge_attempts: int = Field(description="Converge runs that failed on it since its last success")
     converge_after: Moment | None = Field(description="Convergence leaves it alone until then")
     desired_release: int | None = Field(description="The release that its stage should run")
@@ -49,6 +50,9 @@ class Host(Answer):
     metrics: dict[str, Number]
     host_keys: list[str]
 
+    held_release = old_name("pinned_release", int | None)  # type: ignore[pydantic-field]
+    is_converged = old_name("up_to_date", bool)  # type: ignore[pydantic-field]
+
     @classmethod
     def of(cls, row: models.Host, stage: models.Stage, expiry: liveness.Expiry, desired: dict[str, Any] | None) -> Host:
         """With its state at the moment of `expiry`. `desired`: the stage's, from `hosts.desired_release`."""
@@ -60,18 +64,18 @@ class Host(Answer):
             stage=stage_name(stage),
             state=expiry.state(row, stage),
             suspect=expiry.is_suspect(row, stage),
-            conflict=row.conflict,
-            host_key_mismatch=row.host_key_mismatch or None,
+            conflict=wording.conflict(row.conflict_code, row.conflict_params),
+            host_key_mismatch=wording.key_mismatch(row.key_mismatch_code, row.key_mismatch_params),
             groups=row.groups,
             description=row.description,
             draining=row.is_draining,
-            quarantined=row.is_quarantined,
-            quarantine_reason=row.quarantine_reason or None,
+            quarantined=row.quarantine_code is not None,
+            quarantine_reason=wording.quarantine(row.quarantine_code, row.quarantine_params),
             release=row.release_number,
             revision=row.revision,
-            held_release=row.held_release_number,
+            pinned_release=row.pinned_release_number,
             acknowledged_run=row.acknowledged_run,
-            is_converged=hosts.is_converged(row, desired),
+            up_to_date=hosts.is_converged(row, desired),
             converge_attempts=row.converge_attempts,
             converge_after=row.converge_after,
             desired_release=desired["number"] if desired else None,
@@ -81,7 +85,7 @@ class Host(Answer):
             last_seen_at=row.last_seen_at,
             stale_at=expiry.stale_at(row, stage),
             gone_at=row.gone_at,
-            gone_reason=row.gone_reason,
+            gone_reason=wording.gone(row.gone_code, row.gone_params),
             boot_id=row.boot_id,
             agent_version=row.agent_version,
             facts=row.facts,
@@ -104,7 +108,8 @@ class Transition(Answer):
     @classmethod
     def of(cls, row: models.Transition) -> Transition:
         """One change of a host's state."""
-        return Transition(at=row.at, from_=row.from_state, to=row.to_state, reason=row.reason)
+        reason = wording.cause(row.reason_code, row.reason_params)
+        return Transition(at=row.at, from_=row.from_state, to=row.to_state, reason=reason)
 
 
 class RunOfHost(Answer):
@@ -135,7 +140,7 @@ class HostWithHistory(Host):
         )
 
 
-class LastWord(Answer):
+class LastHeartbeat(Answer):
     state: str = Field(description="`gone` stands alone: there is no such host in the stage")
     id: str | None = None
     agent: str | None = Field(None, description="The agent's version")
@@ -147,14 +152,14 @@ class LastWord(Answer):
     reason: str | None = None
 
 
-class LastWords(Answer):
-    """As `last_heartbeats.last_words` makes it, which the executor asks as well."""
+class LastHeartbeats(Answer):
+    """As `last_heartbeats.read` makes it, which the executor asks as well."""
 
     stage: str
     server_time: WrittenMoment
     interval_seconds: int
     ttl_seconds: int
-    hosts: dict[str, LastWord]
+    hosts: dict[str, LastHeartbeat]
 
 
 class Enrolled(Answer):
@@ -173,8 +178,7 @@ class Enrolled(Answer):
             name=row.name,
             stage=stage_name(row.stage),
             token=token,
-            interval_seconds=row.stage.interval_seconds,
-            ttl_seconds=row.stage.ttl_seconds,
+            **liveness.terms(row.stage),
         )
 
 

@@ -1,4 +1,4 @@
-"""Stages, their locks, and why expiry stands still."""
+"""Stages, their locks, and why expiry is paused."""
 
 from __future__ import annotations
 
@@ -7,32 +7,36 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from inventory_service import models
+from inventory_service.codes.stage import ExpiryPause
 from inventory_service.deployments import locks
-from inventory_service.registry import expiry_guard, hosts
+from inventory_service.records.stages import pause_of
+from inventory_service.registry import expiry_guard, hosts, liveness
 from inventory_service.registry.stages import stage_name
 from inventory_service.web import context
-from inventory_service.web.answers.base import Answer, Moment, one_of
+from inventory_service.web.answers.base import Answer, Moment, old_name, one_of
 from inventory_service.web.answers.release import DesiredRelease
 from inventory_service.wording import lock as wording
+from inventory_service.wording import stage as stage_wording
 
-_DEAF = "heartbeats can't be written: the database is locked or full"
 
-
-class Freeze(Answer):
+class ExpiryPaused(Answer):
     since: Moment
     reason: str
     scope: Annotated[str, one_of("stage", "all")]
 
     @classmethod
-    def of(cls, row: models.Stage) -> Freeze | None:
-        """Why and since when expiry stands still for a stage: its own freeze, else the one for all."""
-        if row.frozen_at is not None:
-            return Freeze(since=row.frozen_at, reason=row.freeze_reason or "", scope="stage")
-        paused = expiry_guard.read_global()
-        if paused.frozen_at is not None:
-            return Freeze(since=paused.frozen_at, reason=paused.reason or "", scope="all")
+    def of(cls, row: models.Stage) -> ExpiryPaused | None:
+        """Why and since when nobody of a stage expires: for it alone, else for all."""
+        for pause, scope in ((pause_of(row), "stage"), (expiry_guard.pause_of_all(), "all")):
+            if pause.paused_at is not None:
+                why = pause.reason
+                told = stage_wording.expiry_pause(why.code, why.params) if why else None
+                return ExpiryPaused(since=pause.paused_at, reason=told or "", scope=scope)
         failing_since = context.services().intake.failing_since()
-        return None if failing_since is None else Freeze(since=failing_since, reason=_DEAF, scope="all")
+        if failing_since is None:
+            return None
+        told = stage_wording.expiry_pause(ExpiryPause.WRITES_FAIL, None)
+        return ExpiryPaused(since=failing_since, reason=told or "", scope="all")
 
 
 class Lock(Answer):
@@ -70,12 +74,14 @@ class Stage(Answer):
     run_timeout_seconds: int
     idle_timeout_seconds: int
     desired_release: DesiredRelease | None
-    frozen: Freeze | None = Field(description="Why expiry stands still, when it does")
+    expiry_paused: ExpiryPaused | None = Field(description="Why nobody leaves for silence, while that is so")
     approval: bool
     generation: int = Field(description="Rises with every recorded transition of a host")
     lock: Lock | None = Field(description="A person's lock")
     held_by_run: int | None = Field(description="The run that holds the stage")
     created_at: Moment
+
+    frozen = old_name("expiry_paused", ExpiryPaused | None)  # type: ignore[pydantic-field]
 
     @classmethod
     def of(cls, row: models.Stage) -> Stage:
@@ -88,8 +94,7 @@ class Stage(Answer):
             description=row.description,
             variables=row.variables,
             ansible_user=row.ansible_user,
-            interval_seconds=row.interval_seconds,
-            ttl_seconds=row.ttl_seconds,
+            **liveness.terms(row),
             simple_join=row.has_simple_join,
             converge=row.has_convergence,
             default_revision=row.default_revision,
@@ -103,7 +108,7 @@ class Stage(Answer):
             run_timeout_seconds=row.run_timeout_seconds,
             idle_timeout_seconds=row.idle_timeout_seconds,
             desired_release=DesiredRelease.of(hosts.desired_release(row)),
-            frozen=Freeze.of(row),
+            expiry_paused=ExpiryPaused.of(row),
             approval=row.has_approval,
             generation=row.generation,
             lock=Lock.of(by_person) if by_person else None,

@@ -254,7 +254,7 @@ def _fits(row: answers.Host, query: HostQuery, states: tuple[str, ...] | None) -
     return (
         (states is None or row.state in states)
         and (query.group is None or query.group in row.groups)
-        and (query.drift is None or row.is_converged is not query.drift)
+        and (query.drift is None or row.up_to_date is not query.drift)
         and (part in row.name or part in row.address)
     )
 
@@ -262,14 +262,14 @@ def _fits(row: answers.Host, query: HostQuery, states: tuple[str, ...] | None) -
 @api.get(
     "/stages/<project>/<stage>/heartbeats",
     summary="What hosts said in their last heartbeats",
-    responses={"200": answers.LastWords},
+    responses={"200": answers.LastHeartbeats},
 )
 @auth.access(VIEWER)
 def list_heartbeats(path: StagePath, query: HeartbeatQuery) -> dict[str, Any]:
     """Release, revision and health by host, and when they were received. A rollout asks this between two batches."""
     stage = auth.reach_stage(path.project, path.stage)
     names = query.hosts.split(",") if query.hosts else [host.name for host in hosts.list_hosts(stage)]
-    return last_heartbeats.last_words(stage, names, expiry=context.expiry())
+    return last_heartbeats.read(stage, names, expiry=context.expiry())
 
 
 @api.get("/hosts/<host>", summary="One host with its transitions and runs", responses={"200": answers.HostWithHistory})

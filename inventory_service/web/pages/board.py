@@ -49,9 +49,9 @@ def row(host: Host, stage: Stage, *, expiry: liveness.Expiry, desired: dict[str,
     mark = _mark(host, is_listed=is_listed, desired=desired)
     is_set = (
         expiry.is_suspect(host, stage),
-        bool(host.conflict or host.host_key_mismatch),
+        host.conflict_code is not None or host.key_mismatch_code is not None,
         host.is_draining,
-        host.is_quarantined,
+        host.quarantine_code is not None,
         host.is_healthy is False,
     )
     tags = {state, *([mark] if mark else []), *itertools.compress(_FLAGS, is_set)}
@@ -62,7 +62,7 @@ def row(host: Host, stage: Stage, *, expiry: liveness.Expiry, desired: dict[str,
 def _mark(host: Host, *, is_listed: bool, desired: dict[str, Any] | None) -> str:
     if is_listed and not hosts.is_converged(host, desired):
         return BEHIND
-    return HELD if host.held_release_number is not None else ""
+    return HELD if host.pinned_release_number is not None else ""
 
 
 def _gauge(host: Host, key: str, label: str) -> Gauge | None:

@@ -31,7 +31,7 @@ class StageCard:
     lock: StageLock | None
     running: Run | None
     failed: Run | None
-    is_frozen: bool
+    is_expiry_paused: bool
 
 
 @pages.get("/")
@@ -84,5 +84,5 @@ def _card(stage: Stage, present: list[Host], expiry: liveness.Expiry) -> StageCa
         locks.find(stage, locks.BY_PERSON),
         running,
         requests.last_failure(stage),
-        expiry.is_frozen(stage),
+        expiry.is_paused(stage),
     )

@@ -136,7 +136,7 @@ def _show(row: Stage, *, body: dict[str, Any] | None = None, **more: Any) -> str
         "groups": [(group, answers.ScalingDecision.of(group.newest)) for group in found],
         "is_more": is_more,
         "may_manage": auth.caller().may(ADMIN),
-        "freeze": answers.Freeze.of(row),
+        "expiry_pause": answers.ExpiryPaused.of(row),
         "machines": machines.of_stage(row),
         "typed": request.form,
         "errors": {},

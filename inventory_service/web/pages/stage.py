@@ -92,7 +92,7 @@ def _facts(row: Stage) -> dict[str, Any]:
         "running": Run.get_or_none(Run.id == held.run_id) if held else None,
         "releases": releases.list_releases(row, limit=_RECENT_RELEASES),
         "runs": requests.list_runs(stage=row, limit=_RECENT_RUNS),
-        "freeze": answers.Freeze.of(row),
+        "expiry_pause": answers.ExpiryPaused.of(row),
         "running_on": board.releases_in_use(rows),
         "machines": machines.of_stage(row),
     }
@@ -129,7 +129,7 @@ def unlock_stage(project: str, stage: str) -> Response:
 
 @pages.post("/stages/<project>/<stage>/expire")
 def expire_hosts(project: str, stage: str) -> Response:
-    """Believe the silence: late hosts become stale now, and the stage's freeze ends."""
+    """Believe the silence: late hosts become stale now, and the pause of the stage's expiry ends."""
     row = auth.reach_stage(project, stage)
     require_operator()
     sweep.expire_late(row, actor=auth.caller().actor, expiry=context.expiry())

@@ -17,12 +17,13 @@ from flask_login import current_user
 
 import inventory_service
 import inventory_service.wording.automation
+import inventory_service.wording.host
 import inventory_service.wording.lock
 import inventory_service.wording.run
 from inventory_service import wording
 from inventory_service.accounts.roles import ADMIN, OPERATOR, Principal
 from inventory_service.clock import iso
-from inventory_service.models import Run, Stage
+from inventory_service.models import Host, Run, Stage, Transition
 from inventory_service.registry.stages import stage_name
 from inventory_service.text import secret_named, shown_value
 from inventory_service.web import context
@@ -38,7 +39,7 @@ def install(app: Flask) -> None:
     """Add filters and globals to the application's templates."""
     app.jinja_env.add_extension(LineBreaks)
     app.add_template_filter(iso, "iso")
-    for word in (ago, moment, duration, took, short, stage_name, shown, seconds, secret_named):
+    for word in (ago, moment, duration, took, short, stage_name, shown, seconds, secret_named, why, cause):
         app.add_template_filter(word, word.__name__)
     for name, said in _SAID.items():
         app.add_template_filter(said, name)
@@ -144,3 +145,18 @@ def seconds(value: float | None) -> str:
     if value >= _MINUTE:
         return duration(value)
     return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"  # noqa: PLR2004
+
+
+def why(host: Host) -> dict[str, str | None]:
+    """Why the host is in conflict, excluded from convergence, or gone, and where other keys were met; None each."""
+    return {
+        "conflict": wording.host.conflict(host.conflict_code, host.conflict_params),
+        "key_mismatch": wording.host.key_mismatch(host.key_mismatch_code, host.key_mismatch_params),
+        "quarantine": wording.host.quarantine(host.quarantine_code, host.quarantine_params),
+        "gone": wording.host.gone(host.gone_code, host.gone_params),
+    }
+
+
+def cause(transition: Transition) -> str:
+    """Why a host's state changed."""
+    return wording.host.cause(transition.reason_code, transition.reason_params)

@@ -41,7 +41,7 @@ def test_it_fails_a_run_whose_stage_froze_while_it_waited(
     web_1: Machine, queue: Queue, execute: Callable[..., Run], clock: FakeClock
 ) -> None:
     run, told = queue(web_1.stage), queue(web_1.stage, allows_paused_expiry=True)
-    Stage.update(frozen_at=clock.now(), freeze_reason="silence").execute()
+    Stage.update(expiry_paused_at=clock.now(), expiry_pause_code="many_silent").execute()
     assert "The expiry of shop/production's hosts is paused: too many are silent" in why(execute(run))
     assert "is paused" not in why(execute(told))
 
@@ -130,7 +130,7 @@ def finish(
 
 
 def releases_of(*machines: Machine) -> list[tuple[int, int | None]]:
-    return [(machine.row.release_number, machine.row.held_release_number) for machine in machines]
+    return [(machine.row.release_number, machine.row.pinned_release_number) for machine in machines]
 
 
 def test_it_moves_the_desired_release_on_success(finish: Callable[..., Stage], web_1: Machine, web_2: Machine) -> None:

@@ -148,7 +148,7 @@ def test_it_quarantines_hosts_on_which_converging_kills_the_executor(
         in_flight={"web-1": "Restart"},
     ).execute()
     recovery.recover_lost(settings, at=clock.advance(16))
-    assert web_1.row.quarantine_reason.endswith(
+    assert web_1.why["quarantine"].endswith(
         "4 attempts to bring it to release 1 failed; see run 1: "
         "The task 'Restart' was under way when the run ended; it may have completed."
     )

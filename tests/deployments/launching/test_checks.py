@@ -70,18 +70,18 @@ def test_it_says_what_ansible_says(web_1: Machine, stage: Stage, ready: Settings
 def test_it_minds_hosts_without_keys_in_conflict_or_quarantine(
     web_1: Machine, web_2: Machine, stage: Stage, codes: Codes
 ) -> None:
-    Host.update(host_keys=[], is_quarantined=True).where(Host.id == web_1.host_id).execute()
+    Host.update(host_keys=[], quarantine_code="person").where(Host.id == web_1.host_id).execute()
     assert codes(stage) == [(checks.UNWISE, "no-host-key"), (checks.UNWISE, "quarantined")]
-    Host.update(conflict="cloned").where(Host.id == web_2.host_id).execute()
+    Host.update(conflict_code="cloned").where(Host.id == web_2.host_id).execute()
     impossible, *unwise = codes(stage)
     assert impossible == (checks.IMPOSSIBLE, "no-host-key")
     assert unwise == [(checks.UNWISE, "conflict"), (checks.UNWISE, "quarantined")]
 
 
-def test_it_rejects_a_frozen_stage(web_1: Machine, stage: Stage, codes: Codes, clock: FakeClock) -> None:
-    stage.frozen_at = clock.now()
+def test_it_rejects_a_stage_with_paused_expiry(web_1: Machine, stage: Stage, codes: Codes, clock: FakeClock) -> None:
+    stage.expiry_paused_at = clock.now()
     stage.save()
-    assert codes(stage) == [(checks.IMPOSSIBLE, "frozen")]
+    assert codes(stage) == [(checks.IMPOSSIBLE, "expiry_paused")]
 
 
 @pytest.mark.parametrize(("source_kind", "url"), [("git", "/nowhere/shop.git"), ("folder", "/nowhere/")])

@@ -112,7 +112,9 @@ def test_it_takes_no_other_machine_of_the_same_name(
 
 
 def test_it_leaves_out_who_is_silent_or_in_conflict(first: Run, again: Again, web_1: Machine, clock: FakeClock) -> None:
-    Host.update(conflict="two machines").where(Host.id == web_1.host_id).execute()
+    Host.update(conflict_code="other", conflict_params={"text": "two machines"}).where(
+        Host.id == web_1.host_id
+    ).execute()
     clock.advance(301)
     second = again(first)
     assert rows(second) == [("web-1", "conflict"), ("web-2", "stale")]

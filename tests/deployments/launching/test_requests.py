@@ -319,7 +319,7 @@ def test_it_finds_runs(stage: Stage, queue: Queue, fields: dict[str, Any], found
 
 
 def test_it_runs_on_a_frozen_stage_only_when_told_so(web_1: Machine, queue: Queue, clock: FakeClock) -> None:
-    Stage.update(frozen_at=clock.now(), freeze_reason="silence").execute()
+    Stage.update(expiry_paused_at=clock.now(), expiry_pause_code="many_silent").execute()
     with pytest.raises(ConflictError, match="paused"):
         queue(web_1.stage)
     assert queue(web_1.stage, allows_paused_expiry=True).status == "queued"
