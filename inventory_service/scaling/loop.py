@@ -295,7 +295,7 @@ def _spread(count: int, actuator: Actuator) -> list[tuple[str, int]]:
 
 def _shrink(look: _Look, decision: ScalingDecision) -> list[int]:
     """Drain first: the hosts leave the group `serving` and new runs, the drain playbook runs on them, then their
-    machines end. It waits while the stage is frozen and while a run works on them.
+    machines end. It waits while expiry is paused and while a run works on them.
     """
     going = look.going(decision)
     present = [pair.host for pair in going if pair.host is not None]
@@ -309,10 +309,9 @@ def _shrink(look: _Look, decision: ScalingDecision) -> list[int]:
     if is_busy or look.expiry.is_paused(look.stage) or _is_draining(decision):
         return []
     _end_machines(look.actuator, going, look.cloud)
-    for host in present:
-        with database.atomic():
-            why = because(Gone.SCALED_IN, decision=decision.id)
-            host_records.end(host, why, actor=drains.ACTOR, at=look.expiry.at)
+    with database.atomic():
+        for host in present:
+            host_records.end(host, because(Gone.SCALED_IN, decision=decision.id), actor=drains.ACTOR, at=look.expiry.at)
     _end(look, decision, DONE)
     return []
 
@@ -363,8 +362,7 @@ def _end_machines(actuator: Actuator, going: list[fleets.Pair], cloud: Cloud) ->
 def _undrain(look: _Look, decision: ScalingDecision) -> None:
     """A scale-in that failed: hosts that were to go serve again, and nobody drains them any more."""
     mine = [pair.host for pair in look.going(decision) if pair.host and pair.instance]
-    with database.atomic():
-        host_records.undrain(mine, actor=drains.ACTOR, at=look.expiry.at, was_leaving=True)
+    host_records.undrain(mine, actor=drains.ACTOR, at=look.expiry.at, was_leaving=True)
     run = _run_of(decision)
     if run is not None and run.status in statuses.ACTIVE:
         requests.cancel(run, actor=drains.ACTOR, at=look.expiry.at)

@@ -130,7 +130,7 @@ class Limits:
     reporting_share: float = 0.5
 
 
-class gather:  # noqa: N801 - reads as a word: `with gather() as parts`
+class Parts:
     """Parses parts of a whole one by one and raises their errors as one InvalidError, each with its place."""
 
     def __init__(self) -> None:
@@ -159,7 +159,7 @@ class gather:  # noqa: N801 - reads as a word: `with gather() as parts`
 
 def parse_all(texts: list[Mapping[str, Any]]) -> tuple[Policy, ...]:
     """The policies of a stage; their names differ. Raises InvalidError that names every policy's wrong field."""
-    with gather() as parts:
+    with Parts() as parts:
         found = tuple(parts.add(parse, text, "policies", number) for number, text in enumerate(texts))
     names = [policy.name for policy in found]
     if len(set(names)) != len(names):
@@ -241,7 +241,7 @@ def _signal(reader: _Reader) -> Signal:
             f"Of CloudWatch's metrics, write {AVERAGE} where the value is one host's, {SUM} where it is the stage's."
         )
         raise InvalidError.at("statistic", detail)
-    with gather() as parts:
+    with Parts() as parts:
         source = parts.add(cloudwatch.parse, reader.take("cloudwatch"), "cloudwatch")
     return Signal(cloudwatch.PREFIX + metric, statistic, window, source)
 
@@ -261,7 +261,7 @@ def _step(reader: _Reader) -> StepScaling:
     texts = reader.take("steps")
     if not isinstance(texts, list) or not 0 < len(texts) <= _MOST_STEPS:
         raise InvalidError.at("steps", f"A step policy has 1 to {_MOST_STEPS} steps.")
-    with gather() as parts:
+    with Parts() as parts:
         steps = tuple(parts.add(_one_step, text, "steps", number) for number, text in enumerate(texts))
     _check_steps(steps, kind)
     return StepScaling(name, signal, threshold, kind, steps)

@@ -25,6 +25,7 @@ from inventory_service.scaling.settings import Actuator, Tags
 _BOOT = dt.timedelta(minutes=10)
 _SHOWN, _REMEMBERED = dt.timedelta(hours=1), dt.timedelta(days=7)
 _OVER = (ENDED, STOPPED)
+_MOST_SHOWN = 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,39 +78,38 @@ def reconcile(
 
 
 def _end(instance: Instance, host: Host, *, at: dt.datetime) -> list[Finding]:
-    ended = because(Gone.EC2_ENDED, instance=instance.id, state=str(instance.state))
     same = Host.instance == host.instance if host.instance else Host.address == host.address
     before = Host.select().where((Host.stage == host.stage_id) & same & (Host.gone_code == Gone.EC2_ENDED))
-    if not before.exists():
-        with database.atomic():
-            records.end(host, ended, actor=drains.ACTOR, at=at)
-        return []
     with database.atomic():
-        records.mark_conflict(host, because(Conflict.ENDED_BUT_BEATS, **ended.params), at=at)
+        if not before.exists():
+            reason = because(Gone.EC2_ENDED, instance=instance.id, state=instance.state)
+            records.end(host, reason, actor=drains.ACTOR, at=at)
+            return []
+        conflict = because(Conflict.ENDED_BUT_BEATS, instance=instance.id, state=instance.state)
+        records.mark_conflict(host, conflict, at=at)
     return [Finding(codes.Finding.BEATS_AFTER_END, instance.id, host.name, params={"state": instance.state})]
 
 
 def _lately_gone(stage: Stage, *, at: dt.datetime) -> list[Finding]:
     """What was mended within the last hour, so that people see why a host went."""
-    lately = (Host.stage == stage) & (Host.gone_code == Gone.EC2_ENDED) & (Host.gone_at > at - _SHOWN)
-    lately &= Host.conflict_code.is_null()
-    rows = list(Host.select().where(lately).order_by(Host.gone_at.desc()).limit(20))
-    return [Finding(codes.Finding.ENDED, *_ended(row), iso(row.gone_at), _state(row)) for row in rows]
+    lately = (Host.gone_at > at - _SHOWN) & Host.conflict_code.is_null()
+    return [_finding(codes.Finding.ENDED, row, since=iso(row.gone_at)) for row in _ended(stage, lately)]
 
 
 def _beating_after_end(stage: Stage, *, at: dt.datetime) -> list[Finding]:
     """Gone since EC2 ended their machines, and beating with the old token."""
-    mine = (Host.stage == stage) & (Host.gone_code == Gone.EC2_ENDED) & (Host.gone_at > at - _REMEMBERED)
-    rows = list(Host.select().where(mine & Host.conflict_code.is_null(False)).order_by(Host.gone_at.desc()).limit(20))
-    return [Finding(codes.Finding.BEATS_AFTER_END, *_ended(row), params=_state(row)) for row in rows]
+    beating = (Host.gone_at > at - _REMEMBERED) & Host.conflict_code.is_null(False)
+    return [_finding(codes.Finding.BEATS_AFTER_END, row) for row in _ended(stage, beating)]
 
 
-def _ended(row: Host) -> tuple[str, str]:
-    return str((row.gone_params or {}).get("instance")), row.name
+def _ended(stage: Stage, which: Any) -> list[Host]:
+    mine = (Host.stage == stage) & (Host.gone_code == Gone.EC2_ENDED)
+    return list(Host.select().where(mine & which).order_by(Host.gone_at.desc()).limit(_MOST_SHOWN))
 
 
-def _state(row: Host) -> dict[str, str]:
-    return {"state": str((row.gone_params or {}).get("state"))}
+def _finding(code: codes.Finding, row: Host, *, since: str | None = None) -> Finding:
+    ended = row.gone_params
+    return Finding(code, ended["instance"], row.name, since, {"state": ended["state"]})
 
 
 def _compare(stage: Stage, instance: Instance, host: Host | None, *, expiry: liveness.Expiry) -> list[Finding]:

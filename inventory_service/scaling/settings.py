@@ -16,7 +16,7 @@ from inventory_service.models import ScalingDecision, Stage, StageScaling
 from inventory_service.registry.stage_settings import check_playbook
 from inventory_service.registry.stages import stage_name
 from inventory_service.scaling import policies
-from inventory_service.scaling.policies import Limits, Policy, gather
+from inventory_service.scaling.policies import Limits, Parts, Policy
 
 GROUP, TEMPLATE = "auto_scaling_group", "launch_template"
 _REGION = re.compile(r"[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}")
@@ -115,7 +115,7 @@ def check(
     drain_playbook: str | None,
 ) -> None:
     """Raises InvalidError with every wrong field and its place, such as ["policies", 0, "target"]."""
-    with gather() as parts:
+    with Parts() as parts:
         parts.add(policies.parse_limits, limits, "limits")
         parts.add(policies.parse_all, policy_texts)
         if actuator is not None:

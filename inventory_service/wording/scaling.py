@@ -8,6 +8,7 @@ from typing import Any
 from inventory_service.codes.scaling import Failure, Finding, Lifecycle, Plan, Preview, Reading
 from inventory_service.reasons import split
 from inventory_service.wording import host
+from inventory_service.wording.templates import fill
 
 Params = Mapping[str, Any]
 
@@ -27,6 +28,7 @@ _PLAN = {
     Plan.NOT_SERVING: "No change: {hosts} {do} not serve yet.",
     Plan.READING_MISSING: "No change: without a reading of {policies} no host goes.",
     Plan.NO_CANDIDATE: ("No change: no machine may go; each is protected, in a run, out of date or draining already."),
+    Plan.OTHER: "{text}",
 }
 _READING = {
     Reading.NOT_REPORTED: "nobody reported {metric} for {seconds:.0f} s",
@@ -38,6 +40,7 @@ _READING = {
     Reading.CLOUDWATCH_UNSURE: "CloudWatch gave nothing certain of {metric}: {text}",
     Reading.CLOUDWATCH_EMPTY: "CloudWatch has no value of {metric}",
     Reading.CLOUDWATCH_OLD: "CloudWatch's newest value of {metric} is {seconds:.0f} s old",
+    Reading.OTHER: "{text}",
 }
 _FAILURE = {
     Failure.EXPIRED: "It was not carried out in time; what it saw is no longer so.",
@@ -50,6 +53,8 @@ _FAILURE = {
     Failure.NO_GROUP: "AWS has no Auto Scaling group '{group}' in {region}; was it deleted or renamed?",
     Failure.GROUP_FULL: "The group '{group}' lets there be {maximum} machines at most; raise its MaxSize.",
     Failure.UNEXPECTED: "Unexpected: {error}: {text}. See the service's log.",
+    Failure.REFUSED: "{text}",
+    Failure.OTHER: "{text}",
 }
 _FINDING_KINDS = {
     Finding.AGENT_SILENT: "agent dead",
@@ -91,6 +96,7 @@ _LIFECYCLE = {
     Lifecycle.OTHER_HOOK: "The stage has another hook now.",
     Lifecycle.NO_LONGER_WAITING: "The group does not wait any more.",
     Lifecycle.NOT_ANSWERED: "The stage answers no hooks now.",
+    Lifecycle.OTHER: "{text}",
 }
 
 
@@ -111,12 +117,12 @@ def plan(code: str, params: Params) -> str:
         is_one = count == 1
         hosts = f"{count} host{'' if is_one else 's'}"
         params = {**params, "hosts": hosts, "are": "is" if is_one else "are", "do": "does" if is_one else "do"}
-    return _sentence(_PLAN, code, params)
+    return fill(_PLAN, code, params)
 
 
 def reading(code: str, params: Params) -> str:
     """Why there is no value, as a part of a sentence."""
-    return _sentence(_READING, code, params)
+    return fill(_READING, code, params)
 
 
 def failure(code: str, params: Params) -> str:
@@ -124,17 +130,17 @@ def failure(code: str, params: Params) -> str:
     if code == Failure.PROTECTED:
         instances = params["instances"]
         params = {"instances": ", ".join(instances), "are": "is" if len(instances) == 1 else "are"}
-    return _sentence(_FAILURE, code, params)
+    return fill(_FAILURE, code, params)
 
 
 def finding_kind(code: str) -> str:
     """In two or three words."""
-    return _sentence(_FINDING_KINDS, code, {})
+    return fill(_FINDING_KINDS, code, {})
 
 
 def finding(code: str, params: Params) -> str:
     """In what EC2 and the registry differ."""
-    return _sentence(_FINDING, code, params)
+    return fill(_FINDING, code, params)
 
 
 def lifecycle(code: str, params: Params) -> str:
@@ -142,7 +148,8 @@ def lifecycle(code: str, params: Params) -> str:
     if code == Lifecycle.NOT_HEALTHY:
         return f"{params['host']} is not healthy: {params['text'] or 'no reason given'}."
     if code == Lifecycle.QUARANTINED:
-        return host.quarantine(*split(params["quarantine"] or {"code": "person"})) or "Its host is quarantined."
+        reason = host.quarantine(*split(params["quarantine"])) if params["quarantine"] else None
+        return reason or "Its host is quarantined."
     if code == Lifecycle.NOT_WAITING:
         return f"The group does not wait any more: it says {params['state'] or 'nothing of it'}."
     if code == Lifecycle.NOT_TAKEN:
@@ -150,7 +157,7 @@ def lifecycle(code: str, params: Params) -> str:
         return f"{answer} The group did not wait for that answer any more."
     if code == Lifecycle.IN_CONFLICT:
         params = {**params, "conflict": host.conflict(*split(params["conflict"]))}
-    return _sentence(_LIFECYCLE, code, params)
+    return fill(_LIFECYCLE, code, params)
 
 
 def answer(code: str, details: Params) -> str:
@@ -163,15 +170,9 @@ def preview(code: str, params: Params) -> str:
     """What was played, or could not be."""
     span = _span(params["seconds"]) if params.get("seconds") is not None else ""
     there = f"only {span}" if span else "nothing"
-    return _sentence(_PREVIEW, code, {"span": span, "there": there, "metrics": ", ".join(params.get("metrics", ()))})
+    return fill(_PREVIEW, code, {"span": span, "there": there, "metrics": ", ".join(params.get("metrics", ()))})
 
 
 def _span(seconds: float) -> str:
     hours = seconds / 3600
     return f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"  # noqa: PLR2004 - two days
-
-
-def _sentence(sentences: Mapping[Any, str], code: str, params: Params) -> str:
-    """A code without a sentence speaks by its text, or stands for itself."""
-    template = sentences.get(code)
-    return str(params.get("text", code)) if template is None else template.format(**params)

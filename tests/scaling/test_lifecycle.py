@@ -10,9 +10,9 @@ import pytest
 
 from inventory_service.adapters.ec2 import Cloud
 from inventory_service.codes import statuses
+from inventory_service.codes.host import Quarantine
 from inventory_service.models import (
     Event,
-    Host,
     LifecycleAction,
     Release,
     Run,
@@ -21,11 +21,13 @@ from inventory_service.models import (
     Stage,
     StageScaling,
 )
+from inventory_service.reasons import because
+from inventory_service.records import hosts as records
 from inventory_service.scaling import settings
 from inventory_service.scaling.lifecycle import actions, answering, hooks, messages
 from tests.fixtures.aws import LAUNCHING, TERMINATING, Aws, Member, PlayedGroup
 from tests.scaling.conftest import REGION, World, crash_once
-from tests.support import START, Caller, Machine, expiry, launched
+from tests.support import ADA, START, Caller, Machine, expiry, launched
 
 HOOKS = {LAUNCHING: "greet", TERMINATING: "farewell"}
 REVISION = "b" * 40
@@ -124,8 +126,7 @@ def test_a_quarantined_host_is_abandoned_with_the_reason(hooked: Hooked) -> None
     (member,) = hooked.launch()
     (machine,) = hooked.enrol()
     kept = {"code": "person", "text": "its disk is broken"}
-    fields = {"quarantine_code": "person", "quarantine_params": {"text": kept["text"]}}
-    Host.update(**fields).where(Host.id == machine.host_id).execute()
+    records.quarantine(machine.row, because(Quarantine.PERSON, text=kept["text"]), actor=ADA, at=hooked.clock.now())
     hooked.answer()
     assert hooked.group.ended == {member.id: "launching ABANDON"}
     assert (action().status, reason()) == ("abandoned", ("quarantined", {"quarantine": kept}))
@@ -181,7 +182,10 @@ def test_an_instance_drains_before_it_ends(hooked: Hooked) -> None:
     Run.update(status=statuses.SUCCESSFUL).execute()
     hooked.answer()
     assert hooked.group.ended == {one.name: "terminating CONTINUE" for one in (first, second)}
-    assert first.why["gone"] == f"shop-web ends {first.name}"
+    assert (first.row.gone_code, first.row.gone_params) == (
+        "group_ends",
+        {"group": "shop-web", "instance": first.name},
+    )
     assert reason(TERMINATING) == ("drain_ended", {"run": number, "status": "successful"})
 
 
@@ -324,17 +328,24 @@ def _crash(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
 
 
-STEPS = ("complete", "record_heartbeat", "_drain", "change", "_end", "request")
+STEPS = (
+    (Cloud, "complete"),
+    (Cloud, "record_heartbeat"),
+    (answering.HookRound, "_drain"),
+    (answering.HookRound, "_end"),
+    (answering.actions, "change"),
+    (answering.drains, "request"),
+    (answering.host_records, "drain"),
+    (answering.host_records, "end"),
+)
 
 
 @pytest.mark.parametrize("is_after", [False, True])
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("owner", "step"), STEPS)
 def test_a_crash_between_any_two_steps_says_and_drains_nothing_twice(
-    hooked: Hooked, monkeypatch: pytest.MonkeyPatch, step: str, *, is_after: bool
+    hooked: Hooked, monkeypatch: pytest.MonkeyPatch, owner: Any, step: str, *, is_after: bool
 ) -> None:
     hooked.world.configure(hooked.actuator, drain_playbook="drain.yml")
-    owners = (answering.HookRound, answering.actions, answering.drains, answering.host_records, Cloud)
-    owner: Any = next(owner for owner in owners if hasattr(owner, step))
     crash, calls = crash_once(owner, step, KeyboardInterrupt, is_after=is_after)
     monkeypatch.setattr(owner, step, crash)
     (member,) = hooked.launch()

@@ -11,16 +11,18 @@ from flask import Flask, render_template_string
 from inventory_service.clock import iso
 from inventory_service.codes import scaling as codes
 from inventory_service.errors import GoneError, InvalidError
-from inventory_service.models import Event, Host, StageScaling, Transition
+from inventory_service.models import Conflict, Event, Host, StageScaling, Transition
 from inventory_service.reasons import because, columns
-from inventory_service.registry import enrolment, hosts, join_tokens
+from inventory_service.registry import enrolment, hosts, join_tokens, past
 from inventory_service.registry.enrolment import Enrolment, IdentityRules
 from inventory_service.registry.instance_identity import InstanceIdentityError
 from inventory_service.scaling import settings
 from inventory_service.web.pages import machines
 from tests.registry.test_instance_identity import ACCOUNT, certificate, key, sign, text
 from tests.scaling.conftest import REGION, World
-from tests.support import ADA, expiry
+from tests.support import ADA, Machine, expiry
+
+SECOND = dt.timedelta(seconds=1)
 
 
 def tag(world: World, instance: str, **tags: str) -> None:
@@ -126,7 +128,7 @@ def test_the_stages_page_shows_what_differs_with_its_age_and_what_stands_in_the_
         page = " ".join(render_template_string(source, **shown).split())
     assert "AWS refused &lt;it&gt;" in page
     assert "Lifecycle hooks: no queue" in page
-    assert "differ in 2 machines" in " ".join(page.split())
+    assert "differ in 2 machines" in page
     for kind, since in ((f"{silent} runs at EC2", "agent dead, <time"), (f"{ended} is gone", "ended, <time")):
         assert kind in page
         assert since in page
@@ -143,6 +145,34 @@ def test_a_machine_that_beats_after_its_end_is_a_conflict_though_it_is_gone(grou
     assert Event.select().where(Event.name == "host.conflict").count() == 1
     group.look()
     assert findings() == [("beats_after_end", ended)]
+
+
+def test_a_conflict_by_ec2s_list_is_in_the_past_from_its_beginning_to_its_end(group: World) -> None:
+    ended, _ = group.machines
+    group.aws.ec2.terminate_instances(InstanceIds=[ended])
+    group.look()
+    ghost = Machine(group.stage, name="ghost", address="10.9.0.1").enrol(group.clock.now())
+    Host.update(instance=f"123456789012/{REGION}/{ended}").where(Host.id == ghost.host_id).execute()
+    began = group.clock.advance(60)
+    group.look()
+    (conflict,) = Conflict.select().where(Conflict.host == ghost.host_id)
+    about = {"instance": ended, "state": "terminated"}
+    assert (conflict.reason_code, conflict.reason_params) == ("ended_but_beats", about)
+    assert (conflict.since, conflict.until) == (began, None)
+    group.look()
+    assert Conflict.select().count() == 1, "one conflict, however often it is seen"
+
+    (other,) = group.aws.ec2.run_instances(ImageId=image(group), MinCount=1, MaxCount=1)["Instances"]
+    tag(group, other["InstanceId"], callboard__stage="shop/production")
+    key = f"123456789012/{REGION}/{other['InstanceId']}"
+    Host.update(instance=key).where(Host.id == ghost.host_id).execute()
+    over = group.clock.advance(60)
+    group.look()
+    assert Conflict.get_by_id(conflict.id).until == over, "EC2 runs its machine"
+    moments = (began - SECOND, began, over - SECOND, over)
+    assert [ghost.host_id in past.conflicts_at(group.stage, at) for at in moments] == [False, True, True, False]
+    names = [row.name for row in Event.select().where(Event.target_id == ghost.host_id).order_by(Event.id)]
+    assert names == ["host.enrol", "host.conflict", "host.conflict_end"]
 
 
 # enrolment with AWS's word

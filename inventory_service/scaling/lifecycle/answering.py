@@ -163,8 +163,8 @@ class HookRound:
         with database.atomic():
             self._end(action, status, verdict.reason)
             if action.transition == TERMINATING and pair.host is not None:
-                why = because(Gone.GROUP_ENDS, group=self._actuator.group, instance=action.instance)
-                host_records.end(pair.host, why, actor=drains.ACTOR, at=self._expiry.at)
+                reason = because(Gone.GROUP_ENDS, group=self._actuator.group, instance=action.instance)
+                host_records.end(pair.host, reason, actor=drains.ACTOR, at=self._expiry.at)
 
     def _record_heartbeat(self, action: LifecycleAction) -> None:
         """Ask the group to wait longer, thrice within the hook's own time."""

@@ -49,10 +49,10 @@ def change_scaling(project: str, stage: str) -> Response:
     except CallboardError as error:
         page = _show(row, body=body, error=error, errors=_by_field(error))
         return make_response(page, problems.status_of(error))
-    word, _, what = action.partition("-")
-    if word == "add":
+    verb, _, what = action.partition("-")
+    if verb == "add":
         scaling_form.add(body, what)
-    if word == "remove" and what.isdecimal() and int(what) < len(body["policies"]):
+    if verb == "remove" and what.isdecimal() and int(what) < len(body["policies"]):
         del body["policies"][int(what)]
     return make_response(_show(row, body=body, found=found))
 
