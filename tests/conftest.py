@@ -78,12 +78,7 @@ _WITH_MANY_PROCESSES = ("/tests/e2e/", "/tests/browser/", "/tests/roles/", "/tes
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of many real processes take long and wait for each other on a machine that others use too: they come first,
-    so that workers end together, and get a second try.
-    """
-    for item in items:
-        if _has_many_processes(item):
-            item.add_marker(pytest.mark.flaky(reruns=1))
+    """Tests of many real processes take long: they come first, so that workers end together."""
     items.sort(key=_has_many_processes, reverse=True)
 
 
