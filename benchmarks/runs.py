@@ -26,13 +26,13 @@ import support
 from support import Row
 
 from inventory_service import settings as settings_module
-from inventory_service.audit import Actor
 from inventory_service.clock import SystemClock
 from inventory_service.content import content_dir
 from inventory_service.database import database, migrate, open_database
 from inventory_service.demo.service import RunningService, free_port
 from inventory_service.deployments.launching import launch
 from inventory_service.deployments.launching.requests import RunRequest
+from inventory_service.events import Actor
 from inventory_service.first_start import make_ssh_key
 from inventory_service.models import Host
 from inventory_service.registry import inventory, liveness, stages

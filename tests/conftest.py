@@ -29,6 +29,7 @@ from inventory_service.settings import Settings
 from inventory_service.web.app import _services, create_app
 from tests.postgresql import PostgreSQL
 from tests.support import ADA, Caller, FakeClock, Machine, Repository
+from tests.test_writers import check_writer
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -109,6 +110,20 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     opened.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     opened.close()
     return file
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _written_by_their_writers() -> Iterator[None]:
+    """Each statement to a database is looked at: see tests/test_writers.py."""
+    sent = peewee.Database.execute_sql
+
+    def execute_sql(self: peewee.Database, sql: str, params: Any = None) -> Any:
+        check_writer(sql)
+        return sent(self, sql, params)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(peewee.Database, "execute_sql", execute_sql)
+        yield
 
 
 @pytest.fixture

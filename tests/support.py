@@ -19,11 +19,11 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from inventory_service import wording
-from inventory_service.audit import Actor
 from inventory_service.database import database
 from inventory_service.deployments.launching import launch
 from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.deployments.runs.outcome import Ending
+from inventory_service.events import Actor
 from inventory_service.models import Host, Run, Stage, StageLock, Transition
 from inventory_service.registry import enrolment, heartbeats, hosts, join_tokens, liveness
 from inventory_service.settings import Settings

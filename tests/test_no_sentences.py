@@ -27,13 +27,6 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("demo/story.py", "it answered 500"): "the health check of the demo's own application",
     ("web/heartbeat_shim.py", "Bearer cbh_"): "an HTTP header",
     ("web/problems.py", "Value error, "): "pydantic's words",
-    # until hosts keep codes
-    ("deployments/convergence.py", "Convergence gave up: "): "why a host is quarantined",
-    (
-        "registry/heartbeats.py",
-        "two machines beat with this host's token (a cloned image?); enrol each of them anew",
-    ): "why a host is in conflict",
-    ("registry/undead.py", "EC2 says that"): "why a host is gone",
 }
 _OF_TEXTS = ("startswith", "endswith", "removeprefix", "removesuffix", "count", "find", "index", "partition", "split")
 _PATTERNS = ("match", "fullmatch", "search", "compile")

@@ -65,9 +65,9 @@ class HostNote(Code):
     HOST_KEY_MISMATCH = "host_key_mismatch"  # host
     # of hosts that a repeated run was to work on
     UNKNOWN = "unknown"
-    GONE = "gone"  # code and parameters of why it is gone
+    GONE = "gone"  # why: a reason of codes.host.Gone, null for silence
     STALE = "stale"
-    IN_CONFLICT = "in_conflict"  # code and parameters of the conflict
+    IN_CONFLICT = "in_conflict"  # why: a reason of codes.host.Conflict
     TO_BE_ENDED = "to_be_ended"
     OTHER = "other"  # text
 

@@ -445,9 +445,10 @@ def host_note(status, text):
         named = {"no longer known": "unknown", "its machine is to be ended": "to_be_ended"}
         if text in named:
             return {"code": named[text]}
-        return {"code": "gone", **({} if text in ("", "silent for too long") else {"text": text})}
+        is_silent = text in ("", "silent for too long")
+        return {"code": "gone", "why": None if is_silent else {"code": "other", "text": text}}
     if status == "conflict":
-        return {"code": "in_conflict", "text": text}
+        return {"code": "in_conflict", "why": {"code": "other", "text": text}}
     if status == "stale":
         return {"code": "stale"}
     return _whole(_HOST_NOTES, text)

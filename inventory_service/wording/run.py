@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from inventory_service.codes.run import End, HostNote, SnapshotNote, Wait
+from inventory_service.reasons import split
+from inventory_service.wording import host
 from inventory_service.wording.lists import some
 
 _Params = Mapping[str, Any]
@@ -152,9 +154,9 @@ _HOST_NOTES: dict[HostNote, Callable[[_Params], str]] = {
     ),
     HostNote.HOST_KEY_MISMATCH: lambda p: _key_mismatch(p["host"]),
     HostNote.UNKNOWN: lambda _: "no longer known",
-    HostNote.GONE: lambda p: str(p.get("text") or "silent for too long"),
+    HostNote.GONE: lambda p: (p["why"] and host.gone(*split(p["why"]))) or "silent for too long",
     HostNote.STALE: lambda _: "silent for longer than its ttl",
-    HostNote.IN_CONFLICT: lambda p: str(p.get("text") or "in conflict"),
+    HostNote.IN_CONFLICT: lambda p: str(host.conflict(*split(p["why"]))),
     HostNote.TO_BE_ENDED: lambda _: "its machine is to be ended",
     HostNote.OTHER: lambda p: str(p["text"]),
 }

@@ -8,8 +8,8 @@ import pytest
 
 from inventory_service.accounts import users
 from inventory_service.accounts.roles import Principal
-from inventory_service.audit import Actor
 from inventory_service.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError, UnauthorizedError
+from inventory_service.events import Actor
 from inventory_service.models import Event, User
 from tests.support import ADA, START, at_once
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from inventory_service import audit
+from inventory_service import events
 from inventory_service.adapters import notify
 from inventory_service.automation import notifications
 from inventory_service.deployments import locks
 from inventory_service.errors import InvalidError
-from inventory_service.events import NOTIFIED
+from inventory_service.events import NOTIFIED, SERVICE, EventName, Target, TargetKind
 from inventory_service.models import Notice, Notification, Run, Stage
 from inventory_service.settings import Settings
 from tests.support import ADA, Caller, FakeClock, at_once, launched
@@ -87,7 +87,7 @@ def test_it_tells_of_a_run(
     run = launched(stage, comment="v2", at=clock.now())
     reasons = [{"code": "hosts_failed", "hosts": ["web-1"], "more": 0, "of": 2}]
     Run.update(end_code="hosts_failed", end_reasons=reasons, release_number=7).execute()
-    audit.record(audit.SERVICE, "run.failed", f"run {run.id}", at=clock.now())
+    events.record(EventName.RUN_FAILED, events.target(run), actor=SERVICE, at=clock.now())
     assert tell(settings, clock) == 2
     assert inbox.titles == [
         f"shop/production: deploy {run.id} of release 7 started",
@@ -102,9 +102,10 @@ def test_it_tells_of_locks_freezes_and_quarantine(
     told: Notification, inbox: Inbox, stage: Stage, settings: Settings, clock: FakeClock
 ) -> None:
     locks.lock(stage, reason="migration", actor=ADA, at=clock.now())
-    audit.record(audit.SERVICE, "freeze.begin", "shop/production", at=clock.now(), reason="9 of 10 hosts")
-    audit.record(audit.SERVICE, "freeze.begin", "all stages", at=clock.now(), reason="deaf")
-    audit.record(audit.SERVICE, "host.quarantine", "shop/production/web-1", at=clock.now(), reason="4 attempts")
+    events.record(EventName.EXPIRY_PAUSE, events.target(stage), actor=SERVICE, at=clock.now())
+    events.record(EventName.EXPIRY_PAUSE, events.ALL_STAGES, actor=SERVICE, at=clock.now())
+    about = events.host_target(None, "web-1", stage)
+    events.record(EventName.HOST_QUARANTINE, about, actor=SERVICE, at=clock.now())
     assert tell(settings, clock) == 4
     assert inbox.titles[0] == "shop/production: locked by ada"
     assert "migration" in inbox.messages[0]["message"]
@@ -117,8 +118,9 @@ def test_it_tells_only_what_was_asked_for(
     assert admin.post(PATH, {"url": inbox.url, "events": ["freeze"]}).status_code == 201
     tell(settings, clock)
     locks.lock(stage, reason="migration", actor=ADA, at=clock.now())
-    audit.record(audit.SERVICE, "freeze.end", "blog/production", at=clock.now())
-    audit.record(audit.SERVICE, "freeze.end", "shop/production", at=clock.now())
+    elsewhere = Target(TargetKind.STAGE, None, "blog/production")
+    events.record(EventName.EXPIRY_RESUME, elsewhere, actor=SERVICE, at=clock.now())
+    events.record(EventName.EXPIRY_RESUME, events.target(stage), actor=SERVICE, at=clock.now())
     assert tell(settings, clock) == 1
     assert inbox.titles == ["shop/production: expiry goes on"]
 

@@ -20,7 +20,6 @@ from inventory_service.registry import hosts, liveness
 from inventory_service.registry.stages import stage_name
 from inventory_service.settings import Settings
 from inventory_service.vault import references, sealed_vars, store
-from inventory_service.wording import host as host_wording
 
 _BATCHES = ("callboard_batches", "callboard_max_fail_percentage")  # of rollout.variables
 
@@ -158,11 +157,11 @@ def _why_missing(
     if host is None:
         return results.GONE, because(HostNote.UNKNOWN)
     if state == liveness.GONE:
-        why = host_wording.gone(host.gone_code, host.gone_params)
-        return results.GONE, because(HostNote.GONE, **({"text": why} if why else {}))
+        why = {"code": host.gone_code, **(host.gone_params or {})} if host.gone_code else None
+        return results.GONE, because(HostNote.GONE, why=why)
     if host.conflict_code is not None:
-        apart = host_wording.conflict(host.conflict_code, host.conflict_params)
-        return results.CONFLICT, because(HostNote.IN_CONFLICT, text=apart)
+        why = {"code": host.conflict_code, **(host.conflict_params or {})}
+        return results.CONFLICT, because(HostNote.IN_CONFLICT, why=why)
     if host.leaving_at is not None and host.name not in named:
         return results.GONE, because(HostNote.TO_BE_ENDED)
     return None if expiry.is_listed(host, stage) else (results.STALE, because(HostNote.STALE))

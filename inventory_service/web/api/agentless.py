@@ -8,8 +8,8 @@ from typing import TypeVar
 from flask import Response, g
 from pydantic import Field
 
-from inventory_service.audit import Actor
 from inventory_service.errors import ForbiddenError, RefusedError
+from inventory_service.events import Actor
 from inventory_service.models import Host, JoinToken, Stage
 from inventory_service.registry import agentless, enrolment, hosts, liveness, names
 from inventory_service.web import answers, auth, context
