@@ -30,13 +30,13 @@ def with_answers(client: Client, body: dict[str, Any], answers: tuple[str, ...])
         return body
     selecting = {key: body[key] for key in _SELECTING if key in body}
     try:
-        told = client.get(f"{stage_path(body['stage'])}/prompts", **selecting)
+        answer = client.get(f"{stage_path(body['stage'])}/prompts", **selecting)
     except ClientError:
         if answers:
             raise
         return body  # the launch itself will be refused, and say why
-    items = {item["name"]: item for item in told["items"]}
-    plain = {**body.get("extra_vars", {}), **_named(answers, items, told["playbook"])}
+    items = {item["name"]: item for item in answer["items"]}
+    plain = {**body.get("extra_vars", {}), **_named(answers, items, answer["playbook"])}
     secret = dict(body.get("extra_vars_secret", {}))
     for name, item in items.items() if is_terminal else ():
         if name not in plain and name not in secret:
@@ -54,8 +54,8 @@ def _named(answers: tuple[str, ...], items: dict[str, dict[str, Any]], playbook:
                 f"{pair!r} answers no prompt of {playbook}; it has {known}.", param_hint="--prompt"
             )
         if items[name]["secret"]:
-            words = f"{name} is secret, and every user of this machine can read command lines: use --secret-vars."
-            raise click.BadParameter(words, param_hint="--prompt")
+            message = f"{name} is secret, and every user of this machine can read command lines: use --secret-vars."
+            raise click.BadParameter(message, param_hint="--prompt")
         found[name] = value
     return found
 

@@ -46,8 +46,8 @@ def conclude(run: Run, ending: outcome.Ending, *, at: dt.datetime) -> tuple[Reas
     run = get(run.id)  # its release was made meanwhile
     reasons = (*ending.reasons, *_said(run, ending))
     if run.rolls_back is not None and ending.status != statuses.SUCCESSFUL:
-        told = {"run": run.rolls_back, "rollback": run.id, "status": ending.status, "reasons": _as_json(reasons)}
-        locks.lock_by_service(run.stage, because(Lock.ROLLBACK_FAILED, **told), at=at)
+        params = {"run": run.rolls_back, "rollback": run.id, "status": ending.status, "reasons": _as_json(reasons)}
+        locks.lock_by_service(run.stage, because(Lock.ROLLBACK_FAILED, **params), at=at)
         return reasons
     touched = _touched(run)
     if run.kind != statuses.DEPLOY or run.is_check or ending.status not in _STOPPED or not touched:
@@ -84,8 +84,8 @@ def _give_up(
 ) -> tuple[Reason, ...]:
     """Queue the rollback and lock the stage; returns the reasons with what was done."""
     reasons = (*reasons, _roll_back(run, stage, touched, at=at))
-    told = {"release": run.release_number, "run": run.id, "reasons": _as_json(reasons)}
-    locks.lock_by_service(stage, because(Lock.ROLLOUT_STOPPED, **told), at=at)
+    params = {"release": run.release_number, "run": run.id, "reasons": _as_json(reasons)}
+    locks.lock_by_service(stage, because(Lock.ROLLOUT_STOPPED, **params), at=at)
     return (*reasons, because(End.STAGE_LOCKED))
 
 

@@ -19,7 +19,7 @@ from inventory_service.settings import Settings
 _MOST_COMMITS = 200
 _MOST_FILES = 500
 # Other in every run, or telling what stands among the options.
-_TOLD_ELSEWHERE = frozenset({"release_archive", *(f"callboard_{word}" for word in variables.ABOUT_THE_RUN)})
+_SHOWN_ELSEWHERE = frozenset({"release_archive", *(f"callboard_{word}" for word in variables.ABOUT_THE_RUN)})
 
 SAME, AHEAD, BEHIND, DIVERGED, OTHER, UNKNOWN = "same", "ahead", "behind", "diverged", "other", "unknown"
 RELATIONS = (SAME, AHEAD, BEHIND, DIVERGED, OTHER, UNKNOWN)
@@ -163,7 +163,8 @@ def _variables(before: Run, after: Run) -> list[variables.Change]:
     if not snapshot.is_full(before) or not snapshot.is_full(after):
         return []
     old, new = (
-        [one for one in snapshot.effective_variables(run) if one.name not in _TOLD_ELSEWHERE] for run in (before, after)
+        [one for one in snapshot.effective_variables(run) if one.name not in _SHOWN_ELSEWHERE]
+        for run in (before, after)
     )
     return variables.compare(old, new)
 

@@ -306,9 +306,9 @@ def _status(name: str, data: dict[str, Any], result: dict[str, Any]) -> str | No
 def _message(event: dict[str, Any], result: dict[str, Any], masker: Masker) -> str | None:
     if event["event"] not in ("runner_on_failed", "runner_on_unreachable", "runner_item_on_failed", "error", "warning"):
         return None
-    words = "\n".join(str(result[key]) for key in ("msg", "stderr", "module_stderr") if result.get(key))
-    shown = masker.text(words[: _LONGEST_TEXT + masker.reach]) or str(event.get("stdout") or "")
-    return _capped(_clean(shown), _LONGEST_MESSAGE, len(words)) or None
+    message = "\n".join(str(result[key]) for key in ("msg", "stderr", "module_stderr") if result.get(key))
+    shown = masker.text(message[: _LONGEST_TEXT + masker.reach]) or str(event.get("stdout") or "")
+    return _capped(_clean(shown), _LONGEST_MESSAGE, len(message)) or None
 
 
 def _name(value: Any, masker: Masker) -> str | None:

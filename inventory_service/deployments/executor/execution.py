@@ -419,10 +419,10 @@ def record_hosts(
     under_way = in_flight or {}
     query = RunHost.select(RunHost, Host).join(Host, pw.JOIN.LEFT_OUTER)
     rows = list(query.where((RunHost.run == run_id) & RunHost.status.not_in(results.MISSING)))
-    words = outcome.host_statuses(counts, expected=[row.name for row in rows], stale=stale, in_flight=under_way)
+    by_host = outcome.host_statuses(counts, expected=[row.name for row in rows], stale=stale, in_flight=under_way)
     found = {row.name: counts.get(row.name, outcome.HostCount()) for row in rows}
     runs.record_results(
-        (row, HostResult(words[row.name], found[row.name].columns(), _note(row, words, found, under_way)))
+        (row, HostResult(by_host[row.name], found[row.name].columns(), _note(row, by_host, found, under_way)))
         for row in rows
     )
     for row in rows:
@@ -431,9 +431,9 @@ def record_hosts(
 
 
 def _note(
-    row: RunHost, words: Mapping[str, str], found: Mapping[str, outcome.HostCount], under_way: Mapping[str, str]
+    row: RunHost, by_host: Mapping[str, str], found: Mapping[str, outcome.HostCount], under_way: Mapping[str, str]
 ) -> Reason | None:
-    if words[row.name] == results.LOST:
+    if by_host[row.name] == results.LOST:
         return because(HostNote.UNDER_WAY, task=under_way[row.name])
     return found[row.name].note
 

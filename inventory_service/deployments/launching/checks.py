@@ -113,8 +113,8 @@ def _about_turns(stage: Stage, *, expiry: liveness.Expiry) -> Iterator[Finding]:
         )
     waiting = locks.active_runs(stage.id).count()
     if waiting:
-        words = "1 run is" if waiting == 1 else f"{waiting} runs are"
-        yield Finding(UNWISE, "busy", f"{words} at work or waiting here.", "A new run waits for its turn.")
+        active = "1 run is" if waiting == 1 else f"{waiting} runs are"
+        yield Finding(UNWISE, "busy", f"{active} at work or waiting here.", "A new run waits for its turn.")
     tick = JobTick.get_or_none(JobTick.name == "sweep")
     if tick is None or tick.last_finished_at is None or expiry.at - tick.last_finished_at > _WORKER_SILENCE:
         yield Finding(
@@ -174,11 +174,11 @@ def _about_playbook(
         prompt_files.find(folder_reader(checkout), playbook)
     except SourceError as error:
         yield Finding(level, "prompts", error.detail, "Mend what the playbook asks for, and push it.")
-    words = runner.check_syntax(checkout, path, content_dir=content_dir())
-    if words is not None and _NO_VAULT in words:
+    complaint = runner.check_syntax(checkout, path, content_dir=content_dir())
+    if complaint is not None and _NO_VAULT in complaint:
         yield from _about_vault(stage, playbook, level)
-    elif words is not None:
-        yield Finding(level, "playbook-syntax", f"{playbook}: {words}", "Mend the playbook and push it.")
+    elif complaint is not None:
+        yield Finding(level, "playbook-syntax", f"{playbook}: {complaint}", "Mend the playbook and push it.")
 
 
 def _about_vault(stage: Stage, playbook: str, level: str) -> Iterator[Finding]:

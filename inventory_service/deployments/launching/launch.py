@@ -52,7 +52,9 @@ def launch(
     at most for the source's server.
     """
     key = request.idempotency_key
-    fingerprint = keyring.fingerprint(request.told(), settings) if key is not None and settings is not None else None
+    fingerprint = (
+        keyring.fingerprint(request.to_fingerprint(), settings) if key is not None and settings is not None else None
+    )
     known = _made_before(stage, key, fingerprint)  # what was right at the first time need not be so now
     if known is not None:
         return Launched(known, is_new=False)

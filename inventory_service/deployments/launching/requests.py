@@ -68,12 +68,12 @@ class RunRequest:
             if not _TAG.fullmatch(tag):
                 raise InvalidError.at("tags", f"{tag[:60]!r} is no tag.")
         if self.override_lock is not None and not 0 < len(self.override_lock.strip()) <= _LONGEST_REASON:
-            words = f"Say in 1 to {_LONGEST_REASON} characters why the lock does not count."
-            raise InvalidError.at("override_lock", words)
+            message = f"Say in 1 to {_LONGEST_REASON} characters why the lock does not count."
+            raise InvalidError.at("override_lock", message)
         self._check_extra_vars()
         if self.releases_quarantined and self.kind != statuses.CONVERGE:
-            words = f"A {self.kind} takes quarantined hosts along; leave this out."
-            raise InvalidError.at("release_quarantined", words)
+            message = f"A {self.kind} takes quarantined hosts along; leave this out."
+            raise InvalidError.at("release_quarantined", message)
 
     def _check_extra_vars(self) -> None:
         """Extra vars beat everything, so those that steer the connection or the service itself are not accepted."""
@@ -85,8 +85,8 @@ class RunRequest:
         )
         for name in given:
             if _OWN_VARIABLES.match(name):
-                words = f"{name!r} can't be set per run: set it on the stage, or leave it out."
-                raise InvalidError.at("extra_vars", words)
+                message = f"{name!r} can't be set per run: set it on the stage, or leave it out."
+                raise InvalidError.at("extra_vars", message)
         if len(json.dumps(given)) > _LARGEST_EXTRA_VARS:
             raise InvalidError.at("extra_vars", f"The extra vars are larger than {_LARGEST_EXTRA_VARS} bytes.")
 
@@ -94,7 +94,7 @@ class RunRequest:
         """The secrets that its extra vars refer to."""
         return references.names(self.extra_vars)
 
-    def told(self) -> dict[str, Any]:
+    def to_fingerprint(self) -> dict[str, Any]:
         """Everything that tells it from another request, as plain values."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {**fields, "repeats": self.repeats and self.repeats.id}

@@ -115,8 +115,8 @@ def _settled(prompt: Prompt, value: Any, *, is_hidden: bool) -> Any:
     try:
         return prompt.settle(value)
     except AnswerError as error:
-        told = "" if is_hidden or prompt.is_secret else f"{_short(value)} does not fit. "
-        raise AnswerError(f"{told}{error}") from None
+        quoted = "" if is_hidden or prompt.is_secret else f"{_short(value)} does not fit. "
+        raise AnswerError(f"{quoted}{error}") from None
 
 
 def _short(value: Any) -> str:
@@ -153,8 +153,8 @@ def fill_in(run: Run, read: Reader, release: Release | None) -> None:
     try:
         settled, _ = settle(checked, run.extra_vars, {}, playbook=run.playbook)
     except InvalidError as error:
-        words = " ".join(f"{item['loc'][1]}: {item['msg']}" for item in error.errors)  # type: ignore[index]
-        raise CallboardError(f"{error.detail} {words}") from error
+        missing = " ".join(f"{item['loc'][1]}: {item['msg']}" for item in error.errors)  # type: ignore[index]
+        raise CallboardError(f"{error.detail} {missing}") from error
     run.extra_vars = {**{one.prompt.name: one.fallback for one in asked if one.fallback is not None}, **settled}
     runs.keep_answers(run, run.extra_vars)
 

@@ -33,7 +33,7 @@ SUFFIX = ".prompts.yml"
 _KEYS = ("name", "question", "type", "help", "required", "default", "secret", "choices", "min", "max", "pattern")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _LARGEST_FILE = 512 * 1024
-_MOST, _MOST_CHOICES, _LONGEST_WORDS, _LONGEST_PATTERN = 50, 200, 1000, 500
+_MOST, _MOST_CHOICES, _LONGEST_TEXT, _LONGEST_PATTERN = 50, 200, 1000, 500
 _MOST_IMPORTS = 50
 _IMPORTS = ("import_playbook", "ansible.builtin.import_playbook", "ansible.legacy.import_playbook")
 _HASHED = "Taken as it is, although the playbook says encrypt: give the hash, or let it use the filter password_hash."
@@ -116,9 +116,9 @@ def _declared(entry: Any) -> Prompt:
     default = entry.get("default")
     made = Prompt(
         name=name,
-        question=_words(entry, "question") or name,
+        question=_text(entry, "question") or name,
         type=kind,
-        help=_words(entry, "help"),
+        help=_text(entry, "help"),
         is_required=_flag(entry, "required", otherwise=default is None),
         is_secret=_flag(entry, "secret", otherwise=False),
         choices=_choices(entry, kind),
@@ -143,11 +143,11 @@ def _seen(value: Any) -> str:
     return str(value)[:60] if isinstance(value, str | int | float) else type(value).__name__
 
 
-def _words(entry: dict[str, Any], key: str) -> str:
-    words = entry.get(key, "")
-    if not isinstance(words, str) or len(words) > _LONGEST_WORDS:
-        raise _FileError(f"{key} is a text of at most {_LONGEST_WORDS} characters.")
-    return " ".join(words.split())
+def _text(entry: dict[str, Any], key: str) -> str:
+    text = entry.get(key, "")
+    if not isinstance(text, str) or len(text) > _LONGEST_TEXT:
+        raise _FileError(f"{key} is a text of at most {_LONGEST_TEXT} characters.")
+    return " ".join(text.split())
 
 
 def _flag(entry: dict[str, Any], key: str, *, otherwise: bool) -> bool:
@@ -234,10 +234,10 @@ def _of_play(entry: dict[str, Any]) -> Prompt:
     """Ansible hides what is typed unless `private` says no, and takes Enter for the default."""
     default = entry.get("default")
     is_known = isinstance(default, str | int | float) and "{{" not in str(default)
-    words = entry.get("prompt")
+    text = entry.get("prompt")
     return Prompt(
         name=entry["name"],
-        question=" ".join(words.split())[:_LONGEST_WORDS] if words and isinstance(words, str) else entry["name"],
+        question=" ".join(text.split())[:_LONGEST_TEXT] if text and isinstance(text, str) else entry["name"],
         help=_HASHED if entry.get("encrypt") else "",
         is_required=not is_known,
         default=str(default) if is_known else None,

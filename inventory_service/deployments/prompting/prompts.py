@@ -54,12 +54,12 @@ class Prompt:
     @property
     def rules(self) -> str:
         """What an answer must be, in a few words: `integer, 1 to 100`."""
-        words = ["secret " + self.type if self.is_secret else self.type.replace("_", " ")]
-        words[0] += f" of {', '.join(self.choices)}" if self.choices else ""
+        rules = ["secret " + self.type if self.is_secret else self.type.replace("_", " ")]
+        rules[0] += f" of {', '.join(self.choices)}" if self.choices else ""
         bounds = _bounds(self.minimum, self.maximum)
         unit = {TEXT: " characters", TEXTAREA: " characters", MULTIPLE_CHOICE: " of them"}.get(self.type, "")
-        words += [bounds + unit] if bounds else []
-        return ", ".join([*words, *([f"pattern {self.pattern}"] if self.pattern else [])])
+        rules += [bounds + unit] if bounds else []
+        return ", ".join([*rules, *([f"pattern {self.pattern}"] if self.pattern else [])])
 
     def settle(self, value: Any) -> Any:
         """The answer in the prompt's type; texts as people type them are taken for every type.
@@ -129,8 +129,8 @@ def _check_pattern(pattern: str, text: str) -> None:
         if patterns.fits(pattern, text):
             return
     except TimeoutError:
-        words = f"The pattern {pattern} takes too long to try on it; the playbook needs a simpler one."
-        raise AnswerError(words) from None
+        message = f"The pattern {pattern} takes too long to try on it; the playbook needs a simpler one."
+        raise AnswerError(message) from None
     raise AnswerError(f"It does not fit the pattern {pattern}.")
 
 

@@ -209,9 +209,9 @@ def _end(run: Run, ending: Ending, *, actor: Actor, at: dt.datetime) -> None:
     rows = list(RunHost.select().where(RunHost.run == run))
     found = [(row, ending.counts.get(row.name, HostCount())) for row in rows]
     runs.record_results([(row, HostResult(count.status, count.columns())) for row, count in found])
-    judged = _ending_of(ending)
+    ended = _ending_of(ending)
     ended_at = max(run.started_at, min(ending.ended_at, at))
-    runs.end_external(run, judged.status, judged.reasons, ended_at=ended_at, actor=actor, at=at)
+    runs.end_external(run, ended.status, ended.reasons, ended_at=ended_at, actor=actor, at=at)
 
 
 def _ending_of(ending: Ending) -> outcome.Ending:

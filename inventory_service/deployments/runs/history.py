@@ -77,8 +77,8 @@ def failure_of(run: Run, host: str) -> str:
     """The last words of a host that failed in the run, on one line; empty when there are none."""
     failed = (RunEvent.run == run) & RunEvent.status.in_(_BAD) & (RunEvent.host == host)
     event: RunEvent | None = RunEvent.select().where(failed).order_by(RunEvent.counter.desc()).first()
-    words = " ".join((event.message or "").split()) if event else ""
-    return words.removeprefix(f"{host}: ")[:_LONGEST_FAILURE]
+    text = " ".join((event.message or "").split()) if event else ""
+    return text.removeprefix(f"{host}: ")[:_LONGEST_FAILURE]
 
 
 def list_events(run: Run, *, log: RunLog, after: int, limit: int, wanted: EventFilter = _ANY_EVENT) -> list[RunEvent]:

@@ -63,8 +63,8 @@ def last_error(file: Path) -> str:
         log.seek(max(0, file.stat().st_size - _TAIL))
         found = _ERROR.findall(harmless(log.read().decode("utf-8", "replace").replace("\r", ""), colours=False))
         if found:
-            words, place = found[-1]
-            return f"{words.strip()[:_LONGEST_ERROR]}{f' ({place})' if place else ''}"
+            message, place = found[-1]
+            return f"{message.strip()[:_LONGEST_ERROR]}{f' ({place})' if place else ''}"
     return ""
 
 

@@ -100,7 +100,7 @@ def host_statuses(
     task never ended is lost.
     """
 
-    def word(name: str) -> str:
+    def status_of(name: str) -> str:
         count = counts.get(name, HostCount())
         if count.failed:
             return count.status
@@ -108,7 +108,7 @@ def host_statuses(
             return results.LEFT_OUT
         return results.LOST if name in in_flight else count.status
 
-    return {name: word(name) for name in expected}
+    return {name: status_of(name) for name in expected}
 
 
 def ending_of(
@@ -126,19 +126,19 @@ def ending_of(
     Hosts that were left out as `stale` spoil nothing, nor do the unreachable ones that the stage's budget `tolerated`.
     `complaint`: Ansible's own last error, which counts where no host failed.
     """
-    words = host_statuses(counts, expected=expected, stale=stale)
-    bad = [name for name, status in words.items() if status in _BAD and name not in tolerated]
+    by_host = host_statuses(counts, expected=expected, stale=stale)
+    bad = [name for name, status in by_host.items() if status in _BAD and name not in tolerated]
     if bad:
         return Ending(
-            statuses.FAILED, (*_problems({name: words[name] for name in bad}, len(words)), *_keys(bad, counts))
+            statuses.FAILED, (*_problems({name: by_host[name] for name in bad}, len(by_host)), *_keys(bad, counts))
         )
     if return_code != 0:
         return ending_because(statuses.FAILED, End.ANSIBLE_FAILED, return_code=return_code, text=complaint)
-    if any(status in (results.OK, results.CHANGED) for status in words.values()):
+    if any(status in (results.OK, results.CHANGED) for status in by_host.values()):
         return Ending(statuses.SUCCESSFUL)
-    left_out = sum(status == results.LEFT_OUT for status in words.values())
+    left_out = sum(status == results.LEFT_OUT for status in by_host.values())
     if left_out:
-        return ending_because(statuses.FAILED, End.NO_HOSTS_LEFT, count=left_out, of=len(words))
+        return ending_because(statuses.FAILED, End.NO_HOSTS_LEFT, count=left_out, of=len(by_host))
     return ending_because(statuses.FAILED, End.NOBODY_TOUCHED)
 
 

@@ -145,7 +145,7 @@ def test_it_rejects_a_key_with_another_body(stage: Stage, queue: Queue, fields: 
 def test_it_tells_requests_apart_by_a_key_of_its_own(stage: Stage, settings: Settings) -> None:
     def hash_of(pin: str, known: Settings = settings) -> str | None:
         ask = RunRequest(kind="deploy", idempotency_key="k", secret_vars={"pin": pin})
-        return keyring.fingerprint(ask.told(), known)
+        return keyring.fingerprint(ask.to_fingerprint(), known)
 
     other = dataclasses.replace(settings, secret_key="another-secret-key-of-40-characters-long")
     hashes = [hash_of("4711"), hash_of("4711"), hash_of("4712"), hash_of("4711", other)]
