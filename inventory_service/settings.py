@@ -135,7 +135,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("run_workers", "2", "Runs executed at once on one machine.", _count),
     Setting("forks", "20", "Ansible's forks: hosts worked on at once by one run.", _count),
     Setting("sweep_seconds", "5", "Seconds between two looks for silent hosts.", _positive),
-    Setting("converge_seconds", "10", "Seconds between two looks for hosts behind their stage.", _positive),
+    Setting("converge_seconds", "10", "Seconds between two looks for hosts that are out of date.", _positive),
     Setting("converge_window_seconds", "5", "A boot storm is over when no host came for so long.", _positive),
     Setting("gone_after_seconds", "86400", "Silence after which a stale host is gone for good.", _positive),
     Setting("host_token_days", "30", "Days after which a host's agent is told to get a new token.", _count),

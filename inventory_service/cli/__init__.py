@@ -118,7 +118,7 @@ HELP: dict[str, str] = {
     "deploy": "Deploy a revision to a stage's live hosts and follow it.",
     "rollback": "Go back to an earlier release and follow it.",
     "run": "Run a playbook on a stage's live hosts and follow it.",
-    "converge": "Bring the hosts that are behind to the desired release now, and follow it.",
+    "converge": "Bring the hosts that are out of date to the desired release now, and follow it.",
     "runs": "List runs.",
     "logs": "Print a run's log; -f follows it.",
     "cancel": "Stop a run.",

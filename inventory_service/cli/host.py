@@ -31,7 +31,8 @@ _SSH_PORT = 22
 @click.argument("stage")
 @click.option("--state", help="live, late, stale, gone, pending; comma-separated.")
 @click.option("--group")
-@click.option("--drift", is_flag=True, help="Only hosts that do not run what they should.")
+@click.option("--out-of-date", is_flag=True, help="Only hosts that do not run what they should.")
+@click.option("--drift", is_flag=True, hidden=True)  # as earlier versions named it
 @click.option("-q", "text", help="Part of the name or address.")
 @click.option("--at", help="Who was there at this time: 2026-11-23T14:03:00Z.")
 @json_option
@@ -39,7 +40,8 @@ def hosts(stage: str, as_json: bool, **options: Any) -> None:
     """List a stage's hosts."""
     query = {"state": options["state"], "group": options["group"], "q": options["text"], "at": options["at"]}
     client = Client()
-    rows = client.get_all(f"{stage_path(stage)}/hosts", drift="1" if options["drift"] else None, **query)
+    is_out_of_date = options["out_of_date"] or options["drift"]
+    rows = client.get_all(f"{stage_path(stage)}/hosts", out_of_date="1" if is_out_of_date else None, **query)
     if as_json:
         print_json(rows)
         return
@@ -50,10 +52,10 @@ def hosts(stage: str, as_json: bool, **options: Any) -> None:
         return
     columns = _COLUMNS | (_ID if any(row["gone_at"] for row in rows) else {})
     print_table([_shown(row) for row in rows], columns, empty=f"{stage} has no such hosts.")
-    frozen = client.get(stage_path(stage))["frozen"]
-    if frozen is not None:
+    paused = client.get(stage_path(stage))["expiry_paused"]
+    if paused is not None:
         click.echo(
-            f"Expiry is frozen since {frozen['since']}: {frozen['reason']}. Suspect hosts may be gone; "
+            f"Expiry is paused since {paused['since']}: {paused['reason']}. Suspect hosts may be gone; "
             f"if they are: callboard stage expire {stage} --force",
             err=True,
         )
@@ -79,7 +81,7 @@ def _notes(row: dict[str, Any]) -> list[str]:
         "quarantined": row["quarantined"],
         "draining": row["draining"],
         "unhealthy": row["healthy"] is False,
-        "behind": not row["is_converged"],
+        "out of date": not row["up_to_date"],
     }
     return [note for note, is_so in notes.items() if is_so]
 

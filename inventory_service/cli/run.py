@@ -147,7 +147,7 @@ def run(stage: str, playbook: str, revision: str | None, **options: Any) -> None
 @click.option("--release-quarantined", is_flag=True, help="Let the stage's quarantined hosts be tried again, first.")
 @_with_options
 def converge(stage: str, release_quarantined: bool, **options: Any) -> None:
-    """Bring the hosts that are behind to the desired release now, and follow it."""
+    """Bring the hosts that are out of date to the desired release now, and follow it."""
     _launch(stage, "converge", options, release_quarantined=release_quarantined or None)
 
 

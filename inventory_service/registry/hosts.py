@@ -256,7 +256,7 @@ def _select_present(stage: Stage) -> Any:
 
 
 def list_unlike(stage: Stage, desired: dict[str, Any] | None) -> list[Host]:
-    """The same without most of those that run what they should (`is_converged` decides): nearly all of a fleet does,
+    """The same without most of those that run what they should (`is_up_to_date` decides): nearly all of a fleet does,
     and the database passes over them a hundred times faster.
     """
     query = _select_present(stage)
@@ -272,7 +272,7 @@ def list_out_of_date(stage: Stage, desired: dict[str, Any] | None, *, expiry: li
     return [
         host
         for host in list_unlike(stage, desired)
-        if not is_converged(host, desired) and expiry.is_listed(host, stage)
+        if not is_up_to_date(host, desired) and expiry.is_listed(host, stage)
     ]
 
 
@@ -307,7 +307,7 @@ def live_hosts(stage: Stage, *, expiry: liveness.Expiry) -> list[Host]:
     return [host for host in list_hosts(stage) if expiry.is_listed(host, stage)]
 
 
-def is_converged(host: Host | ListedHost | MeasuredHost, desired: dict[str, Any] | None) -> bool:
+def is_up_to_date(host: Host | ListedHost | MeasuredHost, desired: dict[str, Any] | None) -> bool:
     """Whether the host runs what it should run. A host that reports no number is judged by its revision.
 
     A host that a deploy of a part of the stage reached is pinned to that release until the next whole one.

@@ -110,14 +110,14 @@ def _groups(
 
 def _groups_of(host: Host | ListedHost, state: str, desired: dict[str, Any] | None) -> list[str]:
     groups = list(host.groups)
-    is_converged = hosts.is_converged(host, desired)
+    is_up_to_date = hosts.is_up_to_date(host, desired)
     if host.release_number is not None:
         groups.append(f"release_{host.release_number}")
-    if not is_converged:
-        groups.append("behind")
+    if not is_up_to_date:
+        groups += [names.OUT_OF_DATE, names.BEHIND]
     if host.is_draining:
         groups.append("draining")
-    elif is_converged and desired is not None and state in liveness.LISTED:
+    elif is_up_to_date and desired is not None and state in liveness.LISTED:
         groups.append("serving")
     return groups
 

@@ -18,7 +18,8 @@ _DNS_NAME = re.compile(
 )
 _USER = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
 _RESERVED_HOSTS = frozenset({"localhost", "all", "ungrouped", "127.0.0.1", "::1"})
-_RESERVED_GROUPS = frozenset({"all", "ungrouped", "behind", "draining", "serving", "localhost"})
+OUT_OF_DATE, BEHIND = "out_of_date", "behind"  # one group with two names: playbooks may use the former one
+_RESERVED_GROUPS = frozenset({"all", "ungrouped", OUT_OF_DATE, BEHIND, "draining", "serving", "localhost"})
 _RESERVED_PREFIXES = ("stage_", "release_")
 _LONGEST_SLUG = 40
 

@@ -123,7 +123,7 @@ def is_rolling_back(stage: Stage) -> bool:
 
 
 def _serves(host: Host, desired: dict[str, Any] | None, stage: Stage, expiry: liveness.Expiry) -> bool:
-    return expiry.is_listed(host, stage) and not host.is_draining and hosts.is_converged(host, desired)
+    return expiry.is_listed(host, stage) and not host.is_draining and hosts.is_up_to_date(host, desired)
 
 
 def candidates(stage: Stage, fleet: Fleet, *, expiry: liveness.Expiry) -> list[Candidate]:
@@ -137,7 +137,7 @@ def candidates(stage: Stage, fleet: Fleet, *, expiry: liveness.Expiry) -> list[C
             release=pair.host.release_number or 0,
             load=pair.host.metrics.get(_LOAD),
             is_live=expiry.is_listed(pair.host, stage) and pair.instance.state == RUNNING,
-            is_converged=hosts.is_converged(pair.host, desired),
+            is_up_to_date=hosts.is_up_to_date(pair.host, desired),
             is_in_run=pair.host.id in busy,
             is_draining=pair.host.is_draining,
             is_protected=pair.instance.is_protected,

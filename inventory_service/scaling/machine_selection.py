@@ -17,7 +17,7 @@ class Candidate:
     release: int = 0
     load: float | None = None
     is_live: bool = True
-    is_converged: bool = True
+    is_up_to_date: bool = True
     is_in_run: bool = False
     is_draining: bool = False
     is_protected: bool = False
@@ -25,7 +25,7 @@ class Candidate:
     @property
     def may_go(self) -> bool:
         """Whether scaling may take it: never one that works, is being changed, drains already, or is protected."""
-        return self.is_live and self.is_converged and not (self.is_in_run or self.is_draining or self.is_protected)
+        return self.is_live and self.is_up_to_date and not (self.is_in_run or self.is_draining or self.is_protected)
 
 
 def choose(candidates: Sequence[Candidate], count: int) -> list[Candidate]:

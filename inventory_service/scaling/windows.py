@@ -107,7 +107,7 @@ def _sample_capacity(stage: Stage, at: dt.datetime, present: Sequence[MeasuredHo
     desired = hosts.desired_release(stage)
     counts = {
         LIVE: len(present),
-        ON_RELEASE: sum(hosts.is_converged(host, desired) and not host.is_draining for host in present),
+        ON_RELEASE: sum(hosts.is_up_to_date(host, desired) and not host.is_draining for host in present),
         DESIRED: wanted(stage, at=expiry.at),
     }
     return sum(note(stage, name, count, at=at) for name, count in counts.items() if count is not None)

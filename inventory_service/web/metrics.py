@@ -57,10 +57,19 @@ class _Collector:
         self._caller = caller
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Hosts by state, freezes, conflicts, drift; runs by status, what hosts report, how stages scale."""
+        """Hosts by state, paused expiry, conflicts, who is out of date; runs by status, what hosts report, scaling.
+
+        Metrics whose name changed come under both names.
+        """
         by_state = GaugeMetricFamily("callboard_hosts", "Hosts by stage and state", labels=["stage", "state"])
-        drift = GaugeMetricFamily("callboard_hosts_behind", "Live hosts not on their release", labels=["stage"])
-        frozen = GaugeMetricFamily("callboard_stage_frozen", "1 while nobody of the stage expires", labels=["stage"])
+        out_of_date = [
+            GaugeMetricFamily(name, "Live hosts not on their release", labels=["stage"])
+            for name in ("callboard_hosts_out_of_date", "callboard_hosts_behind")
+        ]
+        paused = [
+            GaugeMetricFamily(name, "1 while nobody of the stage expires", labels=["stage"])
+            for name in ("callboard_stage_expiry_paused", "callboard_stage_frozen")
+        ]
         apart = GaugeMetricFamily("callboard_hosts_in_conflict", "Hosts in conflict, in no inventory", labels=["stage"])
         reached = list(filter(self._reaches, stages.list_stages()))
         for stage in reached:
@@ -68,15 +77,17 @@ class _Collector:
             counts = Counter(self._expiry.state(row, stage) for row in rows)
             for state in liveness.STATES[:-1]:
                 by_state.add_metric([name, state], counts[state])
-            frozen.add_metric([name], self._expiry.is_paused(stage))
+            for metric in paused:
+                metric.add_metric([name], self._expiry.is_paused(stage))
             apart.add_metric([name], sum(row.conflict_code is not None for row in rows))
             desired = hosts.desired_release(stage)
             live = [row for row in rows if self._expiry.is_listed(row, stage)]
-            drift.add_metric([name], sum(not hosts.is_converged(row, desired) for row in live))
+            for metric in out_of_date:
+                metric.add_metric([name], sum(not hosts.is_up_to_date(row, desired) for row in live))
         yield by_state
-        yield frozen
+        yield from paused
         yield apart
-        yield drift
+        yield from out_of_date
         runs = GaugeMetricFamily("callboard_runs", "Runs by status", labels=["status"])
         by_status = self._runs_by_status()
         for status in statuses.STATUSES:

@@ -23,8 +23,8 @@ description:
     C(callboard.yaml).
   - Each stage becomes the group C(stage_<project>_<stage>), which carries the stage's variables. Beside it
     come one group for each host group of the stage, C(release_<n>) for the hosts that run release n,
-    C(behind) for those that are not on the desired release, C(draining), and C(serving) for those on the desired
-    release that do not drain.
+    C(out_of_date) for those that are not on the desired release, C(draining), and C(serving) for those on
+    the desired release that do not drain.
   - Hosts have C(ansible_host), C(ansible_port) and variables that begin with C(callboard_). Whatever a host
     says about itself is in C(callboard_reported) and is never treated as a template.
   - An inventory that cannot be had ends C(ansible-playbook) and C(ansible-inventory) with exit code 4, with

@@ -36,9 +36,9 @@ def test_it_holds_hosts_on_a_release_of_their_own_until_the_next_whole_one(
     releases.record_on_hosts(first, [web_1.host_id, web_2.host_id], is_pinned=False)
     releases.record_on_hosts(trial, [web_1.host_id], is_pinned=True)
     desired = hosts.desired_release(stages.get_stage("shop", "production"))
-    assert [hosts.is_converged(machine.row, desired) for machine in (web_1, web_2)] == [True, True]
+    assert [hosts.is_up_to_date(machine.row, desired) for machine in (web_1, web_2)] == [True, True]
     releases.make_desired(stage, first, at=START)
-    assert [hosts.is_converged(machine.row, desired) for machine in (web_1, web_2)] == [False, True]
+    assert [hosts.is_up_to_date(machine.row, desired) for machine in (web_1, web_2)] == [False, True]
 
 
 def test_it_gives_a_host_that_was_reached_new_attempts(stage: Stage, web_1: Machine, release: Make) -> None:

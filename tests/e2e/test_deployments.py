@@ -58,10 +58,10 @@ def test_it_holds_a_partly_deployed_host_until_the_next_whole_deploy(site: Site)
     canary = site.ended(site.launch("deploy", revision="v2", limit="web-2"))
     assert canary["status"] == "successful", site.log(canary["id"])
     hosts = site.hosts()
-    assert (hosts["web-2"]["release"], hosts["web-2"]["held_release"], hosts["web-2"]["is_converged"]) == (2, 2, True)
+    assert (hosts["web-2"]["release"], hosts["web-2"]["pinned_release"], hosts["web-2"]["up_to_date"]) == (2, 2, True)
     assert site.client.get(site.path)["desired_release"]["number"] == 1
     whole = site.ended(site.launch("deploy", revision="v2"))
-    assert (whole["status"], site.hosts()["web-2"]["held_release"]) == ("successful", None)
+    assert (whole["status"], site.hosts()["web-2"]["pinned_release"]) == ("successful", None)
 
 
 def test_it_refuses_an_impostor_with_another_host_key(site: Site) -> None:

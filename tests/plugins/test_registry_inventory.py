@@ -23,12 +23,12 @@ KNOWN_HOSTS = f"10.0.0.1 ssh-ed25519 {KEY}\n[127.0.8.11]:2222 ssh-ed25519 {KEY}\
 
 
 def test_it_lists_hosts_groups_and_variables(controller: Controller, service: Service) -> None:
-    service.stage(answer(groups={"behind": {"hosts": ["web-1"]}, "draining": {"hosts": []}}))
+    service.stage(answer(groups={"out_of_date": {"hosts": ["web-1"]}, "draining": {"hosts": []}}))
     listed = controller.list()
     variables = listed["_meta"]["hostvars"]["web-1"]
     assert {key: variables[key] for key in host()} == host()
     assert variables["callboard_project"] == "shop"
-    assert set(listed["all"]["children"]) >= {"stage_shop_production", "web", "release_12", "behind"}
+    assert set(listed["all"]["children"]) >= {"stage_shop_production", "web", "release_12", "out_of_date"}
     assert service.asked[0] == ("/api/v1/stages/shop/production/inventory", f"Bearer {TOKEN}")
     assert service.headers[0]["Accept-Encoding"] == "identity"
 

@@ -81,17 +81,17 @@ def test_it_groups_hosts(stage: Stage, clock: FakeClock) -> None:
     }
 
 
-def test_it_groups_hosts_by_release_and_shows_who_is_behind(
+def test_it_groups_hosts_by_release_and_shows_who_is_out_of_date(
     released: Stage, web_1: Machine, web_2: Machine, clock: FakeClock
 ) -> None:
     report(web_1, 1)
     report(web_2, 2)
     listing = members(render(released, clock))
-    assert (listing["release_1"], listing["release_2"], listing["behind"]) == (["web-1"], ["web-2"], ["web-1"])
+    assert (listing["release_1"], listing["release_2"], listing["out_of_date"]) == (["web-1"], ["web-2"], ["web-1"])
 
 
-def test_it_calls_a_host_behind_that_has_nothing(released: Stage, web_1: Machine, clock: FakeClock) -> None:
-    assert members(render(released, clock))["behind"] == ["web-1"]
+def test_it_calls_a_host_out_of_date_that_has_nothing(released: Stage, web_1: Machine, clock: FakeClock) -> None:
+    assert members(render(released, clock))["out_of_date"] == ["web-1"]
 
 
 def test_it_groups_who_serves(released: Stage, web_1: Machine, web_2: Machine, clock: FakeClock) -> None:
@@ -105,13 +105,13 @@ def test_it_groups_who_serves(released: Stage, web_1: Machine, web_2: Machine, c
     assert "serving" not in members(render(released, clock, states=("stale",)))
 
 
-def test_it_calls_nobody_behind_before_the_first_deploy(web_1: Machine, clock: FakeClock) -> None:
+def test_it_calls_nobody_out_of_date_before_the_first_deploy(web_1: Machine, clock: FakeClock) -> None:
     report(web_1, 1)
-    assert "behind" not in members(render(web_1.stage, clock))
+    assert "out_of_date" not in members(render(web_1.stage, clock))
 
 
 @pytest.mark.parametrize(
-    ("number", "revision", "is_converged"),
+    ("number", "revision", "is_up_to_date"),
     [
         (2, "b" * 40, True),
         (None, "b" * 40, True),
@@ -121,15 +121,15 @@ def test_it_calls_nobody_behind_before_the_first_deploy(web_1: Machine, clock: F
         (None, None, False),
     ],
 )
-def test_it_judges_drift_by_number_and_revision(number: int | None, revision: str | None, is_converged: bool) -> None:
+def test_it_compares_number_and_revision(number: int | None, revision: str | None, is_up_to_date: bool) -> None:
     host = Host(release_number=number, revision=revision)
-    assert hosts.is_converged(host, {"number": 2, "revision": "b" * 40}) is is_converged
+    assert hosts.is_up_to_date(host, {"number": 2, "revision": "b" * 40}) is is_up_to_date
 
 
-@pytest.mark.parametrize(("number", "is_converged"), [(1, True), (None, True), (2, False)])
-def test_it_leaves_a_pinned_host_on_its_release(number: int | None, is_converged: bool) -> None:
+@pytest.mark.parametrize(("number", "is_up_to_date"), [(1, True), (None, True), (2, False)])
+def test_it_leaves_a_pinned_host_on_its_release(number: int | None, is_up_to_date: bool) -> None:
     host = Host(release_number=number, revision="a" * 40, pinned_release_number=1)
-    assert hosts.is_converged(host, {"number": 2, "revision": "b" * 40}) is is_converged
+    assert hosts.is_up_to_date(host, {"number": 2, "revision": "b" * 40}) is is_up_to_date
 
 
 def test_it_groups_draining_hosts(web_1: Machine, clock: FakeClock) -> None:

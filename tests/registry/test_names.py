@@ -63,7 +63,9 @@ def test_it_rejects_a_host_name_that_breaks_or_redirects_a_play(name: str) -> No
         host_name(name)
 
 
-@pytest.mark.parametrize("name", ["behind", "draining", "serving", "stage_shop_production", "release_12", "Release_x"])
+@pytest.mark.parametrize(
+    "name", ["out_of_date", "behind", "draining", "serving", "stage_shop_production", "release_12", "Release_x"]
+)
 def test_it_rejects_a_host_named_like_a_group_that_the_service_makes(name: str) -> None:
     with pytest.raises(InvalidError):
         host_name(name)

@@ -34,7 +34,7 @@ def test_it_takes_the_oldest_and_the_least_loaded(first: dict[str, int], second:
 
 @pytest.mark.parametrize(
     "state",
-    [{"is_live": False}, {"is_converged": False}, {"is_in_run": True}, {"is_draining": True}, {"is_protected": True}],
+    [{"is_live": False}, {"is_up_to_date": False}, {"is_in_run": True}, {"is_draining": True}, {"is_protected": True}],
 )
 def test_it_leaves_alone_what_must_stay(state: dict[str, bool]) -> None:
     assert ids(Candidate("a", **state), count=3) == []

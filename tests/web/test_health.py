@@ -57,11 +57,11 @@ def test_it_counts_hosts_by_state(viewer: Caller, web_1: Machine, web_2: Machine
     told = samples(viewer)
     assert told["callboard_hosts", "shop/production", "live"] == 1
     assert told["callboard_hosts", "shop/production", "stale"] == 1
-    assert told["callboard_hosts_behind", "shop/production"] == 0
+    assert told["callboard_hosts_out_of_date", "shop/production"] == 0
 
 
-def test_it_tells_freezes_and_conflicts(viewer: Caller, web_1: Machine, clock: FakeClock) -> None:
-    names = ("callboard_stage_frozen", "callboard_hosts_in_conflict")
+def test_it_tells_paused_expiry_and_conflicts(viewer: Caller, web_1: Machine, clock: FakeClock) -> None:
+    names = ("callboard_stage_expiry_paused", "callboard_hosts_in_conflict")
     assert [samples(viewer)[name, "shop/production"] for name in names] == [0, 0]
     Host.update(conflict_code="cloned", conflict_params={}).execute()
     Stage.update(expiry_paused_at=clock.now()).execute()

@@ -332,8 +332,8 @@ def fleet(stage: Stage, clock: FakeClock) -> dict[str, Machine]:
         ("q=0.0.3", ["web-3"]),
         ("q=B-2", ["web-2"]),
         ("state=live,%20late", ["web-1", "web-2"]),
-        ("drift=1", []),
-        ("drift=0", ["web-1", "web-2", "web-3"]),
+        ("out_of_date=1", []),
+        ("out_of_date=0", ["web-1", "web-2", "web-3"]),
     ],
 )
 def test_it_lists_hosts(viewer: Caller, fleet: object, query: str, found: list[str]) -> None:

@@ -18,7 +18,7 @@ _MOST_TERMS = 1000
 
 
 def parse(limit: str) -> list[str]:
-    """The terms of a limit like `web,!web-3` or `web:&behind`. Raises InvalidError."""
+    """The terms of a limit like `web,!web-3` or `web:&out_of_date`. Raises InvalidError."""
     terms = [term.strip() for part in limit.split(",") for term in _split(part.strip())]
     if not limit.strip() or len(terms) > _MOST_TERMS:
         raise InvalidError.at("limit", "The limit is empty. Leave it out to mean every live host of the stage.")

@@ -87,7 +87,7 @@ class HookRound:
             return _Verdict(ABANDON, because(Lifecycle.QUARANTINED, quarantine=quarantine))
         if not self._expiry.is_listed(host, self._stage):
             return _Verdict("", self._why_unlisted(host), is_work=host.recorded_state == liveness.PENDING)
-        if not hosts.is_converged(host, self._desired):
+        if not hosts.is_up_to_date(host, self._desired):
             number = self._desired["number"] if self._desired else None
             return _Verdict("", because(Lifecycle.OUT_OF_DATE, host=host.name, release=number), is_work=True)
         if host.is_healthy is False:

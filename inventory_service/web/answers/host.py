@@ -75,7 +75,7 @@ class Host(Answer):
             revision=row.revision,
             pinned_release=row.pinned_release_number,
             acknowledged_run=row.acknowledged_run,
-            up_to_date=hosts.is_converged(row, desired),
+            up_to_date=hosts.is_up_to_date(row, desired),
             converge_attempts=row.converge_attempts,
             converge_after=row.converge_after,
             desired_release=desired["number"] if desired else None,

@@ -103,7 +103,8 @@ class HeartbeatBody(Strict):
 class HostQuery(Paging):
     state: str | None = Field(None, max_length=80, description="live, late, stale, gone, pending; comma-separated")
     group: str | None = Field(None, max_length=63)
-    drift: bool | None = Field(None, description="Only hosts that do not run what they should")
+    out_of_date: bool | None = Field(None, description="Only hosts that do not run what they should")
+    drift: bool | None = Field(None, json_schema_extra={"deprecated": True}, description="As out_of_date")
     q: str | None = Field(None, max_length=100, description="Part of the name or address")
     at: Moment | None = Field(None, description="As it was at this time")
     cursor: str | None = Field(None, max_length=320, description="The `next` of the page before")
@@ -251,10 +252,11 @@ def _place_of(cursor: str | None) -> tuple[str, str]:
 
 def _fits(row: answers.Host, query: HostQuery, states: tuple[str, ...] | None) -> bool:
     part = (query.q or "").lower()
+    is_out_of_date = query.out_of_date if query.out_of_date is not None else query.drift
     return (
         (states is None or row.state in states)
         and (query.group is None or query.group in row.groups)
-        and (query.drift is None or row.up_to_date is not query.drift)
+        and (is_out_of_date is None or row.up_to_date is not is_out_of_date)
         and (part in row.name or part in row.address)
     )
 

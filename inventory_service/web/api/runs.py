@@ -44,7 +44,9 @@ class RunBody(Strict):
     comment: str = Field("", max_length=2000)
     if_locked: Literal["wait", "refuse"] = "wait"
     allow_paused_expiry: bool = Field(default=False, description="Run although it is unclear which hosts are live")
-    allow_frozen: bool = Field(default=False, deprecated=True, description="As allow_paused_expiry")
+    allow_frozen: bool = Field(
+        default=False, json_schema_extra={"deprecated": True}, description="As allow_paused_expiry"
+    )
     override_lock: str | None = Field(
         None, min_length=1, max_length=500, description="Why to go past the lock that a person holds; audited"
     )
@@ -59,7 +61,9 @@ class RepeatBody(Strict):
     extra_vars_secret: dict[str, Any] = Field({}, description="The run's secret extra vars again, which were not kept")
     if_locked: Literal["wait", "refuse"] = "wait"
     allow_paused_expiry: bool = Field(default=False, description="Run although it is unclear which hosts are live")
-    allow_frozen: bool = Field(default=False, deprecated=True, description="As allow_paused_expiry")
+    allow_frozen: bool = Field(
+        default=False, json_schema_extra={"deprecated": True}, description="As allow_paused_expiry"
+    )
     override_lock: str | None = Field(
         None, min_length=1, max_length=500, description="Why to go past the lock that a person holds; audited"
     )

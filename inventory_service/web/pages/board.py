@@ -11,10 +11,11 @@ from typing import Any
 from inventory_service.models import Host, Stage
 from inventory_service.registry import hosts, liveness
 
-BEHIND, HELD = "behind", "held"
+OUT_OF_DATE, PINNED = "out-of-date", "pinned"
 SUSPECT, CONFLICT, DRAINING, QUARANTINED, UNHEALTHY = "suspect", "conflict", "draining", "quarantined", "unhealthy"
 _FLAGS = (SUSPECT, CONFLICT, DRAINING, QUARANTINED, UNHEALTHY)
-FILTERS = (*liveness.LISTED, liveness.STALE, liveness.PENDING, BEHIND, HELD, *_FLAGS)
+FORMER_FILTERS = {"behind": OUT_OF_DATE, "held": PINNED}
+FILTERS = (*liveness.LISTED, liveness.STALE, liveness.PENDING, OUT_OF_DATE, PINNED, *_FLAGS)
 _GAUGES = (("load1_per_cpu", "CPU"), ("memory_used_ratio", "Memory"), ("disk_used_ratio", "Disk"))
 _HIGH, _VERY_HIGH = 0.8, 0.95
 
@@ -30,7 +31,7 @@ class Gauge:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HostRow:
-    """One line of the table. `mark` is behind, held or empty; `tags` are the filters that it fits.
+    """One line of the table. `mark` is out-of-date, pinned or empty; `tags` are the filters that it fits.
 
     `is_listed`: an inventory of live hosts, and so a run, has it.
     """
@@ -60,9 +61,9 @@ def row(host: Host, stage: Stage, *, expiry: liveness.Expiry, desired: dict[str,
 
 
 def _mark(host: Host, *, is_listed: bool, desired: dict[str, Any] | None) -> str:
-    if is_listed and not hosts.is_converged(host, desired):
-        return BEHIND
-    return HELD if host.pinned_release_number is not None else ""
+    if is_listed and not hosts.is_up_to_date(host, desired):
+        return OUT_OF_DATE
+    return PINNED if host.pinned_release_number is not None else ""
 
 
 def _gauge(host: Host, key: str, label: str) -> Gauge | None:

@@ -62,7 +62,7 @@ def playbook_options(project: str, stage: str) -> str:
 
 @pages.post("/stages/<project>/<stage>/converge")
 def converge_stage(project: str, stage: str) -> Response:
-    """Bring who is behind to the desired release now; refused, the stage's page comes back with the reason."""
+    """Bring who is out of date to the desired release now; refused, the stage's page comes back with the reason."""
     row = auth.reach_stage(project, stage)
     require_operator()
     try:

@@ -151,7 +151,7 @@ def _machines(row: Stage, set_now: StageScaling | None, now: dt.datetime) -> dic
     live, desired = hosts.live_hosts(row, expiry=context.expiry()), hosts.desired_release(row)
     facts: dict[str, Any] = {
         "live": len(live),
-        "on_release": sum(hosts.is_converged(host, desired) and not host.is_draining for host in live),
+        "on_release": sum(hosts.is_up_to_date(host, desired) and not host.is_draining for host in live),
         "wanted": windows.wanted(row, at=now),
         "bounds": None,
         "no_scale_in": [],

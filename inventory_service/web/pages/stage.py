@@ -77,7 +77,8 @@ def _facts(row: Stage) -> dict[str, Any]:
     found = [board.row(host, row, expiry=expiry, desired=desired) for host in hosts.list_hosts(row)]
     rows = [one for one in found if one.state != liveness.GONE]
     rows.sort(key=lambda one: natural(one.host.name))
-    wish = {"state": request.args.get("state", ""), "text": request.args.get("q", "")[:100]}
+    state = request.args.get("state", "")
+    wish = {"state": board.FORMER_FILTERS.get(state, state), "text": request.args.get("q", "")[:100]}
     held = locks.find(row, locks.BY_RUN)
     return {
         "stage": row,

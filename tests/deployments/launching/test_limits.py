@@ -13,9 +13,9 @@ from inventory_service.errors import InvalidError
 HOSTS = ("db-1", "web-1", "web-2", "web-3", "10.0.0.1", "2001:db8::1")
 INVENTORY: dict[str, Any] = {
     "_meta": {"hostvars": {name: {} for name in HOSTS}},
-    "all": {"children": ["web", "behind", "empty"]},
+    "all": {"children": ["web", "out_of_date", "empty"]},
     "web": {"hosts": ["web-1", "web-2", "web-3"]},
-    "behind": {"hosts": ["web-3", "db-1"]},
+    "out_of_date": {"hosts": ["web-3", "db-1"]},
     "empty": {"hosts": []},
 }
 
@@ -34,10 +34,10 @@ def resolve(limit: str | None, *exclude: str) -> list[str]:
         ("web:db-1", ["db-1", "web-1", "web-2", "web-3"]),
         ("web,!web-3", ["web-1", "web-2"]),
         ("!web-3,web", ["web-1", "web-2"]),
-        ("web:&behind", ["web-3"]),
-        ("web,&behind,!web-3", []),
+        ("web:&out_of_date", ["web-3"]),
+        ("web,&out_of_date,!web-3", []),
         ("!web", ["10.0.0.1", "2001:db8::1", "db-1"]),
-        ("&behind", ["db-1", "web-3"]),
+        ("&out_of_date", ["db-1", "web-3"]),
         ("web-*", ["web-1", "web-2", "web-3"]),
         ("web-?,!*-2", ["web-1", "web-3"]),
         ("we*", ["web-1", "web-2", "web-3"]),
