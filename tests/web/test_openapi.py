@@ -47,6 +47,13 @@ def test_it_describes_problems_and_the_token(document: dict[str, Any]) -> None:
     assert "application/problem+json" in refused
 
 
+@pytest.mark.parametrize("body", ["RunBody", "RepeatBody"])
+def test_it_calls_a_former_name_deprecated_and_the_new_one_not(document: dict[str, Any], body: str) -> None:
+    told = document["components"]["schemas"][body]["properties"]
+    assert told["allow_frozen"].get("deprecated") is True, told["allow_frozen"]
+    assert "deprecated" not in told["allow_paused_expiry"]
+
+
 def test_it_describes_each_parameter_of_a_path(document: dict[str, Any]) -> None:
     for path, item in document["paths"].items():
         for call in item.values():

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from inventory_service.models import Run, RunEvent, RunHost
+from inventory_service.models import Run, RunEvent, RunHost, Stage
 from inventory_service.settings import Settings
 from tests.support import START, Caller
 
@@ -84,6 +84,13 @@ def test_it_waits_or_refuses_as_the_request_says(launch: Launch, operator: Calle
     assert launch().status_code == 202
     answer = launch(if_locked="refuse")
     assert (answer.status_code, "Black Friday" in answer.json["detail"]) == (409, True)
+
+
+@pytest.mark.parametrize("name", ["allow_paused_expiry", "allow_frozen"])
+def test_it_launches_while_expiry_is_paused_when_told_so_by_either_name(launch: Launch, name: str) -> None:
+    Stage.update(expiry_paused_at=START, expiry_pause_code="many_silent").execute()
+    assert launch().status_code == 409
+    assert launch(**{name: True}).status_code == 202
 
 
 def test_it_cancels_a_queued_run_and_says_409_the_second_time(operator: Caller, run: Run) -> None:

@@ -23,7 +23,25 @@ _HIGHEST = 2**62
 Word = Annotated[str, Field(max_length=253)]
 
 
-class RunBody(Strict):
+class LaunchBody(Strict):
+    """What a launch may say, whether it is a new one or a repeat."""
+
+    if_locked: Literal["wait", "refuse"] = "wait"
+    allow_paused_expiry: bool = Field(default=False, description="Run although it is unclear which hosts are live")
+    allow_frozen: bool = Field(
+        default=False, description="As allow_paused_expiry", json_schema_extra={"deprecated": True}
+    )
+    override_lock: str | None = Field(
+        None, min_length=1, max_length=500, description="Why to go past the lock that a person holds; audited"
+    )
+
+    @property
+    def allows_paused_expiry(self) -> bool:
+        """By its name or by the former one."""
+        return self.allow_paused_expiry or self.allow_frozen
+
+
+class RunBody(LaunchBody):
     stage: str = Field(
         max_length=130, description="project/stage", pattern=r"^[^/]+/[^/]+$", examples=["shop/production"]
     )
@@ -42,31 +60,15 @@ class RunBody(Strict):
         {}, description="Extra vars that are encrypted, masked in all output, and erased when the run has ended"
     )
     comment: str = Field("", max_length=2000)
-    if_locked: Literal["wait", "refuse"] = "wait"
-    allow_paused_expiry: bool = Field(default=False, description="Run although it is unclear which hosts are live")
-    allow_frozen: bool = Field(
-        default=False, json_schema_extra={"deprecated": True}, description="As allow_paused_expiry"
-    )
-    override_lock: str | None = Field(
-        None, min_length=1, max_length=500, description="Why to go past the lock that a person holds; audited"
-    )
     release_quarantined: bool = Field(
         default=False, description="Converge: every quarantined host of the stage is let go first"
     )
 
 
-class RepeatBody(Strict):
+class RepeatBody(LaunchBody):
     mode: Literal["exact", "live"] = "exact"
     comment: str | None = Field(None, max_length=2000, description="The run's own when left out")
     extra_vars_secret: dict[str, Any] = Field({}, description="The run's secret extra vars again, which were not kept")
-    if_locked: Literal["wait", "refuse"] = "wait"
-    allow_paused_expiry: bool = Field(default=False, description="Run although it is unclear which hosts are live")
-    allow_frozen: bool = Field(
-        default=False, json_schema_extra={"deprecated": True}, description="As allow_paused_expiry"
-    )
-    override_lock: str | None = Field(
-        None, min_length=1, max_length=500, description="Why to go past the lock that a person holds; audited"
-    )
 
 
 class RunQuery(Paging):
@@ -122,7 +124,7 @@ def create_run(body: RunBody) -> tuple[answers.Launched, int]:
         secret_vars=body.extra_vars_secret,
         comment=body.comment,
         if_locked=body.if_locked,
-        allows_paused_expiry=body.allow_paused_expiry or body.allow_frozen,
+        allows_paused_expiry=body.allows_paused_expiry,
         idempotency_key=_idempotency_key(),
         override_lock=body.override_lock,
         releases_quarantined=body.release_quarantined,
@@ -270,7 +272,7 @@ def repeat_run(path: RunPath, body: RepeatBody) -> tuple[answers.Launched, int]:
         secret_vars=body.extra_vars_secret,
         comment=row.comment if body.comment is None else body.comment,
         if_locked=body.if_locked,
-        allows_paused_expiry=body.allow_paused_expiry or body.allow_frozen,
+        allows_paused_expiry=body.allows_paused_expiry,
         idempotency_key=_idempotency_key(),
         override_lock=body.override_lock,
     )
