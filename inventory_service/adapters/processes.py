@@ -34,6 +34,13 @@ def identity_of(pid: int) -> Identity | None:
     return {"machine": socket.gethostname(), "boot_id": _boot_id(), "pid": pid, "started": started}
 
 
+def own_identity() -> Identity:
+    """The identity of this process."""
+    identity = identity_of(os.getpid())
+    assert identity is not None
+    return identity
+
+
 def is_on_this_machine(identity: Identity) -> bool:
     """Whether the process ran on this machine, in this boot or an earlier one."""
     return identity["machine"] == socket.gethostname()

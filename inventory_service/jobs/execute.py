@@ -1,6 +1,7 @@
-"""The executor's process: `python -m inventory_service.jobs.execute RUN`. One process, one run.
+"""The executor's process: `python -m inventory_service.jobs.execute`. One process, one run.
 
-Without RUN it waits on its input for the run's number, with everything loaded, and ends when the input does.
+It waits on its input for the number of the run that was claimed for it, with everything loaded, and ends when the input
+does. With a number as its argument it claims that run itself.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "SSH_AUTH_SOCK", "SSL_
 
 
 def main(run_id: int) -> int:
-    """Execute the run if it is due. 0 also when somebody else has it: that is no error."""
+    """Execute the run that was claimed for this process, or is due. 0 also when somebody else has it: no error."""
     _log_without_secrets()
     settings, clock = settings_module.load(), SystemClock()
     _scrub_environment()
     processes.adopt_orphans()
     processes.spare_the_collector()
     open_database(settings.database_url)
-    run = execution.claim(run_id, at=clock.now())
+    run = execution.claimed(run_id) or execution.claim(run_id, at=clock.now())
     if run is None:
         return 0
     status = execution.execute(run, settings=settings, clock=clock)

@@ -8,6 +8,10 @@ import contextlib
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+
+from inventory_service.adapters import processes
+from inventory_service.adapters.processes import Identity
 
 _WARM_SECONDS = 5.0
 
@@ -23,20 +27,34 @@ class Executors:
     def warm(self) -> None:
         """Start one in advance, unless there is one."""
         with self._lock:
-            if not self._is_closed and (self._spare is None or self._spare.poll() is not None):
-                self._spare = _start()
+            if not self._is_closed:
+                self._waiting()
 
-    def start(self, run_id: int) -> subprocess.Popen[bytes]:
-        """Let an executor carry out the run, in a session of its own: a restart of the worker doesn't end it."""
+    def start(self, run_id: int, claim: Callable[[Identity], bool]) -> subprocess.Popen[bytes] | None:
+        """Let an executor carry out the run, in a session of its own: a restart of the worker doesn't end it.
+
+        `claim` makes the process of that identity the run's executor, and says whether it did. None when it did not:
+        the executor waits for another run.
+        """
+        with self._lock:
+            child, identity = self._waiting()
+            if not claim(identity):
+                return None
+            self._spare = None
         later = threading.Timer(_WARM_SECONDS, self.warm)  # the run that begins now needs the processor more
         later.daemon = True
         later.start()
-        with self._lock:
-            spare, self._spare = self._spare, None
-        if spare is not None:
-            with contextlib.suppress(BrokenPipeError):  # it has died meanwhile
-                return _give(spare, run_id)
-        return _give(_start(), run_id)
+        with contextlib.suppress(BrokenPipeError):  # it has died just now: its run is recovered, as any other
+            _give(child, run_id)
+        return child
+
+    def _waiting(self) -> tuple[subprocess.Popen[bytes], Identity]:
+        """The one in advance, started now where there is none or it has died."""
+        identity = None if self._spare is None else processes.identity_of(self._spare.pid)
+        while self._spare is None or identity is None:
+            self._spare = _start()
+            identity = processes.identity_of(self._spare.pid)
+        return self._spare, identity
 
     def close(self) -> None:
         """End the one in advance."""
@@ -53,9 +71,8 @@ def _start() -> subprocess.Popen[bytes]:
     )
 
 
-def _give(child: subprocess.Popen[bytes], run_id: int) -> subprocess.Popen[bytes]:
+def _give(child: subprocess.Popen[bytes], run_id: int) -> None:
     """Tell an executor which run is its own. Raises BrokenPipeError when it is no more."""
     assert child.stdin is not None
     with child.stdin:
         child.stdin.write(b"%d\n" % run_id)
-    return child

@@ -1,15 +1,18 @@
-"""Starts an executor for each run whose turn it is, no more of them on this machine than the setting allows."""
+"""Claims each run whose turn it is for an executor, no more of them on this machine than the setting allows."""
 
 from __future__ import annotations
 
+import functools
 import logging
 import subprocess
 
 import peewee as pw
 
+from inventory_service.adapters.processes import Identity
 from inventory_service.adapters.wakeup import Listener
 from inventory_service.clock import Clock
 from inventory_service.database import database
+from inventory_service.deployments.executor import execution
 from inventory_service.deployments.launching import run_queue
 from inventory_service.jobs.executors import Executors
 from inventory_service.settings import Settings
@@ -18,12 +21,12 @@ log = logging.getLogger(__name__)
 
 _ROUND_SECONDS = 0.1
 _LOOK_SECONDS = 5.0
-_PAUSE_SECONDS = 3.0
 
 
 class Starter:
     """Looks at the queue when it is woken (see `wakeup`), when an executor has ended, and every five seconds.
 
+    Workers of several machines look at the same moment; the one that claims a run starts it.
     Executors that an earlier worker left behind count as well, so a restart never doubles what runs at once.
     """
 
@@ -32,7 +35,6 @@ class Starter:
         self._clock = clock
         self._executors = Executors()
         self._children: dict[int, subprocess.Popen[bytes]] = {}
-        self._pauses: dict[int, float] = {}
         self._listener = Listener()
         self._is_stopping = False
 
@@ -71,16 +73,19 @@ class Starter:
         for run in run_queue.due_runs():
             if self._is_stopping or len(busy) >= self._settings.run_workers:
                 return
-            if run.id not in busy and self._clock.monotonic() >= self._pauses.get(run.id, 0):
-                self._children[run.id] = self._executors.start(run.id)
+            child = self._executors.start(run.id, functools.partial(self._claim, run.id))
+            if child is not None:
+                self._children[run.id] = child
                 busy.add(run.id)
 
+    def _claim(self, run_id: int, executor: Identity) -> bool:
+        return execution.claim(run_id, at=self._clock.now(), executor=executor) is not None
+
     def _collect(self) -> bool:
-        """Note the executors that have ended. One that did not get its run is not started again at once."""
+        """Note the executors that have ended."""
         ended = {run_id: code for run_id, child in self._children.items() if (code := child.poll()) is not None}
         for run_id, code in ended.items():
             del self._children[run_id]
-            self._pauses[run_id] = self._clock.monotonic() + _PAUSE_SECONDS
             if code != 0:
                 folder = self._settings.run_dir(run_id)
                 log.error("the executor of run %s ended with code %s; see %s", run_id, code, folder / "executor.log")

@@ -16,13 +16,8 @@ from inventory_service.reasons import Reason, because
 
 
 def take_for_run(run: Run, *, at: dt.datetime) -> bool:
-    """The run takes its stage, inside the caller's transaction; False when another run has it.
-
-    Raises IntegrityError when another one takes it at the same moment.
-    """
-    if StageLock.get_or_none((StageLock.stage == run.stage_id) & (StageLock.holder == BY_RUN)) is not None:
-        return False
-    StageLock.create(
+    """The run takes its stage, inside the caller's transaction; False when another run has it."""
+    taken = StageLock.insert(
         stage=run.stage_id,
         holder=BY_RUN,
         run_id=run.id,
@@ -33,7 +28,7 @@ def take_for_run(run: Run, *, at: dt.datetime) -> bool:
         reasons=[because(Lock.RUN, run=run.id).to_json()],
         locked_at=at,
     )
-    return True
+    return bool(taken.on_conflict_ignore().as_rowcount().execute() == 1)
 
 
 def free_from_run(run_id: int) -> None:

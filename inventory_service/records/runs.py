@@ -151,15 +151,17 @@ def _ended_because(reasons: Sequence[Reason]) -> dict[str, Any]:
 # at work
 
 
-def claim(run: Run, executor: Mapping[str, Any] | None, *, at: dt.datetime) -> bool:
-    """The executor has the run and its stage from now on; False when another run has the stage.
-
-    Inside the caller's transaction, in which the run was found queued. Raises IntegrityError, as locks.take_for_run.
+def claim(run: Run, executor: Mapping[str, Any], *, at: dt.datetime) -> bool:
+    """The executor has the run and its stage from now on; False when the run is not queued any more, or another one has
+    the stage.
     """
-    if not locks.take_for_run(run, at=at):
-        return False
     mine = {"status": statuses.RUNNING, "executor": executor, "attempt": Run.attempt + 1}
-    Run.update(**mine, started_at=at, lease_at=at).where(Run.id == run.id).execute()
+    queued = (Run.id == run.id) & (Run.status == statuses.QUEUED)
+    with database.atomic() as transaction:
+        is_mine = Run.update(**mine, started_at=at, lease_at=at).where(queued).execute() == 1
+        if not is_mine or not locks.take_for_run(run, at=at):
+            transaction.rollback()
+            return False
     return True
 
 

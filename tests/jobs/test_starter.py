@@ -124,11 +124,11 @@ def test_it_finds_a_run_of_which_it_was_not_told(
     wait_for(lambda: statuses(run) == ["running"], 30)
 
 
-@pytest.mark.postgresql
-def test_it_gives_each_run_to_one_of_two_workers_that_wake_together(
+@pytest.mark.each_database
+def test_it_gives_each_run_to_one_of_the_workers_that_look_at_once(
     worker: Callable[..., subprocess.Popen[bytes]], ask: Callable[..., Run], tmp_path: Path, settings: Settings
 ) -> None:
-    folders = [settings.data_dir, tmp_path / "other"]
+    folders = [settings.data_dir, tmp_path / "second", tmp_path / "third"]
     for folder in folders:
         worker(4, folder)
     wait_for(is_up, 60)

@@ -21,6 +21,7 @@ from typing import Any
 import peewee as pw
 
 from inventory_service.adapters import line_server, processes, runner
+from inventory_service.adapters.processes import Identity
 from inventory_service.clock import Clock
 from inventory_service.codes import results, statuses
 from inventory_service.codes.host import KeyMismatch
@@ -87,21 +88,22 @@ class Result:
         return dataclasses.replace(self, ending=self.ending.with_note(note))
 
 
-def claim(run_id: int, *, at: dt.datetime) -> Run | None:
-    """Make this process the run's executor and hold its stage. None: not due, or somebody else has it.
+def claim(run_id: int, *, at: dt.datetime, executor: Identity | None = None) -> Run | None:
+    """Make a process (None: this one) the run's executor and hold its stage. None: not due, or somebody else has it.
 
     A run is due when it comes first of those that wait for its stage and no person's lock is in its way.
     """
-    identity = processes.identity_of(os.getpid())
-    try:
-        with database.atomic():
-            run = requests.get(run_id)
-            is_due = run.status == statuses.QUEUED and run_queue.is_due(run)
-            if not is_due or not runs.claim(run, identity, at=at):
-                return None
-    except pw.IntegrityError:  # somebody else took the stage at the same moment
-        return None
+    with database.atomic():
+        run = requests.get(run_id)
+        if not run_queue.is_due(run) or not runs.claim(run, executor or processes.own_identity(), at=at):
+            return None
     return requests.get(run_id)
+
+
+def claimed(run_id: int) -> Run | None:
+    """The run, if this process is its executor; None when it is not, or was given up."""
+    run = requests.get(run_id)
+    return run if run.status == statuses.RUNNING and run.executor == processes.own_identity() else None
 
 
 def execute(run: Run, *, settings: Settings, clock: Clock) -> str:

@@ -10,6 +10,7 @@ from inventory_service.deployments import locks
 from inventory_service.deployments.executor import execution
 from inventory_service.deployments.launching import run_queue
 from inventory_service.models import Release, Run, Stage, StageLock
+from inventory_service.records import runs
 from inventory_service.registry import stages
 from tests.support import ADA, FakeClock, at_once, why
 
@@ -145,6 +146,17 @@ def test_it_gives_a_run_to_one_of_many(stage: Stage, queue: Queue, clock: FakeCl
     assert sum(result is not None for result in at_once(lambda _: claim(run, clock), 6)) == 1
 
 
+def test_the_row_alone_decides_who_gets_a_run_and_who_a_stage(stage: Stage, queue: Queue, clock: FakeClock) -> None:
+    """Also where nobody looked at the queue before."""
+    own, rows = processes.own_identity(), [queue(stage), queue(stage)]
+    got = at_once(lambda number: runs.claim(rows[number % 2], own, at=clock.now()), 8)
+    assert sorted(got) == [False] * 7 + [True], got
+    (lock,) = StageLock.select()
+    assert {run.id: (run.status, run.attempt) for run in Run.select()} == {
+        run.id: ("running", 1) if run.id == lock.run_id else ("queued", 0) for run in rows
+    }
+
+
 def test_it_keeps_the_order_of_a_stage(stage: Stage, queue: Queue, clock: FakeClock) -> None:
     first, second = queue(stage), queue(stage)
     assert claim(second, clock) is None
@@ -157,6 +169,8 @@ def test_it_gives_no_run_away_that_does_not_wait(stage: Stage, queue: Queue, clo
     run = queue(stage)
     Run.update(status=status).execute()
     assert claim(run, clock) is None
+    assert not runs.claim(run, processes.own_identity(), at=clock.now()), "it was queued when somebody looked"
+    assert (Run.get().status, StageLock.select().count()) == (status, 0)
 
 
 def test_it_gives_no_run_away_while_a_person_holds_the_stage(stage: Stage, queue: Queue, clock: FakeClock) -> None:
