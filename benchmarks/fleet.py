@@ -21,6 +21,7 @@ from support import Load, Row
 
 from inventory_service.clock import SystemClock
 from inventory_service.database import database, open_database
+from inventory_service.records.heartbeat import Heartbeat, ReportedRelease
 from inventory_service.registry import expiry_guard, heartbeats, liveness, sweep
 
 GONE_AFTER = 86400.0
@@ -111,8 +112,9 @@ def compressed_time(file: Path, tokens: list[str], minutes: int) -> Row:
 def beat_all(tokens: list[str], *, at: dt.datetime, sequence: int) -> None:
     """One transaction of heartbeats, none of which may fail."""
     expiry = liveness.expiry(at=at, gone_after_seconds=GONE_AFTER)
-    beat = heartbeats.Heartbeat(boot_id=support.BOOT_ID, seq=sequence, agent_version="0.1.0", release_number=12,
-                                revision=support.REVISION, facts_hash="0" * 64, metrics=support.METRICS)  # fmt: skip
+    release = ReportedRelease(number=12, revision=support.REVISION)
+    beat = Heartbeat(boot_id=support.BOOT_ID, seq=sequence, agent_version="0.1.0", release=release,
+                     facts_hash="0" * 64, metrics=support.METRICS)  # fmt: skip
     for result in heartbeats.renew_many([(token, beat) for token in tokens], expiry=expiry):
         assert not isinstance(result, Exception), result
         assert not result.is_duplicate

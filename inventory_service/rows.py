@@ -24,7 +24,7 @@ from inventory_service.database import (
 
 Record = TypeVar("Record")
 _STORED = "stored_"
-_KEEPS = "keeps_value_for_none"
+_KEEPS, _COLUMNS = "keeps_value_for_none", "columns"
 
 
 def kept() -> Any:
@@ -32,9 +32,20 @@ def kept() -> Any:
     return dataclasses.field(metadata={_KEEPS: True})
 
 
+def spread(columns: Iterable[str]) -> Any:
+    """A field of a record to write that stands for several columns: attributes of its value, by their names."""
+    return dataclasses.field(metadata={_COLUMNS: tuple(columns)})
+
+
 def json_value(stored: Any) -> Any:
     """What a JSON column holds. SQLite keeps it as text; PostgreSQL's driver has read it already."""
     return from_json(stored) if isinstance(stored, str) else stored
+
+
+def _attributes(field: dataclasses.Field[Any]) -> list[str]:
+    """Where a record has the values of the columns that the field stands for."""
+    columns = field.metadata.get(_COLUMNS)
+    return [field.name] if columns is None else [f"{field.name}.{column}" for column in columns]
 
 
 class Reader(Generic[Record]):
@@ -46,7 +57,8 @@ class Reader(Generic[Record]):
 
     def __init__(self, record: type[Record], model: type[pw.Model], others: Mapping[str, str] | None = None) -> None:
         self._record = record
-        fields = [field.name for field in dataclasses.fields(record) if not _has_default(field)]  # type: ignore[arg-type]
+        every = dataclasses.fields(record)  # type: ignore[arg-type]
+        fields = [field.name for field in every if not _has_default(field)]
         table, known = model._meta.table_name, model._meta.columns  # noqa: SLF001
         chosen = [(others or {}).get(name) or f"{table}.{name.removeprefix(_STORED)}" for name in fields]
         self._select = f"SELECT {', '.join(chosen)} FROM {table}"  # noqa: S608 - names of our own fields
@@ -69,11 +81,12 @@ class Writer(Generic[Record]):
     def __init__(self, record: type[Record], model: type[pw.Model]) -> None:
         fields = [field for field in dataclasses.fields(record) if field.name != "id"]  # type: ignore[arg-type]
         known = model._meta.columns  # noqa: SLF001
-        sets = ", ".join(_set(field) for field in fields)
+        attributes = [(name, field) for field in fields for name in _attributes(field)]
+        sets = ", ".join(_set(_column(name), field) for name, field in attributes)
         self._update = f"UPDATE {model._meta.table_name} SET {sets} WHERE id = ?"  # noqa: S608, SLF001
-        names = [*(field.name for field in fields), "id"]
+        names = [*(name for name, _ in attributes), "id"]
         self._values = operator.attrgetter(*names)
-        written = [(place, _writes(known[name])) for place, name in enumerate(names)]
+        written = [(place, _writes(known[_column(name)])) for place, name in enumerate(names)]
         self._writes = [(place, function) for place, function in written if function is not None]
 
     def __call__(self, records: Iterable[Record]) -> None:
@@ -92,8 +105,12 @@ def _has_default(field: dataclasses.Field[Any]) -> bool:
     return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 
 
-def _set(field: dataclasses.Field[Any]) -> str:
-    return f"{field.name} = COALESCE(?, {field.name})" if field.metadata.get(_KEEPS) else f"{field.name} = ?"
+def _column(attribute: str) -> str:
+    return attribute.rpartition(".")[2]
+
+
+def _set(column: str, field: dataclasses.Field[Any]) -> str:
+    return f"{column} = COALESCE(?, {column})" if field.metadata.get(_KEEPS) else f"{column} = ?"
 
 
 def _reads(field: pw.Field | None) -> Callable[[Any], Any] | None:

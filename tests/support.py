@@ -25,6 +25,7 @@ from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.deployments.runs.outcome import Ending
 from inventory_service.events import Actor
 from inventory_service.models import Host, Run, Stage, StageLock, Transition
+from inventory_service.records.heartbeat import Heartbeat
 from inventory_service.registry import enrolment, heartbeats, hosts, join_tokens, liveness
 from inventory_service.settings import Settings
 from inventory_service.web.pages import words
@@ -112,13 +113,22 @@ class Machine:
 
     def beat(self, at: dt.datetime, **said: Any) -> heartbeats.Renewal:
         self.sequence += 1000
-        beat = heartbeats.Heartbeat(**{"boot_id": self.boot_id, "seq": self.sequence, **said})
+        beat = Heartbeat(**{"boot_id": self.boot_id, "seq": self.sequence, **_nested(said)})
         return heartbeats.renew(self.token, beat, expiry=expiry(at))
 
     def history(self) -> list[tuple[str | None, str, float]]:
         """(from, to, seconds after START) of each transition, oldest first."""
         rows = Transition.select().where(Transition.host == self.host_id).order_by(Transition.id)
         return [(row.from_state, row.to_state, (row.at - START).total_seconds()) for row in rows]
+
+
+def _nested(said: dict[str, Any]) -> dict[str, Any]:
+    """A heartbeat's fields from flat ones: `revision` and `release_number`, `is_healthy` and `health_reason`."""
+    rest = dict(said)
+    release = {"number": rest.pop("release_number", None), "revision": rest.pop("revision", None)}
+    health = {"healthy": rest.pop("is_healthy", None), "reason": rest.pop("health_reason", None)}
+    rest |= {} if release["revision"] is None else {"release": release}
+    return rest | ({} if health["healthy"] is None else {"health": health})
 
 
 class Caller:

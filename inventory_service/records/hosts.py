@@ -19,7 +19,8 @@ from inventory_service.models import Conflict as ConflictSpan
 from inventory_service.models import Host, JoinToken, Stage, Transition
 from inventory_service.reasons import Reason, because, columns
 from inventory_service.records import runs, stages
-from inventory_service.rows import Writer, kept
+from inventory_service.records.heartbeat import KEPT, Heartbeat
+from inventory_service.rows import Writer, kept, spread
 
 _WHERE = """
 SELECT project.name, stage.name FROM stage JOIN project ON project.id = stage.project_id WHERE stage.id = ?
@@ -183,10 +184,7 @@ class Beat:
     boot_id: str
     earlier_boots: str | None
     sequence: int
-    agent_version: str | None
-    metrics: dict[str, float]
-    is_healthy: bool | None
-    health_reason: str | None
+    said: Heartbeat = spread(KEPT)  # noqa: RUF009 - a field
     acknowledged_run: int | None = kept()
     expired_at: None = None
 

@@ -17,6 +17,7 @@ from inventory_service.events import Actor, ActorKind, EventName, Target, Target
 from inventory_service.models import Host, JoinToken, Stage, StageScaling
 from inventory_service.reasons import because
 from inventory_service.records import hosts as records
+from inventory_service.records import reported
 from inventory_service.registry import (
     boot_order,
     hosts,
@@ -24,7 +25,6 @@ from inventory_service.registry import (
     join_tokens,
     liveness,
     names,
-    reported,
 )
 from inventory_service.registry.groups import refuse_group_name
 from inventory_service.registry.instance_identity import Certificates, InstanceIdentity

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from inventory_service.clock import Clock
 from inventory_service.errors import CallboardError
+from inventory_service.records.heartbeat import Heartbeat
 from inventory_service.registry import liveness
-from inventory_service.registry.heartbeats import Heartbeat, Renewal, renew_many
+from inventory_service.registry.heartbeats import Renewal, renew_many
 
 _NOTICED_SECONDS = 2.0
 _LONG_SECONDS, _LONG_SHARE = 15.0, 0.25  # of the shortest ttl

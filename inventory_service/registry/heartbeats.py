@@ -20,7 +20,8 @@ from inventory_service.errors import CallboardError, ConflictError, GoneError, U
 from inventory_service.models import Host, Stage
 from inventory_service.reasons import Reason, because, columns
 from inventory_service.records import hosts as records
-from inventory_service.registry import boot_order, hosts, liveness, reported, sweep
+from inventory_service.records.heartbeat import Heartbeat
+from inventory_service.registry import boot_order, hosts, liveness, sweep
 from inventory_service.rows import Reader
 from inventory_service.wording import host as wording
 
@@ -28,27 +29,6 @@ _LAST_BREATH = dt.timedelta(minutes=2)  # a machine that shuts down may beat unt
 
 
 @dataclasses.dataclass(slots=True)  # not frozen: that would make them three times as slow to build
-class Heartbeat:
-    """What a host says once an interval. `revision` None means "I can't tell", and changes nothing.
-
-    `is_healthy` is the word of the agent's own health check, None where it has none. `run` is the last run that reached
-    the host; None changes nothing.
-    """
-
-    boot_id: str
-    seq: int
-    agent_version: str | None = None
-    release_number: int | None = None
-    revision: str | None = None
-    facts_hash: str | None = None
-    facts: dict[str, Any] | None = None
-    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
-    is_healthy: bool | None = None
-    health_reason: str | None = None
-    run: int | None = None
-
-
-@dataclasses.dataclass(slots=True)
 class Renewal:
     """What the service answers to a heartbeat. `server_time` is the moment of receipt, ISO 8601. `wants_rotation`: the
     token is old, or a newer one that nobody has used yet stands beside it.
@@ -66,20 +46,9 @@ class Renewal:
     wants_rotation: bool = False
 
 
-def check(beat: Heartbeat) -> Heartbeat:
-    """The heartbeat with everything in it acceptable. Raises InvalidError. Done before the transaction."""
-    reported.check_metrics(beat.metrics)
-    if beat.revision is not None:
-        reported.check_revision(beat.revision)
-    if beat.facts is not None:
-        reported.check_facts(beat.facts)
-    reported.check_reason(beat.health_reason)
-    return beat
-
-
 def renew(token: str, beat: Heartbeat, *, expiry: liveness.Expiry, rotate_after: dt.timedelta | None = None) -> Renewal:
     """One heartbeat. Raises InvalidError, UnauthorizedError, GoneError or ConflictError."""
-    result = renew_many([(token, check(beat))], expiry=expiry, rotate_after=rotate_after)[0]
+    result = renew_many([(token, beat.checked())], expiry=expiry, rotate_after=rotate_after)[0]
     if isinstance(result, Exception):
         raise result
     return result
@@ -248,7 +217,7 @@ class _Batch:
             state=self._expiry.state(host, stage),
             is_duplicate=is_duplicate,
             generation=stage.generation,
-            ttl_seconds=stage.ttl_seconds,
+            ttl_seconds=liveness.ttl_seconds(stage),
             next_in_seconds=liveness.next_beat_seconds(stage),
             desired_release=stage.desired_release,
             wants_facts=beat.facts_hash is not None and beat.facts_hash != host.facts_hash,
@@ -280,10 +249,7 @@ def _beat(host: _Lease, beat: Heartbeat, *, at: dt.datetime) -> records.Beat:
         "boot_id": beat.boot_id,
         "earlier_boots": host.earlier_boots,
         "sequence": beat.seq,
-        "agent_version": beat.agent_version,
-        "metrics": beat.metrics,
-        "is_healthy": beat.is_healthy,
-        "health_reason": beat.health_reason,
+        "said": beat,
         "acknowledged_run": beat.run,
     }
     if beat.revision is None:

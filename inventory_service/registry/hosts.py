@@ -16,7 +16,8 @@ from inventory_service.events import Actor
 from inventory_service.models import Host, Project, Release, Stage, Transition
 from inventory_service.reasons import Reason, because
 from inventory_service.records import hosts as records
-from inventory_service.registry import liveness, reported
+from inventory_service.records import reported
+from inventory_service.registry import liveness
 from inventory_service.registry.groups import check_groups
 from inventory_service.registry.listing import ListedHost, MeasuredHost
 from inventory_service.registry.stages import stage_name

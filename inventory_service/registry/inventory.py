@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from inventory_service.clock import iso
 from inventory_service.models import Host, Stage
 from inventory_service.registry import hosts, liveness, names
-from inventory_service.registry.listing import ListedHost, read_present
+from inventory_service.registry.listing import ListedHost, host_variables, read_present
 from inventory_service.registry.stages import GIT, shown_source, stage_name
 
 
@@ -63,7 +63,7 @@ def _render(
     return {
         "_meta": {
             "hostvars": {
-                host.name: {**_host_variables(host, state), "callboard_suspect": is_suspect}
+                host.name: {**host_variables(host, state), "callboard_suspect": is_suspect}
                 for host, state, is_suspect in chosen
             },
             "callboard": about,
@@ -80,18 +80,6 @@ def _about(stage: Stage, expiry: liveness.Expiry) -> dict[str, Any]:
         "expiry_paused": expiry.is_paused(stage),
         "frozen": expiry.is_paused(stage),  # as earlier versions name it
         "generation": stage.generation,
-    }
-
-
-def _host_variables(host: Host | ListedHost, state: str) -> dict[str, Any]:
-    return {
-        "ansible_host": host.address,
-        "ansible_port": host.port,
-        "callboard_host_id": host.id,
-        "callboard_state": state,
-        "callboard_actual_release": host.release_number,
-        "callboard_actual_revision": host.revision,
-        "callboard_reported": host.facts,
     }
 
 

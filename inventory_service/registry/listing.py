@@ -48,6 +48,19 @@ class ListedHost:
         return list(json_value(self.stored_host_keys))
 
 
+def host_variables(host: Host | ListedHost, state: str) -> dict[str, Any]:
+    """What an inventory tells of the host. Only the service's own words stand at the top; see `inventory`."""
+    return {
+        "ansible_host": host.address,
+        "ansible_port": host.port,
+        "callboard_host_id": host.id,
+        "callboard_state": state,
+        "callboard_actual_release": host.release_number,
+        "callboard_actual_revision": host.revision,
+        "callboard_reported": host.facts,
+    }
+
+
 @dataclasses.dataclass(slots=True)
 class MeasuredHost:
     """A host that has not gone, with what decides its state, what it runs and the metrics that it sent last."""

@@ -16,8 +16,6 @@ import datetime as dt
 import random
 from typing import Any, Protocol
 
-from peewee import fn
-
 from inventory_service.codes.host import State
 from inventory_service.database import database, fetch
 from inventory_service.errors import InvalidError
@@ -156,8 +154,13 @@ def late_after(stage: Terms) -> dt.timedelta:
 
 
 def ttl(stage: Terms) -> dt.timedelta:
-    """How long a heartbeat's lease lasts."""
+    """How long a heartbeat's lease lasts: the rule, which only this module knows. Others are told what it gives."""
     return dt.timedelta(seconds=stage.ttl_seconds)
+
+
+def ttl_seconds(stage: Terms) -> int:
+    """The same as a number."""
+    return round(ttl(stage).total_seconds())
 
 
 def interval(stage: Terms) -> dt.timedelta:
@@ -166,14 +169,14 @@ def interval(stage: Terms) -> dt.timedelta:
 
 
 def terms(stage: Terms) -> dict[str, int]:
-    """What hosts and people are told of it: {interval_seconds, ttl_seconds}."""
-    return {"interval_seconds": stage.interval_seconds, "ttl_seconds": stage.ttl_seconds}
+    """What hosts are told of it: {interval_seconds, ttl_seconds}."""
+    return {"interval_seconds": stage.interval_seconds, "ttl_seconds": ttl_seconds(stage)}
 
 
 def next_beat_seconds(stage: Terms) -> float:
     """When to beat next: the interval, less up to a tenth so that a fleet does not beat in step; never above ttl/3."""
     wanted = stage.interval_seconds * random.uniform(0.9, 1.0)  # noqa: S311 - spreading load, not a secret
-    return round(min(wanted, stage.ttl_seconds / 3), 2)
+    return round(min(wanted, ttl_seconds(stage) / 3), 2)
 
 
 def rest_after_pause(longest_ttl: dt.timedelta) -> dt.timedelta:
@@ -218,8 +221,7 @@ def patience_seconds(most: float, *, share: float) -> float:
     """How long the service may be held up before silence meanwhile is excused: that share of the shortest ttl of all
     stages, `most` at most, two seconds at least.
     """
-    query = Stage.select(fn.MIN(Stage.ttl_seconds)).where(Stage.archived_at.is_null())
-    shortest = query.scalar()
+    shortest = min(map(ttl_seconds, Stage.select().where(Stage.archived_at.is_null())), default=None)
     return most if shortest is None else max(_SHORTEST_PATIENCE_SECONDS, min(most, shortest * share))
 
 

@@ -11,10 +11,11 @@ from flask import current_app, g, request
 from inventory_service.adapters.group_commit import GroupCommit
 from inventory_service.clock import Clock
 from inventory_service.models import Host, Stage
+from inventory_service.records.heartbeat import Heartbeat
 from inventory_service.registry import liveness, past
 from inventory_service.registry.enrolment import IdentityRules
 from inventory_service.registry.heartbeat_intake import HeartbeatIntake
-from inventory_service.registry.heartbeats import Heartbeat, Renewal
+from inventory_service.registry.heartbeats import Renewal
 from inventory_service.settings import Settings
 from inventory_service.web.log_stream import Streams
 from inventory_service.web.refusals import Refusals

@@ -14,9 +14,10 @@ from peewee import OperationalError
 from pydantic import ValidationError
 
 from inventory_service.errors import CallboardError
+from inventory_service.records.heartbeat import Heartbeat
 from inventory_service.registry import liveness
 from inventory_service.web.answers import Renewed
-from inventory_service.web.api.hosts import HEARTBEAT_LIMIT, HeartbeatBody
+from inventory_service.web.api.hosts import HEARTBEAT_LIMIT
 from inventory_service.web.context import Services
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class HeartbeatShim:
 
     def _renew(self, environ: WSGIEnvironment, body: bytes, start_response: StartResponse) -> list[bytes]:
         token = environ["HTTP_AUTHORIZATION"].removeprefix("Bearer ")
-        renewal = self._services.heartbeats.submit((token, HeartbeatBody.model_validate_json(body).checked()))
+        renewal = self._services.heartbeats.submit((token, Heartbeat.model_validate_json(body).checked()))
         is_pending = renewal.state == liveness.PENDING
         data = Renewed.of(renewal).model_dump_json(by_alias=True).encode()
         start_response("202 Accepted" if is_pending else "200 OK", [*_HEADERS, ("Content-Length", str(len(data)))])

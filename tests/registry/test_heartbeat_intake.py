@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import peewee
 import pytest
 
+from inventory_service.records.heartbeat import Heartbeat
 from inventory_service.registry import liveness
 from inventory_service.registry.heartbeat_intake import HeartbeatIntake
-from inventory_service.registry.heartbeats import Heartbeat
 from tests.support import GONE_AFTER_SECONDS, FakeClock, Machine
 
 
@@ -30,7 +30,7 @@ def locker(database: peewee.Database) -> Iterator[sqlite3.Connection]:
 
 def beat(machine: Machine, intake: HeartbeatIntake) -> object:
     machine.sequence += 1
-    return intake.renew([(machine.token, Heartbeat("b007", machine.sequence))])[0]
+    return intake.renew([(machine.token, Heartbeat(boot_id="b007", seq=machine.sequence))])[0]
 
 
 def expiry(intake: HeartbeatIntake, clock: FakeClock) -> liveness.Expiry:

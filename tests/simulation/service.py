@@ -13,9 +13,9 @@ import peewee
 
 from inventory_service.database import database
 from inventory_service.errors import CallboardError, InvalidError
-from inventory_service.registry import enrolment, expiry_guard, heartbeats, hosts, liveness, self_check
+from inventory_service.records.heartbeat import Heartbeat
+from inventory_service.registry import enrolment, expiry_guard, hosts, liveness, self_check
 from inventory_service.registry.heartbeat_intake import HeartbeatIntake
-from inventory_service.registry.heartbeats import Heartbeat
 from inventory_service.registry.sweep import sweep
 from tests.simulation.clock import VirtualClock
 from tests.simulation.machines import (
@@ -128,7 +128,7 @@ class Service:
         beats, refused = [], []
         for message in batch:
             try:
-                beats.append((message, heartbeats.check(_heartbeat(message))))
+                beats.append((message, _heartbeat(message).checked()))
             except InvalidError as error:
                 refused.append((message, error))
         yield from refused
@@ -190,4 +190,4 @@ class Service:
 
 def _heartbeat(message: Message) -> Heartbeat:
     facts = {f"fact_{number}": "x" * 250 for number in range(64)} if message.is_huge else None
-    return Heartbeat(message.boot_id, message.seq, metrics={"host_time": message.host_time}, facts=facts)
+    return Heartbeat(boot_id=message.boot_id, seq=message.seq, metrics={"host_time": message.host_time}, facts=facts)

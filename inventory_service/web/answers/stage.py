@@ -10,7 +10,7 @@ from inventory_service import models
 from inventory_service.codes.stage import ExpiryPause
 from inventory_service.deployments import locks
 from inventory_service.records.stages import pause_of
-from inventory_service.registry import expiry_guard, hosts, liveness
+from inventory_service.registry import expiry_guard, hosts
 from inventory_service.registry.stages import stage_name
 from inventory_service.web import context
 from inventory_service.web.answers.base import Answer, Moment, old_name, one_of
@@ -94,7 +94,8 @@ class Stage(Answer):
             description=row.description,
             variables=row.variables,
             ansible_user=row.ansible_user,
-            **liveness.terms(row),
+            interval_seconds=row.interval_seconds,
+            ttl_seconds=row.ttl_seconds,
             simple_join=row.has_simple_join,
             converge=row.has_convergence,
             default_revision=row.default_revision,

@@ -14,7 +14,8 @@ from inventory_service.accounts.roles import OPERATOR, VIEWER
 from inventory_service.clock import iso
 from inventory_service.deployments.runs import history
 from inventory_service.models import Host, Stage
-from inventory_service.registry import enrolment, heartbeats, hosts, last_heartbeats, liveness, past, self_check
+from inventory_service.records.heartbeat import Heartbeat
+from inventory_service.registry import enrolment, hosts, last_heartbeats, liveness, past, self_check
 from inventory_service.web import answers, auth, context
 from inventory_service.web.api.common import (
     Group,
@@ -56,48 +57,6 @@ class EnrolBody(Strict):
         pattern=r"^[0-9A-Za-z_-]+$",
         description="Random, made for this request: sent again with the same one, it gets the same answer",
     )
-
-
-class ReportedRelease(Strict):
-    name: str | None = Field(None, max_length=128)
-    number: int | None = Field(None, ge=0, le=2**31)
-    revision: str | None = Field(None, max_length=128)
-
-
-class ReportedHealth(Strict):
-    healthy: bool = Field(description="What the agent's health check says")
-    reason: str | None = Field(None, max_length=256, description="Why not, in one line")
-
-
-class HeartbeatBody(Strict):
-    boot_id: str = Field(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z-]+$")
-    seq: int = Field(ge=0, le=2**62, description="Uptime in milliseconds; orders heartbeats without a clock")
-    agent_version: str | None = Field(None, max_length=32, pattern=r"^[0-9A-Za-z.+-]*$")
-    release: ReportedRelease | None = None
-    facts_hash: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
-    facts: dict[str, Any] | None = None
-    metrics: dict[str, float] = {}
-    health: ReportedHealth | None = Field(None, description="Left out where the agent has no health check")
-    run: int | None = Field(None, ge=0, le=2**31 - 1, description="The last run that reached this host, as it knows")
-    sent_at: str | None = Field(None, max_length=40, description="For diagnosis only; never believed")
-
-    def checked(self) -> heartbeats.Heartbeat:
-        """In the domain's words. Raises InvalidError."""
-        return heartbeats.check(
-            heartbeats.Heartbeat(
-                boot_id=self.boot_id,
-                seq=self.seq,
-                agent_version=self.agent_version,
-                release_number=self.release.number if self.release else None,
-                revision=self.release.revision if self.release else None,
-                facts_hash=self.facts_hash,
-                facts=self.facts,
-                metrics=self.metrics,
-                is_healthy=self.health.healthy if self.health else None,
-                health_reason=self.health.reason if self.health else None,
-                run=self.run,
-            )
-        )
 
 
 class HostQuery(Paging):
@@ -188,7 +147,7 @@ def rotate() -> answers.Rotated:
 )
 @auth.access(auth.BEAT)
 @auth.body_limit(HEARTBEAT_LIMIT)
-def heartbeat(body: HeartbeatBody) -> tuple[answers.Renewed | dict[str, Any], int]:
+def heartbeat(body: Heartbeat) -> tuple[answers.Renewed | dict[str, Any], int]:
     """Level-triggered: the answer says what should be, so that a lost one does no harm. 202 while approval waits."""
     if self_check.hear(g.host_token, at=context.now()):
         context.services().intake.confirm()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from inventory_service.agent import callboard_agent
 from inventory_service.errors import InvalidError
-from inventory_service.registry import reported
+from inventory_service.records import reported
 from tests.support import key_line
 
 ED25519 = key_line()

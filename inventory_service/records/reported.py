@@ -79,11 +79,11 @@ def check_revision(revision: str, loc: str = "release") -> str:
     return revision
 
 
-def check_reason(reason: str | None, loc: str = "health") -> str | None:
-    """Why a host is not healthy, in its own words: one plain line, shown to people."""
-    if reason is not None and (len(reason) > _LONGEST_VALUE or not is_plain_text(reason)):
-        raise InvalidError.at(loc, "The reason is longer than 256 characters or holds control characters.")
-    return reason
+def check_line(text: str | None, loc: str) -> str | None:
+    """A host's own words, such as why it is not healthy: one plain line, shown to people."""
+    if text is not None and (len(text) > _LONGEST_VALUE or not is_plain_text(text)):
+        raise InvalidError.at(loc, "The text is longer than 256 characters or holds control characters.")
+    return text
 
 
 def check_host_keys(lines: list[str]) -> list[str]:
