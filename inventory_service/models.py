@@ -108,7 +108,7 @@ class Stage(_Table):
     ansible_user = pw.TextField(null=True)
     interval_seconds = pw.IntegerField(default=60)
     ttl_seconds = pw.IntegerField(default=300)
-    has_simple_join = pw.BooleanField(default=False)
+    has_agentless = pw.BooleanField(default=False)
     has_convergence = pw.BooleanField(default=True)
     default_revision = pw.TextField(default="HEAD")
     deploy_playbook = pw.TextField(default="deploy.yml")

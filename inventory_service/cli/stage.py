@@ -16,19 +16,36 @@ from inventory_service.terminal import json_option, print_fields, print_json, pr
 from inventory_service.text import shown_value
 
 
+class _Option(click.Option):
+    """An option that takes its former name, too, which no help shows."""
+
+    def __init__(self, *spelled: Any, former: str | None, **about: Any) -> None:
+        super().__init__(*spelled, **about)
+        self._former = former and former.replace("_", "-")
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """With the former name."""
+        shown = self.opts, self.secondary_opts
+        if self._former is not None:
+            self.opts = [*self.opts, f"--{self._former}"]
+            self.secondary_opts = [*self.secondary_opts, *([f"--no-{self._former}"] if self.secondary_opts else [])]
+        super().add_to_parser(parser, ctx)
+        self.opts, self.secondary_opts = shown
+
+
 def _option(one: Described) -> Callable[[Any], Any]:
     """The option of a setting, by its name; a former name is taken, too."""
-    spelled = [name.replace("_", "-") for name in (one.name, one.former) if name]
-    about: dict[str, Any] = {"help": one.setting.help, "default": None}
+    spelled = one.name.replace("_", "-")
+    about: dict[str, Any] = {"help": one.setting.help, "default": None, "cls": _Option, "former": one.former}
     if one.kind == FLAG:
-        return click.option(one.name, *(f"--{name}/--no-{name}" for name in spelled), **about)
+        return click.option(one.name, f"--{spelled}/--no-{spelled}", **about)
     if one.kind == MAPPING:
         return click.option("-e", "--variable", "pairs", multiple=True, help="Variables: name=value, JSON or @file.")
     if one.kind == LIST:
         about["callback"] = batches
     if one.kind in {NUMBER, CHOICE}:
         about["type"] = int if one.kind == NUMBER else click.Choice(one.choices)
-    return click.option(one.name, *(f"--{name}" for name in spelled), **about)
+    return click.option(one.name, f"--{spelled}", **about)
 
 
 def _with_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,4 +1,4 @@
-"""The one-line calls, for cron and curl: a host known by its address, which no agent and no credential stands for."""
+"""Agentless heartbeats, of cron and curl: a host known by its address, without an agent and a credential of its own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def put(
     port: int | None,
     join_token: JoinToken | None = None,
 ) -> tuple[Host, bool]:
-    """The one-line call: add this address to the stage, or renew it. Returns the host and whether it is new.
+    """An agentless heartbeat: add this address to the stage, or renew it. Returns the host and whether it is new.
 
     `join_token` None: an operator calls, whose word is an approval, too. A machine with a join token gets the token's
     groups, spends one of its uses when it is new, and waits for approval where the stage has that. `groups` and `port`

@@ -155,14 +155,15 @@ class StageChange(BaseModel):
             "At least twice the interval; a stale host gets no runs.",
         ),
     ] = None
-    simple_join: Annotated[
+    agentless: Annotated[
         bool | None,
         Setting(
-            "Allow the one-line call with a join token.",
+            "Allow agentless heartbeats with a join token.",
             MACHINES,
-            "Machines may join by the one-line call",
+            "Machines may send agentless heartbeats",
             "A cron line with curl in the place of an agent. Such a host reports no SSH host keys.",
-            column="has_simple_join",
+            column="has_agentless",
+            former="simple_join",
         ),
     ] = None
     converge: Annotated[

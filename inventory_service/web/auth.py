@@ -20,14 +20,14 @@ from inventory_service.registry import hosts, join_tokens, stages
 from inventory_service.web import context
 
 PUBLIC, SIGNED = "public", "signed"
-HOST, LEAVE, BEAT, JOIN, SIMPLE = "host", "leave", "beat", "join", "simple"
-ACCESSES = (PUBLIC, SIGNED, HOST, LEAVE, BEAT, JOIN, SIMPLE, *roles.ROLES)
+HOST, LEAVE, BEAT, JOIN, AGENTLESS = "host", "leave", "beat", "join", "agentless"
+ACCESSES = (PUBLIC, SIGNED, HOST, LEAVE, BEAT, JOIN, AGENTLESS, *roles.ROLES)
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 
 def access(kind: str, *, is_everywhere: bool = False) -> Callable[[View], View]:
-    """Declare what a route needs: PUBLIC, SIGNED (its body is), HOST, LEAVE, BEAT, JOIN, SIMPLE (join token or
+    """Declare what a route needs: PUBLIC, SIGNED (its body is), HOST, LEAVE, BEAT, JOIN, AGENTLESS (join token or
     operator), or at least a role.
 
     `is_everywhere`: a role for all projects. An admin of one could otherwise make a token for the others.
@@ -89,7 +89,7 @@ def _join() -> None:
     g.join_token = _bearer("cbj_", "a join token")
 
 
-def _simple() -> None:
+def _agentless() -> None:
     token = bearer_token()
     if token.startswith("cbj_"):
         g.join_token, g.principal = token, None
@@ -105,7 +105,7 @@ _CHECKS: dict[str, Callable[[], None]] = {
     LEAVE: _leave,
     BEAT: _beat,
     JOIN: _join,
-    SIMPLE: _simple,
+    AGENTLESS: _agentless,
 }
 
 
@@ -175,16 +175,16 @@ def reach_host(host: Host) -> Host:
 
 
 def join_token_for(project: str, stage: str, token: str, peer: str) -> JoinToken:
-    """The join token behind a simple call: of this stage, which allows them, from its networks. It may be used up,
+    """The join token of an agentless heartbeat: of this stage, which allows them, from its networks. It may be used up,
     which counts when a host is added.
     """
     row = join_tokens.find(token, at=context.now(), may_be_used_up=True)
     join_tokens.check_peer(row, peer)
     if (row.stage.project.name, row.stage.name) != (project, stage):
         raise ForbiddenError("This join token belongs to another stage.")
-    if not row.stage.has_simple_join:
+    if not row.stage.has_agentless:
         raise ForbiddenError(
-            "This stage does not take the one-line call with a join token; an operator can switch simple_join on."
+            "This stage takes no agentless heartbeats with a join token; an operator can switch them on (agentless)."
         )
     return row
 

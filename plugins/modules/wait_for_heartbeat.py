@@ -19,7 +19,7 @@ description:
     service's own clock.
   - Healthy is what the health check of the host's agent says. A host whose agent has none is taken as healthy.
   - A host that has left its stage meanwhile is skipped and does not fail; so is one without an agent, which
-    was added by the one-line call and cannot tell its release.
+    sends agentless heartbeats and cannot tell its release.
   - In a run of the service the run's executor is asked, over a socket in the run's private folder; no credential
     is needed. Elsewhere the service is asked, with the O(url) and token of the inventory file that the host came
     from, else with E(CALLBOARD_URL) and E(CALLBOARD_TOKEN).

@@ -135,7 +135,7 @@ def test_an_admin_changes_how_machines_are_heard(browse, service):
     page.get_by_label("Stale after").fill("600")
     save(page)
     kept = service.call("GET", "/stages/shop/kiosk")
-    names = ("interval_seconds", "ttl_seconds", "ansible_user", "approval", "simple_join")
+    names = ("interval_seconds", "ttl_seconds", "ansible_user", "approval", "agentless")
     assert [kept[name] for name in names] == [200, 600, "deploy", True, False]
 
 

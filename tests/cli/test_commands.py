@@ -44,7 +44,7 @@ def shop(call: Call, tmp_path_factory: pytest.TempPathFactory) -> str:
     source = tmp_path_factory.mktemp("source")
     (source / "deploy.yml").write_text("# Put it there\n- hosts: all\n")
     assert call("project", "add", "shop", "--source", f"{source}/", "-e", "colour=red").exit_code == 0
-    assert call("stage", "add", "shop/production", "--no-converge", "--simple-join").exit_code == 0
+    assert call("stage", "add", "shop/production", "--no-converge", "--agentless").exit_code == 0
     return "shop/production"
 
 
@@ -65,7 +65,7 @@ def test_it_shows_what_was_added(call: Call, shop: str) -> None:
     assert [row["name"] for row in read(call("project", "list", "--json"))] == ["shop"]
     assert read(call("project", "show", "shop", "--json"))["variables"] == {"colour": "red"}
     shown = read(call("stage", "show", shop, "--json"))
-    assert (shown["converge"], shown["simple_join"], shown["interval_seconds"]) == (False, True, 60)
+    assert (shown["converge"], shown["agentless"], shown["interval_seconds"]) == (False, True, 60)
     assert "shop/production" in call("stage", "list", "shop").stdout
     assert "Put it there" in call("stage", "playbooks", shop).stdout
     assert "shop" in call("project", "list").stdout
@@ -148,6 +148,20 @@ def test_it_manages_people_and_tokens(call: Call, shop: str) -> None:
     row = next(item for item in read(call("token", "list", "--json")) if item["name"] == "ci")
     assert call("token", "revoke", row["id"]).exit_code == 0
     assert call("runs", token=token).exit_code == 1
+
+
+@pytest.mark.parametrize("name", ["agentless", "simple-join"])
+def test_it_takes_a_setting_by_its_former_name(call: Call, shop: str, name: str) -> None:
+    assert call("stage", "set", shop, f"--no-{name}").exit_code == 0
+    off = read(call("stage", "show", shop, "--json"))["agentless"]
+    assert call("stage", "set", shop, f"--{name}").exit_code == 0
+    assert (off, read(call("stage", "show", shop, "--json"))["agentless"]) == (False, True)
+    assert "simple" not in call("stage", "set", "--help").stdout
+
+
+@pytest.mark.parametrize("name", ["--out-of-date", "--drift"])
+def test_it_lists_hosts_that_are_out_of_date(call: Call, shop: str, name: str) -> None:
+    assert read(call("hosts", shop, name, "--json")) == []
 
 
 def test_it_sets_lists_and_removes_secrets(call: Call, shop: str, tmp_path: Path) -> None:
@@ -265,3 +279,10 @@ def test_it_expires_the_silent_when_forced_and_says_who_did_it(call: Call, servi
     assert "shop/silent" in told
     assert "hosts: 1" in told
     assert [row["target"] for row in read(call("audit", "--target", "shop/silent", "--json"))][-1] == "shop/silent"
+
+
+@pytest.mark.parametrize("name", ["--allow-paused-expiry", "--allow-frozen"])
+def test_it_launches_though_expiry_may_be_paused(call: Call, shop: str, name: str) -> None:
+    run = call("deploy", shop, name, "--detach").stdout.strip()
+    assert read(call("runs", "--json", "--stage", shop))[0]["id"] == int(run)
+    assert "frozen" not in call("deploy", "--help").stdout

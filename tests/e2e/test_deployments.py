@@ -26,7 +26,7 @@ def test_it_deploys_converges_survives_a_death_and_rolls_back(site: Site) -> Non
 
     newcomer = site.boot("web-3")
     wait_for("the newcomer's release", lambda: site.hosts()["web-3"]["release"] == 1)
-    wait_for("a free stage", lambda: not site.client.get(site.path)["held_by_run"])
+    wait_for("a free stage", lambda: not site.client.get(site.path)["locked_by_run"])
     assert newcomer.deployed_revision() == site.shas["v1"]
 
     killed = time.monotonic()

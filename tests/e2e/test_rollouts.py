@@ -49,7 +49,7 @@ def _newcomer_waits_for_the_lock(site: Site) -> None:
     assert [run["kind"] for run in runs] == ["rollback", "deploy", "deploy"]
     site.client.send("DELETE", f"{site.path}/lock")
     wait_for("web-3 on release 1", lambda: site.hosts()["web-3"]["release"] == 1, seconds=120)
-    wait_for("a free stage", lambda: not site.client.get(site.path)["held_by_run"], seconds=60)
+    wait_for("a free stage", lambda: not site.client.get(site.path)["locked_by_run"], seconds=60)
     assert newcomer.deployed_revision() == site.shas["v1"]
 
 
@@ -69,7 +69,7 @@ def test_it_brings_hosts_that_join_during_a_rollout_straight_to_the_new_release(
             with contextlib.suppress(OSError):
                 served.add(machine.deployed_revision())
         rows = site.hosts()
-        is_free = not site.client.get(site.path)["held_by_run"]
+        is_free = not site.client.get(site.path)["locked_by_run"]
         return is_free and all(rows[machine.name]["release"] == 2 for machine in newcomers)
 
     wait_for("release 2 on the newcomers", is_converged, seconds=150)

@@ -46,7 +46,7 @@ def test_it_cancels_a_run_with_everything_it_started(site: Site) -> None:
     assert (run["status"], time.monotonic() - asked < 8) == ("canceled", True)
     assert _processes_of(site, run_id) == []
     assert site.callboard("logs", "-f", str(run_id)).returncode == 3
-    assert site.client.get(site.path)["held_by_run"] is None
+    assert site.client.get(site.path)["locked_by_run"] is None
 
 
 def test_it_waits_or_refuses_as_asked(site: Site) -> None:

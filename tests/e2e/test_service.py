@@ -58,8 +58,8 @@ def test_it_gives_hosts_a_fresh_lease_after_an_outage(tmp_path: Path, site: Site
     assert [row["state"] for row in site.client.get_all(path)] in (["live"], ["late"])
 
 
-def test_it_takes_the_one_line_calls(site: Site) -> None:
-    site.client.send("PATCH", site.path, {"simple_join": True})
+def test_it_takes_agentless_heartbeats(site: Site) -> None:
+    site.client.send("PATCH", site.path, {"agentless": True})
     url = f"{site.service.url}{site.path}/hosts/{OWN_NETWORK}.250"
     curl = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--interface", f"{OWN_NETWORK}.250"]
     token = ["-H", f"Authorization: Bearer {site.join_token}"]

@@ -468,7 +468,7 @@ def test_it_tells_a_host_that_has_left_to_enrol_again(web_1: Machine, clock: Fak
         hosts.authenticate(web_1.token)
 
 
-# the one-line calls
+# agentless heartbeats
 
 
 def test_it_adds_an_address_and_then_renews_it(stage: Stage, clock: FakeClock) -> None:

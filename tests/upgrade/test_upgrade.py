@@ -93,6 +93,14 @@ def _notifications(told: Answer, path: str) -> Answer:
     return {**told, "items": items}
 
 
+def _inventory(told: Answer, path: str) -> Answer:
+    """Who is behind is in `out_of_date`, too."""
+    if "behind" not in told:
+        return told
+    children = sorted([*told["all"]["children"], "out_of_date"])
+    return {**told, "all": {**told["all"], "children": children}, "out_of_date": told["behind"]}
+
+
 def _expiry(event: str) -> str:
     return {"freeze": "expiry"}.get(event, event)
 
@@ -173,7 +181,7 @@ NOUNS: dict[str, tuple[str, Callable[[Answer, str], Answer]]] = {
     "host's metrics": (r"/hosts/\w+/metrics", _same),
     "host": (r"/hosts/\w+$", _host),
     "hosts": (r"/stages/[^/]+/[^/]+/hosts", _same),
-    "inventory": (r"/stages/[^/]+/[^/]+/inventory", _same),
+    "inventory": (r"/stages/[^/]+/[^/]+/inventory", _inventory),
     "heartbeats": (r"/stages/[^/]+/[^/]+/heartbeats", _same),
     "known_hosts": (r"/stages/[^/]+/[^/]+/known_hosts", _same),
     "join tokens": (r"/stages/[^/]+/[^/]+/join-tokens", _same),

@@ -108,7 +108,7 @@ def callers(
         "host": Caller(client, web_1.token),
         "beat": Caller(client, web_1.token),
         "join": Caller(client, join_token),
-        "simple": operator,
+        "agentless": operator,
         "viewer": viewer,
         "operator": operator,
         "admin": admin,

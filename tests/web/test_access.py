@@ -58,7 +58,7 @@ def test_it_answers_403_to_a_token_of_another_kind(routes: list[Route], callers:
         "leave": ("join", "viewer"),
         "beat": ("join", "viewer"),
         "join": ("host", "viewer"),
-        "simple": ("host",),
+        "agentless": ("host",),
     }.items():
         for other in others:
             assert answers(of(routes, own), callers[other]) == names(of(routes, own), 403)
@@ -68,7 +68,9 @@ def test_it_answers_403_to_a_token_of_another_kind(routes: list[Route], callers:
 
 
 def test_it_answers_403_to_a_role_that_does_not_reach(routes: list[Route], callers: Callers) -> None:
-    assert answers(of(routes, "operator", "simple"), callers["viewer"]) == names(of(routes, "operator", "simple"), 403)
+    assert answers(of(routes, "operator", "agentless"), callers["viewer"]) == names(
+        of(routes, "operator", "agentless"), 403
+    )
     assert answers(of(routes, "admin"), callers["operator"]) == names(of(routes, "admin"), 403)
 
 

@@ -79,8 +79,8 @@ def test_it_ends_the_guessing_of_join_tokens(viewer: Caller, stage: Stage, clock
     assert guesser.post("/api/v1/enrol", {"name": "web-1"}).status_code == 401
 
 
-def test_it_audits_the_one_line_calls_but_no_renewal(viewer: Caller, stage: Stage, clock: FakeClock) -> None:
-    stages.update_stage(stage, change=StageChange(simple_join=True), actor=ADA, at=clock.now())
+def test_it_audits_agentless_hosts_but_no_renewal(viewer: Caller, stage: Stage, clock: FakeClock) -> None:
+    stages.update_stage(stage, change=StageChange(agentless=True), actor=ADA, at=clock.now())
     row, secret = join_tokens.create(stage, actor=ADA, at=clock.now())
     machine, token = Caller(viewer.client, secret, peer="10.0.0.1"), f"join token {row.id}"
     before = Event.select().count()
@@ -94,8 +94,8 @@ def test_it_audits_the_one_line_calls_but_no_renewal(viewer: Caller, stage: Stag
     assert Host.select().count() == 1
 
 
-def test_it_audits_a_refused_one_line_call_once_an_hour(viewer: Caller, stage: Stage, clock: FakeClock) -> None:
-    stages.update_stage(stage, change=StageChange(simple_join=True), actor=ADA, at=clock.now())
+def test_it_audits_a_refused_agentless_heartbeat_once_an_hour(viewer: Caller, stage: Stage, clock: FakeClock) -> None:
+    stages.update_stage(stage, change=StageChange(agentless=True), actor=ADA, at=clock.now())
     row, token = join_tokens.create(stage, actor=ADA, at=clock.now())
     join_tokens.revoke(stage, row.id, actor=ADA, at=clock.now())
     cron = Caller(viewer.client, token, peer="10.0.0.1")

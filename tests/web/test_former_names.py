@@ -6,7 +6,8 @@ import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from inventory_service.models import Release, Stage
+from inventory_service.models import Release, Run, Stage
+from inventory_service.records import locks
 from tests.support import Caller, FakeClock, Machine
 from tests.web.test_scaling_page import sign_in
 
@@ -62,6 +63,23 @@ def test_it_launches_while_expiry_is_paused(operator: Caller, web_1: Machine, cl
     body = {"stage": "shop/production", "kind": "deploy"}
     answers = [operator.post("/api/v1/runs", {**body, **more}) for more in ({}, {name: True})]
     assert [answer.status_code for answer in answers] == [409, 202], [answer.json for answer in answers]
+
+
+@pytest.mark.parametrize("name", ["agentless", "simple_join"])
+def test_it_sets_whether_a_stage_takes_agentless_heartbeats(admin: Caller, stage: Stage, name: str) -> None:
+    changed = admin.patch("/api/v1/stages/shop/production", {name: True}).json
+    assert (changed["agentless"], changed["simple_join"]) == (True, True), changed
+
+
+def test_it_takes_a_setting_by_one_of_its_names(admin: Caller, stage: Stage) -> None:
+    answer = admin.patch("/api/v1/stages/shop/production", {"agentless": True, "simple_join": False})
+    assert (answer.status_code, "given twice" in answer.text) == (422, True), answer.text
+
+
+def test_it_names_the_run_at_work_of_a_stage(viewer: Caller, run: Run, clock: FakeClock) -> None:
+    locks.take_for_run(run, at=clock.now())
+    shown = viewer.get("/api/v1/stages/shop/production").json
+    assert (shown["locked_by_run"], shown["held_by_run"]) == (run.id, run.id), shown
 
 
 @pytest.mark.parametrize(("name", "tag"), [("behind", "out-of-date"), ("held", "pinned")])

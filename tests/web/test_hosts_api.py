@@ -28,9 +28,9 @@ def beating(viewer: Caller, web_1: Machine) -> Caller:
 
 
 @pytest.fixture
-def simple(stage: Stage, joining: Caller) -> Caller:
-    """A join token of a stage that takes the one-line call."""
-    update_stage(stage, change=StageChange(simple_join=True), actor=ADA, at=stage.created_at)
+def agentless(stage: Stage, joining: Caller) -> Caller:
+    """A join token of a stage that takes agentless heartbeats."""
+    update_stage(stage, change=StageChange(agentless=True), actor=ADA, at=stage.created_at)
     return joining
 
 
@@ -178,16 +178,16 @@ def test_it_says_goodbye_twice_and_410_to_everything_else(beating: Caller, web_1
         assert beating.post(f"/api/v1/{path}", body).status_code == 410
 
 
-# the one-line calls
+# agentless heartbeats
 
 
-def test_it_takes_the_one_line_call_of_a_machine(simple: Caller, clock: FakeClock) -> None:
-    first = simple.put(f"{HOSTS}/10.0.0.1")
+def test_it_takes_an_agentless_heartbeat_of_a_machine(agentless: Caller, clock: FakeClock) -> None:
+    first = agentless.put(f"{HOSTS}/10.0.0.1")
     clock.advance(100)
-    second = simple.put(f"{HOSTS}/10.0.0.1")
+    second = agentless.put(f"{HOSTS}/10.0.0.1")
     assert [answer.status_code for answer in (first, second)] == [201, 200]
     assert second.json["last_seen_at"] == "2026-11-23T14:01:40Z"
-    assert [simple.delete(f"{HOSTS}/10.0.0.1").status_code for _ in range(2)] == [204, 204]
+    assert [agentless.delete(f"{HOSTS}/10.0.0.1").status_code for _ in range(2)] == [204, 204]
 
 
 def test_it_rejects_bad_groups_of_a_host_that_is_there(operator: Caller, stage: Stage) -> None:
@@ -195,93 +195,93 @@ def test_it_rejects_bad_groups_of_a_host_that_is_there(operator: Caller, stage: 
     assert operator.put(f"{HOSTS}/web-7.example.org", {"groups": ["web*"]}).status_code == 422
 
 
-def test_it_takes_the_one_line_call_without_a_body(simple: Caller) -> None:
-    headers = {"Authorization": f"Bearer {simple.token}"}
-    answer = simple.client.put(f"{HOSTS}/10.0.0.1", headers=headers, environ_base={"REMOTE_ADDR": "10.0.0.1"})
+def test_it_takes_agentless_heartbeats_without_a_body(agentless: Caller) -> None:
+    headers = {"Authorization": f"Bearer {agentless.token}"}
+    answer = agentless.client.put(f"{HOSTS}/10.0.0.1", headers=headers, environ_base={"REMOTE_ADDR": "10.0.0.1"})
     assert answer.status_code == 201
 
 
-def test_it_rejects_anothers_address_from_a_join_token(simple: Caller) -> None:
+def test_it_rejects_anothers_address_from_a_join_token(agentless: Caller) -> None:
     for method in ("PUT", "DELETE"):
-        answer = simple.send(method, f"{HOSTS}/10.0.0.2", {})
+        answer = agentless.send(method, f"{HOSTS}/10.0.0.2", {})
         assert (answer.status_code, "own address, which is 10.0.0.1" in answer.json["detail"]) == (403, True)
 
 
-def test_it_rejects_the_one_line_call_where_the_stage_does_not_take_it(joining: Caller) -> None:
+def test_it_rejects_agentless_heartbeats_where_the_stage_does_not_take_it(joining: Caller) -> None:
     answer = joining.put(f"{HOSTS}/10.0.0.1")
-    assert (answer.status_code, "switch simple_join on" in answer.json["detail"]) == (403, True)
+    assert (answer.status_code, "switch them on (agentless)" in answer.json["detail"]) == (403, True)
 
 
-def test_it_rejects_a_join_token_of_another_stage(simple: Caller, make_stage: Callable[..., Stage]) -> None:
-    make_stage("staging", simple_join=True)
-    assert simple.put("/api/v1/stages/shop/staging/hosts/10.0.0.1").status_code == 403
+def test_it_rejects_a_join_token_of_another_stage(agentless: Caller, make_stage: Callable[..., Stage]) -> None:
+    make_stage("staging", agentless=True)
+    assert agentless.put("/api/v1/stages/shop/staging/hosts/10.0.0.1").status_code == 403
 
 
-def test_it_rejects_a_spent_join_token_in_the_one_line_call(simple: Caller, clock: FakeClock, stage: Stage) -> None:
+def test_it_rejects_a_spent_join_token(agentless: Caller, clock: FakeClock, stage: Stage) -> None:
     _, expired = join_tokens.create(stage, actor=ADA, at=clock.now(), expires_at=clock.now())
-    assert Caller(simple.client, expired, "10.0.0.1").put(f"{HOSTS}/10.0.0.1").status_code == 401
+    assert Caller(agentless.client, expired, "10.0.0.1").put(f"{HOSTS}/10.0.0.1").status_code == 401
 
 
-def test_it_tells_nobody_which_stages_there_are(simple: Caller) -> None:
-    guesser = Caller(simple.client, "cbj_abcdefghijkl." + "x" * 43, peer="10.0.0.1")
+def test_it_tells_nobody_which_stages_there_are(agentless: Caller) -> None:
+    guesser = Caller(agentless.client, "cbj_abcdefghijkl." + "x" * 43, peer="10.0.0.1")
     answers = [guesser.put(f"/api/v1/stages/shop/{stage}/hosts/10.0.0.1") for stage in ("production", "nowhere")]
     assert [answer.status_code for answer in answers] == [401, 401]
-    assert simple.put("/api/v1/stages/shop/nowhere/hosts/10.0.0.1").status_code == 403
+    assert agentless.put("/api/v1/stages/shop/nowhere/hosts/10.0.0.1").status_code == 403
 
 
-def test_it_lets_a_machine_of_the_one_line_call_wait_for_approval(
-    simple: Caller, operator: Caller, stage: Stage, clock: FakeClock
+def test_it_lets_a_machine_of_agentless_heartbeats_wait_for_approval(
+    agentless: Caller, operator: Caller, stage: Stage, clock: FakeClock
 ) -> None:
     update_stage(stage, change=StageChange(approval=True), actor=ADA, at=stage.created_at)
-    answers = [simple.put(f"{HOSTS}/10.0.0.1") for _ in range(2)]
+    answers = [agentless.put(f"{HOSTS}/10.0.0.1") for _ in range(2)]
     assert [(answer.status_code, answer.json["state"]) for answer in answers] == [(202, "pending")] * 2
     clock.advance(1000)
-    assert simple.put(f"{HOSTS}/10.0.0.1").json["last_seen_at"] == "2026-11-23T14:16:40Z"
+    assert agentless.put(f"{HOSTS}/10.0.0.1").json["last_seen_at"] == "2026-11-23T14:16:40Z"
     assert operator.patch(f"/api/v1/hosts/{answers[0].json['id']}", {"approved": True}).json["state"] == "live"
-    assert simple.put(f"{HOSTS}/10.0.0.1").status_code == 200
+    assert agentless.put(f"{HOSTS}/10.0.0.1").status_code == 200
 
 
-def test_it_takes_an_operators_one_line_call_for_an_approval(simple: Caller, operator: Caller, stage: Stage) -> None:
+def test_it_takes_an_operators_heartbeat_for_an_approval(agentless: Caller, operator: Caller, stage: Stage) -> None:
     update_stage(stage, change=StageChange(approval=True), actor=ADA, at=stage.created_at)
-    host = simple.put(f"{HOSTS}/10.0.0.1").json["id"]
+    host = agentless.put(f"{HOSTS}/10.0.0.1").json["id"]
     assert operator.put(f"{HOSTS}/10.0.0.1").json["state"] == "live"
     changes = operator.get(f"/api/v1/hosts/{host}").json["transitions"]
     assert [(change["from"], change["to"]) for change in changes] == [("pending", "live"), (None, "pending")]
 
 
-def test_it_gives_a_machine_of_the_one_line_call_its_join_tokens_groups(
-    simple: Caller, stage: Stage, clock: FakeClock
+def test_it_gives_a_machine_of_agentless_heartbeats_its_join_tokens_groups(
+    agentless: Caller, stage: Stage, clock: FakeClock
 ) -> None:
     _, token = join_tokens.create(stage, actor=ADA, at=clock.now(), groups=["web", "app"])
-    machine = Caller(simple.client, token, peer="10.0.0.3")
+    machine = Caller(agentless.client, token, peer="10.0.0.3")
     refused = machine.put(f"{HOSTS}/10.0.0.3", {"groups": ["db"]})
     assert (refused.status_code, "'db'" in refused.json["detail"]) == (403, True)
     assert machine.put(f"{HOSTS}/10.0.0.3").json["groups"] == ["app", "web"]
 
 
-def test_it_counts_the_uses_of_a_join_token_in_the_one_line_call(
-    simple: Caller, stage: Stage, clock: FakeClock
+def test_it_counts_the_uses_of_a_join_token_in_agentless_heartbeats(
+    agentless: Caller, stage: Stage, clock: FakeClock
 ) -> None:
     _, token = join_tokens.create(stage, actor=ADA, at=clock.now(), maximum_uses=1)
-    first, second = (Caller(simple.client, token, peer=peer) for peer in ("10.0.0.3", "10.0.0.4"))
+    first, second = (Caller(agentless.client, token, peer=peer) for peer in ("10.0.0.3", "10.0.0.4"))
     answers = [first.put(f"{HOSTS}/10.0.0.3"), first.put(f"{HOSTS}/10.0.0.3"), second.put(f"{HOSTS}/10.0.0.4")]
     assert [answer.status_code for answer in answers] == [201, 200, 401]
     assert first.delete(f"{HOSTS}/10.0.0.3").status_code == 204
 
 
-def test_it_keeps_the_one_line_call_away_from_hosts_with_a_credential(simple: Caller, operator: Caller) -> None:
-    simple.post("/api/v1/enrol", {"name": "10.0.0.1"})
+def test_it_keeps_agentless_heartbeats_away_from_hosts_with_a_credential(agentless: Caller, operator: Caller) -> None:
+    agentless.post("/api/v1/enrol", {"name": "10.0.0.1"})
     for method in ("PUT", "DELETE"):
-        answer = simple.send(method, f"{HOSTS}/10.0.0.1", {})
+        answer = agentless.send(method, f"{HOSTS}/10.0.0.1", {})
         assert (answer.status_code, "its own credential" in answer.json["detail"]) == (409, True)
     assert operator.delete(f"{HOSTS}/10.0.0.1").status_code == 204
 
 
-def test_it_rejects_the_one_line_call_where_machines_prove_who_they_are(simple: Caller, operator: Caller) -> None:
-    extensions = simple.client.application.extensions
+def test_it_rejects_agentless_heartbeats_where_machines_prove_who_they_are(agentless: Caller, operator: Caller) -> None:
+    extensions = agentless.client.application.extensions
     rules = IdentityRules("eu-central-1", ("111122223333",))
     extensions["callboard"] = dataclasses.replace(extensions["callboard"], identity_rules=rules)
-    answer = simple.put(f"{HOSTS}/10.0.0.1")
+    answer = agentless.put(f"{HOSTS}/10.0.0.1")
     assert (answer.status_code, "enrol with the agent" in answer.json["detail"]) == (403, True)
     assert operator.put(f"{HOSTS}/10.0.0.1").status_code == 201
 

@@ -55,10 +55,10 @@ def test_it_pages_through_projects(admin: Caller) -> None:
 
 
 def test_it_adds_and_changes_a_stage(admin: Caller, project: object) -> None:
-    made = admin.post("/api/v1/projects/shop/stages", {"name": "staging", "simple_join": True, "ttl_seconds": 600})
-    assert (made.status_code, made.json["stage"], made.json["simple_join"]) == (201, "shop/staging", True)
-    changed = admin.patch("/api/v1/stages/shop/staging", {"converge": False, "simple_join": False})
-    assert (changed.json["converge"], changed.json["simple_join"], changed.json["ttl_seconds"]) == (False, False, 600)
+    made = admin.post("/api/v1/projects/shop/stages", {"name": "staging", "agentless": True, "ttl_seconds": 600})
+    assert (made.status_code, made.json["stage"], made.json["agentless"]) == (201, "shop/staging", True)
+    changed = admin.patch("/api/v1/stages/shop/staging", {"converge": False, "agentless": False})
+    assert (changed.json["converge"], changed.json["agentless"], changed.json["ttl_seconds"]) == (False, False, 600)
 
 
 @pytest.mark.parametrize(

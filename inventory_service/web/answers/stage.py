@@ -61,7 +61,7 @@ class Stage(Answer):
     ansible_user: str | None
     interval_seconds: int
     ttl_seconds: int
-    simple_join: bool
+    agentless: bool = Field(description="Whether it takes agentless heartbeats with a join token")
     converge: bool
     default_revision: str
     deploy_playbook: str
@@ -78,10 +78,12 @@ class Stage(Answer):
     approval: bool
     generation: int = Field(description="Rises with every recorded transition of a host")
     lock: Lock | None = Field(description="A person's lock")
-    held_by_run: int | None = Field(description="The run that holds the stage")
+    locked_by_run: int | None = Field(description="The run at work, for which others wait")
     created_at: Moment
 
     frozen = old_name("expiry_paused", ExpiryPaused | None)  # type: ignore[pydantic-field]
+    held_by_run = old_name("locked_by_run", int | None)  # type: ignore[pydantic-field]
+    simple_join = old_name("agentless", bool)  # type: ignore[pydantic-field]
 
     @classmethod
     def of(cls, row: models.Stage) -> Stage:
@@ -96,7 +98,7 @@ class Stage(Answer):
             ansible_user=row.ansible_user,
             interval_seconds=row.interval_seconds,
             ttl_seconds=row.ttl_seconds,
-            simple_join=row.has_simple_join,
+            agentless=row.has_agentless,
             converge=row.has_convergence,
             default_revision=row.default_revision,
             deploy_playbook=row.deploy_playbook,
@@ -113,7 +115,7 @@ class Stage(Answer):
             approval=row.has_approval,
             generation=row.generation,
             lock=Lock.of(by_person) if by_person else None,
-            held_by_run=by_run.run_id if by_run else None,
+            locked_by_run=by_run.run_id if by_run else None,
             created_at=row.created_at,
         )
 

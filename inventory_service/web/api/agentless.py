@@ -1,4 +1,4 @@
-"""The one-line calls: a machine's heartbeat for cron and curl, without an agent. They are part of the API of hosts."""
+"""Agentless heartbeats: a machine's calls by cron and curl. They are part of the API of hosts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PutHostBody(Strict):
     summary="Add an address to the stage, or renew it",
     responses={"200": answers.Host, "201": answers.Host, "202": answers.Host, "429": answers.TOO_MANY},
 )
-@auth.access(auth.SIMPLE)
+@auth.access(auth.AGENTLESS)
 def put_host(path: StageHostPath, body: PutHostBody) -> tuple[answers.Host, int]:
     """For cron and curl. A join token can add only the caller's own address, into the token's groups; an operator any.
 
@@ -40,7 +40,7 @@ def put_host(path: StageHostPath, body: PutHostBody) -> tuple[answers.Host, int]
     def call(stage: Stage, actor: Actor, join_token: JoinToken | None) -> tuple[Host, bool]:
         if join_token is not None and context.services().identity_rules is not None:
             raise ForbiddenError(
-                "Machines prove here which EC2 instance they are, which the one-line call can't: enrol with the agent."
+                "Machines prove here which EC2 instance they are; agentless heartbeats can't: enrol with the agent."
             )
         return agentless.put(
             stage,
@@ -62,7 +62,7 @@ def put_host(path: StageHostPath, body: PutHostBody) -> tuple[answers.Host, int]
     summary="Take an address out of the stage",
     responses={"204": None, "429": answers.TOO_MANY},
 )
-@auth.access(auth.SIMPLE)
+@auth.access(auth.AGENTLESS)
 def delete_host(path: StageHostPath) -> Response:
     """204, also when it was not there. An operator may name the host, or an address that no other host has."""
 

@@ -1,4 +1,4 @@
-"""Hosts: the calls that machines make, the one-line calls, and what people ask of and do to hosts."""
+"""Hosts: the calls that machines make, agentless heartbeats among them, and what people ask of and do to hosts."""
 
 from __future__ import annotations
 
