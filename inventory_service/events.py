@@ -39,7 +39,7 @@ class Actor:
 
     name: str
     peer: str | None = None
-    kind: ActorKind = ActorKind.PERSON
+    kind: ActorKind = dataclasses.field(kw_only=True)
     id: str | None = None
 
     def is_same(self, kind: str, id_: str | None) -> bool:

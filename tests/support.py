@@ -23,7 +23,7 @@ from inventory_service.database import database
 from inventory_service.deployments.launching import launch
 from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.deployments.runs.outcome import Ending
-from inventory_service.events import Actor
+from inventory_service.events import Actor, ActorKind
 from inventory_service.models import Host, Run, Stage, StageLock, Transition
 from inventory_service.records.heartbeat import Heartbeat
 from inventory_service.registry import enrolment, heartbeats, hosts, join_tokens, liveness
@@ -32,7 +32,7 @@ from inventory_service.web.pages import words
 from tests import documented
 
 START = dt.datetime(2026, 11, 23, 14, 0, tzinfo=dt.UTC)
-ADA = Actor("ada", "192.0.2.7")
+ADA = Actor("ada", "192.0.2.7", kind=ActorKind.PERSON)
 OWN_NETWORK = f"127.{50 + os.getpid() // 200 % 200}.{1 + os.getpid() % 200}"  # of this process's tests, to add ".7" to
 GONE_AFTER_SECONDS = 86400.0
 

@@ -25,7 +25,7 @@ from inventory_service.vault import keyring
 from inventory_service.wording import event as wording
 from inventory_service.wording import run as run_wording
 
-_WORDS_KNOWN = tuple(one.word for one in NOTIFIED)
+_WORDS = tuple(one.word for one in NOTIFIED)
 _USUAL = tuple(one.word for one in NOTIFIED if one.is_usual)
 _WORD_OF: dict[str, str] = {str(event): one.word for one in NOTIFIED for event in one.events}
 _CURSOR = "notifications_told_until"
@@ -48,8 +48,8 @@ def create(
     """Tell this Apprise URL of these events. Raises InvalidError."""
     events = [ALIASES.get(event, event) for event in events]
     for event in events:
-        if event not in _WORDS_KNOWN:
-            raise InvalidError.at("events", f"{event[:40]!r} is no event; there are {', '.join(_WORDS_KNOWN)}.")
+        if event not in _WORDS:
+            raise InvalidError.at("events", f"{event[:40]!r} is no event; there are {', '.join(_WORDS)}.")
     service = notify.check_url(url)
     own = credentials.new_id()
     with database.atomic():
@@ -136,69 +136,46 @@ def _cursor() -> int:
 
 
 def _write_entry(entry: Event, wanted: list[Notification], settings: Settings, *, at: dt.datetime) -> None:
-    event = _WORD_OF.get(entry.name)
-    subject = _subject(entry) if event else None
-    if event is None or subject is None:
+    word = _WORD_OF.get(entry.name)
+    hear = [row for row in wanted if word in row.events and _is_about(entry, row.stage)]
+    subject = _subject(entry) if hear else None
+    if subject is None:
         return
-    for row in wanted:
-        if event in row.events and subject.is_about(row.stage):
-            fields = {"event": event, "title": subject.title, "body": subject.body(settings.url)}
-            Notice.insert(
-                notification=row, entry_id=entry.id, created_at=at, next_at=at, **fields
-            ).on_conflict_ignore().execute()
+    for row in hear:
+        fields = {"event": word, "title": subject.title, "body": subject.body(settings.url)}
+        Notice.insert(
+            notification=row, entry_id=entry.id, created_at=at, next_at=at, **fields
+        ).on_conflict_ignore().execute()
+
+
+def _is_about(entry: Event, stage: Stage) -> bool:
+    """Whether it happened on this stage, or to all of them."""
+    return bool(entry.target_kind == TargetKind.SERVICE or entry.stage_id == stage.id)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Subject:
-    """What an audit entry is about. `stage` None: all stages."""
+    """What is told of an event. `path`: of the page with more of it."""
 
-    stage: str | None
     title: str
     lines: tuple[str, ...]
     path: str
-
-    def is_about(self, stage: Stage) -> bool:
-        return self.stage in (None, stage_name(stage))
 
     def body(self, url: str) -> str:
         return "\n".join([*(line for line in self.lines if line), f"{url}{self.path}"])
 
 
 def _subject(entry: Event) -> _Subject | None:
-    number = entry.details.get("run") or (entry.target_id if entry.target_kind == TargetKind.RUN else None)
-    if number is not None:
-        return _about_run(entry, int(number))
-    if entry.target_kind == TargetKind.SERVICE:
-        return _Subject(None, f"Callboard: {entry.name} for all stages", (_why(entry),), "/")
-    name = _stage_of(entry)
-    if name is None:
-        return None
-    told = _why(entry)
-    told = f"{entry.target_path.rpartition('/')[2]}: {told}" if entry.target_kind == TargetKind.HOST else told
+    """None for a run that is not there any more."""
+    if entry.target_kind == TargetKind.RUN and entry.target_id is not None:
+        return _about_run(entry, int(entry.target_id))
     who = "" if entry.actor_kind == ActorKind.SERVICE else f" by {entry.actor_name}"
-    return _Subject(name, f"{name}: {_WORDS.get(entry.name, entry.name)}{who}", (told,), f"/stages/{name}")
-
-
-def _why(entry: Event) -> str:
-    return wording.reason(entry.name, entry.reason_code, entry.details)
-
-
-_WORDS = {
-    "expiry.pause": "expiry paused, nobody leaves for silence",
-    "expiry.resume": "expiry goes on",
-    "host.conflict": "a host is in conflict",
-    "host.key_mismatch": "a host has other SSH host keys",
-    "host.quarantine": "a host is in quarantine",
-    "stage.lock": "locked",
-    "stage.unlock": "unlocked",
-    "schedule.fail": "a schedule started nothing",
-}
-
-
-def _stage_of(entry: Event) -> str | None:
-    """`shop/production` of a target such as that, or `shop/production/web-1`."""
-    parts = entry.target_path.split("/")
-    return "/".join(parts[:2]) if len(parts) > 1 else None
+    what, why = f"{wording.what(entry.name)}{who}", wording.reason(entry.name, entry.reason_code, entry.details)
+    if entry.target_kind == TargetKind.SERVICE:
+        return _Subject(f"{entry.target_path}: {what}", (why,), "/")
+    project, stage, *host = entry.target_path.split("/")
+    name = f"{project}/{stage}"
+    return _Subject(f"{name}: {what}", (": ".join([*host, why]),), f"/stages/{name}")
 
 
 def _about_run(entry: Event, number: int) -> _Subject | None:
@@ -209,7 +186,7 @@ def _about_run(entry: Event, number: int) -> _Subject | None:
     release = f" of release {run.release_number}" if run.release_number else ""
     title = f"{stage_name(run.stage)}: {run.kind} {number}{release} {word}"
     why = run_wording.ended(run.end_reasons) if word != "started" else None
-    return _Subject(stage_name(run.stage), title, (f"by {run.created_by}", run.comment, why or ""), f"/runs/{number}")
+    return _Subject(title, (f"by {run.created_by}", run.comment, why or ""), f"/runs/{number}")
 
 
 def _send(settings: Settings, *, at: dt.datetime) -> int:

@@ -108,18 +108,20 @@ def keep_pause(stage: Stage, pause: Pause, *, before: Pause, grace_from: dt.date
     return True
 
 
-def note_pause(about: events.Target, before: Pause, after: Pause, *, at: dt.datetime) -> None:
+def note_pause(about: events.Target, before: Pause, after: Pause, *, at: dt.datetime, actor: Actor = SERVICE) -> None:
     """The event where a pause began or ended."""
     if before.paused_at is None and after.paused_at is not None:
-        events.record(EventName.EXPIRY_PAUSE, about, actor=SERVICE, at=at, reason=after.reason)
+        events.record(EventName.EXPIRY_PAUSE, about, actor=actor, at=at, reason=after.reason)
     elif before.paused_at is not None and after.paused_at is None:
-        events.record(EventName.EXPIRY_RESUME, about, actor=SERVICE, at=at)
+        events.record(EventName.EXPIRY_RESUME, about, actor=actor, at=at)
 
 
 def believe_silence(stage: Stage, *, hosts: int, not_before: dt.datetime, actor: Actor, at: dt.datetime) -> None:
     """A person says that the silent hosts, so many, are gone: the pause ends, and none begins before that moment."""
-    Stage.update(**_columns(Pause(not_before=not_before))).where(Stage.id == stage.id).execute()
+    before, after = pause_of(stage), Pause(not_before=not_before)
+    Stage.update(**_columns(after)).where(Stage.id == stage.id).execute()
     events.record(EventName.STAGE_EXPIRE, events.target(stage), actor=actor, at=at, details={"hosts": hosts})
+    note_pause(events.target(stage), before, after, at=at, actor=actor)
 
 
 def _columns(pause: Pause) -> dict[str, Any]:

@@ -158,6 +158,7 @@ def _enrol(
 ) -> tuple[Host, str]:
     join_token = join_tokens.find(token, at=expiry.at, may_be_used_up=request.nonce is not None)
     join_tokens.check_peer(join_token, peer)
+    joiner = join_tokens.actor_of(join_token, peer)
     fields = _enrolled_fields(request, _claimed_address(request, join_token, peer))
     expected = _expected(join_token.stage, at=expiry.at)
     if rules is not None:
@@ -170,8 +171,8 @@ def _enrol(
                 return present, own
             join_tokens.spend(join_token)
             if present is not None and _is_same_machine(present, fields):
-                return _readmit(present, fields, mint=mint, expiry=expiry, actor=_joiner(join_token))
-            return _admit(join_token, present, fields, mint=mint, expiry=expiry)
+                return _readmit(present, fields, mint=mint, expiry=expiry, actor=joiner)
+            return _admit(join_token, present, fields, mint=mint, expiry=expiry, actor=joiner)
     except pw.IntegrityError as error:
         if "instance" in str(error):
             raise RefusedError("the instance has enrolled already, or somebody replays its document") from error
@@ -218,7 +219,13 @@ def _enrolled_fields(request: Enrolment, address: str) -> dict[str, Any]:
 
 
 def _admit(
-    join_token: JoinToken, present: Host | None, fields: dict[str, Any], *, mint: _Mint, expiry: liveness.Expiry
+    join_token: JoinToken,
+    present: Host | None,
+    fields: dict[str, Any],
+    *,
+    mint: _Mint,
+    expiry: liveness.Expiry,
+    actor: Actor,
 ) -> tuple[Host, str]:
     """Let a machine in that was not here yet; `present` is another one of its name."""
     stage = join_token.stage
@@ -233,13 +240,13 @@ def _admit(
         raise ConflictError(taken)
     hosts.refuse_taken_address(stage, fields, expiry=expiry)
     if present is not None:
-        records.end(present, because(Gone.REPLACED), actor=_joiner(join_token), at=expiry.at)
+        records.end(present, because(Gone.REPLACED), actor=actor, at=expiry.at)
     refuse_group_name(stage, fields["name"])
-    return _create(stage, fields, join_token=join_token, mint=mint, at=expiry.at)
+    return _create(stage, fields, join_token=join_token, mint=mint, actor=actor, at=expiry.at)
 
 
 def _create(
-    stage: Stage, fields: dict[str, Any], *, join_token: JoinToken, mint: _Mint, at: dt.datetime
+    stage: Stage, fields: dict[str, Any], *, join_token: JoinToken, mint: _Mint, actor: Actor, at: dt.datetime
 ) -> tuple[Host, str]:
     minted = mint(credentials.new_id())
     tag_groups = fields.get("tag_groups")
@@ -251,14 +258,10 @@ def _create(
         join_token=join_token,
         is_pending=stage.has_approval,
         reason=because(Cause.ENROLLED if tag_groups is None else Cause.ENROLLED_EXPECTED),
-        actor=_joiner(join_token),
+        actor=actor,
         at=at,
     )
     return host, minted.token
-
-
-def _joiner(join_token: JoinToken) -> Actor:
-    return Actor(f"join token {join_token.id}", kind=ActorKind.JOIN_TOKEN, id=join_token.id)
 
 
 def _is_same_machine(present: Host, fields: dict[str, Any]) -> bool:

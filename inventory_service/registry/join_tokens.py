@@ -7,7 +7,7 @@ import datetime as dt
 from inventory_service import credentials, events
 from inventory_service.clock import iso
 from inventory_service.errors import InvalidError, NotFoundError, RefusedError
-from inventory_service.events import Actor, EventName
+from inventory_service.events import Actor, ActorKind, EventName
 from inventory_service.models import JoinToken, Stage
 from inventory_service.registry import names
 from inventory_service.registry.groups import check_groups
@@ -47,6 +47,11 @@ def create(
     details = {"id": row.id, **{name: getattr(row, name) for name in given if getattr(row, name)}}
     events.record(EventName.JOIN_TOKEN_CREATE, events.target(stage), actor=actor, at=at, details=details)
     return row, minted.token
+
+
+def actor_of(row: JoinToken, peer: str) -> Actor:
+    """A machine at that address, which acts with the token."""
+    return Actor(f"join token {row.id}", peer, kind=ActorKind.JOIN_TOKEN, id=row.id)
 
 
 def find(token: str, *, at: dt.datetime, may_be_used_up: bool = False) -> JoinToken:

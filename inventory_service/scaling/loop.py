@@ -107,7 +107,11 @@ def _keep_problem(stage: Stage, row: StageScaling, problem: Reason, *, at: dt.da
     if kept != {name: getattr(row, name) for name in kept}:
         with database.atomic():
             _save(row, problem_at=at, **kept)
-            events.record(EventName.SCALING_FAIL, events.target(stage), actor=SERVICE, at=at, reason=problem)
+            _record_failure(stage, problem, at=at)
+
+
+def _record_failure(stage: Stage, problem: Reason, *, at: dt.datetime, **details: Any) -> None:
+    events.record(EventName.SCALING_FAIL, events.target(stage), actor=SERVICE, at=at, reason=problem, details=details)
 
 
 def _turn(
@@ -124,7 +128,7 @@ def _turn(
     if waiting.status not in OPEN:
         return []
     if expiry.at - waiting.at > _patience(waiting):
-        _end(look, waiting, FAILED, error=because(codes.Failure.EXPIRED))
+        _fail(look, waiting, because(codes.Failure.EXPIRED))
         return []
     return _carry_on(look, waiting)
 
@@ -231,6 +235,13 @@ def _end(look: _Look, decision: ScalingDecision, status: str, *, error: Reason |
             _undrain(look, decision)
 
 
+def _fail(look: _Look, decision: ScalingDecision, problem: Reason) -> None:
+    """It is given up, and the stage as such has no problem: so the decision's own is told."""
+    with database.atomic():
+        _end(look, decision, FAILED, error=problem)
+        _record_failure(look.stage, problem, at=look.expiry.at, decision=decision.id)
+
+
 def _record_change(stage: Stage, decision: ScalingDecision, *, at: dt.datetime) -> None:
     code, params = split(decision.reasons[0])
     events.record(
@@ -304,7 +315,7 @@ def _shrink(look: _Look, decision: ScalingDecision) -> list[int]:
         return [] if is_busy or look.expiry.is_paused(look.stage) else _drain(look, decision, present)
     problem = _problem_of_drain(decision, going)
     if problem is not None:
-        _end(look, decision, FAILED, error=problem)
+        _fail(look, decision, problem)
         return []
     if is_busy or look.expiry.is_paused(look.stage) or _is_draining(decision):
         return []

@@ -1,4 +1,4 @@
-"""What is said of why something happened: the reason of an event, by its code."""
+"""What is said of an event: what happened, and why, by the code of its reason."""
 
 from __future__ import annotations
 
@@ -6,6 +6,27 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from inventory_service.wording import automation, host, lock, run, scaling, stage
+
+
+def what(name: str) -> str:
+    """What happened, in a few words for a title; of runs, their own words tell it."""
+    return _WHAT[name]
+
+
+_WHAT = {
+    "expiry.pause": "expiry paused, nobody leaves for silence",
+    "expiry.resume": "expiry goes on",
+    "host.conflict": "a host is in conflict",
+    "host.key_mismatch": "a host has other SSH host keys",
+    "host.quarantine": "a host is in quarantine",
+    "stage.lock": "locked",
+    "stage.unlock": "unlocked",
+    "schedule.fail": "a schedule started nothing",
+    "scaling.out": "more machines",
+    "scaling.in": "fewer machines",
+    "scaling.fail": "scaling failed",
+    "scaling.abandon": "an instance was abandoned",
+}
 
 
 def reason(name: str, code: str | None, details: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import pytest
 from inventory_service.accounts import users
 from inventory_service.accounts.roles import Principal
 from inventory_service.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError, UnauthorizedError
-from inventory_service.events import Actor
+from inventory_service.events import Actor, ActorKind
 from inventory_service.models import Event, User
 from tests.support import ADA, START, at_once
 
@@ -185,7 +185,7 @@ def test_it_tells_what_a_user_reaches(grace: User, add: Callable[..., User]) -> 
     ],
 )
 def test_it_ranks_the_roles(role: str, needed: str, is_enough: bool) -> None:
-    principal = Principal(Actor("ada"), role)
+    principal = Principal(Actor("ada", kind=ActorKind.PERSON), role)
     assert principal.may(needed) is is_enough
     if not is_enough:
         with pytest.raises(ForbiddenError, match=f"needs the role {needed}; ada has the role {role}"):

@@ -3,78 +3,29 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
-from inventory_service import events
 from inventory_service.adapters import notify
 from inventory_service.automation import notifications
+from inventory_service.codes.host import Quarantine
+from inventory_service.codes.run import End
+from inventory_service.codes.stage import ExpiryPause
 from inventory_service.deployments import locks
+from inventory_service.deployments.executor import execution
 from inventory_service.errors import InvalidError
-from inventory_service.events import NOTIFIED, SERVICE, EventName, Target, TargetKind
-from inventory_service.models import Notice, Notification, Run, Stage
+from inventory_service.events import SERVICE
+from inventory_service.models import Notice, Notification, Stage
+from inventory_service.reasons import because
+from inventory_service.records import hosts, runs, stages
+from inventory_service.records.stages import Pause
 from inventory_service.settings import Settings
-from tests.support import ADA, Caller, FakeClock, at_once, launched
+from tests.automation.conftest import Inbox
+from tests.support import ADA, Caller, FakeClock, Machine, at_once, launched
 
 PATH = "/api/v1/stages/shop/production/notifications"
-
-
-class Inbox:
-    """Takes what Apprise posts; `status` is what it answers."""
-
-    def __init__(self) -> None:
-        self.messages: list[dict[str, Any]] = []
-        self.status = 200
-        inbox = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if inbox.status == 200:
-                    inbox.messages.append(json.loads(body))
-                self.send_response(inbox.status)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"json://127.0.0.1:{self.server.server_port}/hook?-token=s3cret"
-
-    @property
-    def titles(self) -> list[str]:
-        return [message["title"] for message in self.messages]
-
-
-@pytest.fixture
-def inbox() -> Iterator[Inbox]:
-    made = Inbox()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
-
-
-@pytest.fixture
-def told(inbox: Inbox, stage: Stage, settings: Settings, clock: FakeClock) -> Notification:
-    """The inbox hears of everything; what was before is no news."""
-    row = notifications.create(
-        stage,
-        url=inbox.url,
-        events=[one.word for one in NOTIFIED],
-        description="",
-        settings=settings,
-        actor=ADA,
-        at=clock.now(),
-    )
-    notifications.tell(settings=settings, at=clock.advance(2))
-    return row
 
 
 def tell(settings: Settings, clock: FakeClock, seconds: float = 2) -> int:
@@ -85,44 +36,52 @@ def test_it_tells_of_a_run(
     told: Notification, inbox: Inbox, stage: Stage, settings: Settings, clock: FakeClock
 ) -> None:
     run = launched(stage, comment="v2", at=clock.now())
-    reasons = [{"code": "hosts_failed", "hosts": ["web-1"], "more": 0, "of": 2}]
-    Run.update(end_code="hosts_failed", end_reasons=reasons, release_number=7).execute()
-    events.record(EventName.RUN_FAILED, events.target(run), actor=SERVICE, at=clock.now())
-    assert tell(settings, clock) == 2
+    tell(settings, clock)
+    runs.name_release(run, 7)
+    claimed = execution.claim(run.id, at=clock.now())
+    assert claimed is not None
+    runs.end(claimed, "failed", [because(End.HOSTS_FAILED, hosts=["web-1"], more=0, of=2)], at=clock.now())
+    tell(settings, clock)
     assert inbox.titles == [
-        f"shop/production: deploy {run.id} of release 7 started",
+        f"shop/production: deploy {run.id} started",
         f"shop/production: deploy {run.id} of release 7 failed",
     ]
-    assert "1 of 2 hosts failed: web-1." in inbox.messages[1]["message"]
-    assert f"{settings.url}/runs/{run.id}" in inbox.messages[1]["message"]
-    assert "web-1" not in inbox.messages[0]["message"]
+    page = f"{settings.url}/runs/{run.id}"
+    assert inbox.messages[0]["message"] == f"by ada\nv2\n{page}"
+    assert inbox.messages[1]["message"] == f"by ada\nv2\n1 of 2 hosts failed: web-1.\n{page}"
 
 
-def test_it_tells_of_locks_freezes_and_quarantine(
-    told: Notification, inbox: Inbox, stage: Stage, settings: Settings, clock: FakeClock
-) -> None:
-    locks.lock(stage, reason="migration", actor=ADA, at=clock.now())
-    events.record(EventName.EXPIRY_PAUSE, events.target(stage), actor=SERVICE, at=clock.now())
-    events.record(EventName.EXPIRY_PAUSE, events.ALL_STAGES, actor=SERVICE, at=clock.now())
-    about = events.host_target(None, "web-1", stage)
-    events.record(EventName.HOST_QUARANTINE, about, actor=SERVICE, at=clock.now())
-    assert tell(settings, clock) == 4
-    assert inbox.titles[0] == "shop/production: locked by ada"
-    assert "migration" in inbox.messages[0]["message"]
-    assert inbox.titles[1] == "shop/production: expiry paused, nobody leaves for silence"
+def test_it_tells_why(told: Notification, inbox: Inbox, web_1: Machine, settings: Settings, clock: FakeClock) -> None:
+    locks.lock(web_1.stage, reason="migration", actor=ADA, at=clock.now())
+    why = because(Quarantine.CONVERGENCE, attempts=4, release=2, run=17, words=None)
+    hosts.quarantine(web_1.row, why, actor=SERVICE, at=clock.now())
+    tell(settings, clock)
+    gave_up = "web-1: Convergence gave up: 4 attempts to bring it to release 2 failed; see run 17"
+    page = f"{settings.url}/stages/shop/production"
+    assert [(message["title"], message["message"]) for message in inbox.messages] == [
+        ("shop/production: locked by ada", f"migration\n{page}"),
+        ("shop/production: a host is in quarantine", f"{gave_up}\n{page}"),
+    ]
 
 
 def test_it_tells_only_what_was_asked_for(
-    inbox: Inbox, stage: Stage, admin: Caller, settings: Settings, clock: FakeClock
+    *,
+    inbox: Inbox,
+    stage: Stage,
+    make_stage: Callable[..., Stage],
+    admin: Caller,
+    settings: Settings,
+    clock: FakeClock,
 ) -> None:
     assert admin.post(PATH, {"url": inbox.url, "events": ["freeze"]}).status_code == 201
     tell(settings, clock)
     locks.lock(stage, reason="migration", actor=ADA, at=clock.now())
-    elsewhere = Target(TargetKind.STAGE, None, "blog/production")
-    events.record(EventName.EXPIRY_RESUME, elsewhere, actor=SERVICE, at=clock.now())
-    events.record(EventName.EXPIRY_RESUME, events.target(stage), actor=SERVICE, at=clock.now())
+    silent = because(ExpiryPause.MANY_SILENT, silent=4, of=8)
+    for one in (make_stage("staging"), stage):
+        paused = Pause(clock.now(), silent)
+        assert stages.keep_pause(one, paused, before=Pause(), grace_from=None, at=clock.now())
     assert tell(settings, clock) == 1
-    assert inbox.titles == ["shop/production: expiry goes on"]
+    assert inbox.titles == ["shop/production: expiry paused, nobody leaves for silence"]
 
 
 def test_it_tells_nothing_twice(

@@ -11,7 +11,7 @@ from inventory_service.codes.host import Quarantine
 from inventory_service.reasons import because
 from inventory_service.records import hosts as records
 from inventory_service.settings import Settings
-from tests.automation.test_notifications import Inbox
+from tests.automation.conftest import Inbox
 from tests.fixtures.aws import Aws
 from tests.scaling.conftest import World
 from tests.scaling.test_lifecycle import Hooked
@@ -33,8 +33,7 @@ def inbox(world: World, settings: Settings) -> Iterator[Inbox]:
     )
     notifications.tell(settings=settings, at=world.clock.advance(2))
     yield made
-    made.server.shutdown()
-    made.server.server_close()
+    made.close()
 
 
 @pytest.fixture
@@ -55,12 +54,12 @@ Messages = Callable[[], list[tuple[str, str]]]
 def test_it_tells_of_machines_that_come_and_go(messages: Messages, group: World) -> None:
     group.minute(0.9)
     more = "cpu: avg load1_per_cpu over 60 s is 0.9, the target 0.6: 3 hosts."
-    assert messages() == [("shop/production: scaling.out", more)]
+    assert messages() == [("shop/production: more machines", more)]
     group.enrol_all()
     group.minute(0.1)
     group.minute(0.1)
     fewer = "cpu: avg load1_per_cpu over 60 s is 0.1, the target 0.6: 1 host is enough."
-    assert messages() == [("shop/production: scaling.in", fewer)]
+    assert messages() == [("shop/production: fewer machines", fewer)]
 
 
 def test_it_tells_once_that_a_stage_can_not_be_scaled(messages: Messages, group: World) -> None:
@@ -68,7 +67,7 @@ def test_it_tells_once_that_a_stage_can_not_be_scaled(messages: Messages, group:
     group.minute(0.9)
     group.minute(0.9)
     why = "AWS has no Auto Scaling group 'shop-web' in eu-central-1; was it deleted or renamed?"
-    assert messages() == [("shop/production: scaling.fail", why)]
+    assert messages() == [("shop/production: scaling failed", why)]
 
 
 def test_it_tells_of_an_instance_that_is_abandoned(messages: Messages, world: World, played: Aws) -> None:
@@ -77,4 +76,4 @@ def test_it_tells_of_an_instance_that_is_abandoned(messages: Messages, world: Wo
     (machine,) = hooked.enrol()
     records.quarantine(machine.row, because(Quarantine.PERSON, text="a bad disk"), actor=ADA, at=world.clock.now())
     hooked.answer()
-    assert messages() == [("shop/production: scaling.abandon", f"{member.id} (launching): a bad disk")]
+    assert messages() == [("shop/production: an instance was abandoned", f"{member.id} (launching): a bad disk")]

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from inventory_service.codes.host import Gone
 from inventory_service.database import database
-from inventory_service.events import SERVICE, Actor
+from inventory_service.events import SERVICE, Actor, ActorKind
 from inventory_service.models import Host, Project, Stage
 from inventory_service.reasons import because
 from inventory_service.records import hosts as records
@@ -24,7 +24,7 @@ from tests.simulation.network import Network
 from tests.simulation.service import Service, Timing
 from tests.simulation.truth import Truth
 
-_OPERATOR = Actor("simulator")
+_OPERATOR = Actor("simulator", kind=ActorKind.PERSON)
 _STORY = 40
 
 

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import pytest
+from flask.testing import FlaskClient
 
 from inventory_service import events
+from inventory_service.accounts import users
+from inventory_service.automation import schedules
 from inventory_service.events import EventName, Target, TargetKind
-from inventory_service.models import Event, Host, Stage
-from inventory_service.registry import join_tokens, stages
+from inventory_service.models import Event, Host, Schedule, Stage
+from inventory_service.registry import hosts, join_tokens, stages, sweep
 from inventory_service.registry.stage_settings import StageChange
-from tests.support import ADA, START, Caller, FakeClock, Machine
+from inventory_service.settings import Settings
+from tests.support import ADA, START, Caller, FakeClock, Machine, expiry
 
 AUDIT = "/api/v1/audit"
 
@@ -86,10 +90,13 @@ def test_it_audits_agentless_hosts_but_no_renewal(viewer: Caller, stage: Stage, 
     before = Event.select().count()
     for call in (machine.put, machine.put, machine.delete, machine.delete):
         call("/api/v1/stages/shop/production/hosts/10.0.0.1")
-    told = [(row.actor_name, row.peer, row.name, row.target_path) for row in Event.select().order_by(Event.id)]
+    told = [
+        (row.actor_kind, row.actor_id, row.actor_name, row.peer, row.name, row.target_path)
+        for row in Event.select().order_by(Event.id)
+    ]
     assert told[before:] == [
-        (token, "10.0.0.1", "host.add", "shop/production/10.0.0.1"),
-        (token, "10.0.0.1", "host.remove", "shop/production/10.0.0.1"),
+        ("join_token", row.id, token, "10.0.0.1", "host.add", "shop/production/10.0.0.1"),
+        ("join_token", row.id, token, "10.0.0.1", "host.remove", "shop/production/10.0.0.1"),
     ]
     assert Host.select().count() == 1
 
@@ -107,6 +114,50 @@ def test_it_audits_a_refused_agentless_heartbeat_once_an_hour(viewer: Caller, st
     assert [(one.peer, one.target_path, one.details["reason"]) for one in told] == [
         ("10.0.0.1", "shop/production/10.0.0.1", "the join token was revoked")
     ] * 2
+
+
+def test_it_says_which_kind_acted(
+    admin: Caller, client: FlaskClient, stage: Stage, settings: Settings, clock: FakeClock
+) -> None:
+    """A name is a free choice, and so no proof of who it was."""
+    path = "/api/v1/stages/shop/production"
+    token = admin.post("/api/v1/tokens", {"name": "ci", "role": "admin"}).json
+    row, secret = join_tokens.create(stage, actor=ADA, at=clock.now())
+    host = Caller(client, secret, peer="10.0.0.1").post("/api/v1/enrol", {"name": "web-1"}).json
+    Caller(client, host["token"]).post("/api/v1/rotate")
+    Caller(client, token["token"]).put(f"{path}/lock", {"reason": "migration"})
+    Caller(client, token["token"]).delete(f"{path}/lock")
+    person = users.create("ada", "correct horse", role="admin", projects=None, actor=ADA, at=clock.now())
+    hosts.change(
+        hosts.get_host(host["host"]),
+        actor=users.principal_of(person, peer=None).actor,
+        at=clock.now(),
+        is_draining=True,
+    )
+    admin.post(f"{path}/schedules", {"name": "nightly", "cron": "* * * * *", "kind": "deploy"})
+    schedules.run_due(at=clock.advance(60))
+    hook = admin.post(f"{path}/webhooks", {"provider": "gitlab", "refs": ["branch:main"]}).json
+    push = {"ref": "refs/heads/main", "checkout_sha": "a" * 40, "user_username": "callboard"}
+    headers = {"X-Gitlab-Event": "Push Hook", "X-Gitlab-Token": hook["secret"]}
+    pushed = client.post(f"/api/v1/webhooks/{hook['id']}", json=push, headers=headers)
+    assert pushed.json["outcome"] == "deployed", pushed.text
+    clock.advance(900)
+    sweep.sweep(expiry=expiry(clock.now()))
+    acted = {
+        (one.name, one.actor_kind, one.actor_id)
+        for one in Event.select()
+        if one.name.startswith(("host.", "run.", "stage.lock"))
+    }
+    (schedule,) = Schedule.select()
+    assert acted == {
+        ("host.enrol", "join_token", row.id),
+        ("host.rotate", "host", host["host"]),
+        ("stage.lock", "token", token["id"]),
+        ("host.drain", "person", str(person.id)),
+        ("run.deploy", "schedule", str(schedule.id)),
+        ("run.deploy", "webhook", hook["id"]),
+        ("host.stale", "service", None),
+    }
 
 
 def test_it_audits_a_new_token_of_a_host(viewer: Caller, web_1: Machine) -> None:

@@ -11,7 +11,7 @@ from pydantic import Field
 from inventory_service.errors import ForbiddenError, RefusedError
 from inventory_service.events import Actor
 from inventory_service.models import Host, JoinToken, Stage
-from inventory_service.registry import agentless, enrolment, hosts, liveness, names
+from inventory_service.registry import agentless, enrolment, hosts, join_tokens, liveness, names
 from inventory_service.web import answers, auth, context
 from inventory_service.web.api.common import Group, StageHostPath, Strict
 from inventory_service.web.api.hosts import api
@@ -83,7 +83,7 @@ def _simply(path: StageHostPath, call: Callable[[Stage, Actor, JoinToken | None]
         row = auth.join_token_for(path.project, path.stage, g.join_token, peer)
         if names.check_address(path.address) != peer:
             raise ForbiddenError(f"A join token can add only the caller's own address, which is {peer}.")
-        return call(row.stage, Actor(f"join token {row.id}", peer), row)
+        return call(row.stage, join_tokens.actor_of(row, peer), row)
 
     try:
         return known.refusals.limit(peer, attempt, now=known.clock.monotonic())
