@@ -70,7 +70,7 @@ def launched(
 ) -> Run:
     """Ask for a run as Ada; fields of RunRequest. `settings`: she waits for the answer."""
     wanted = RunRequest(kind=kind, **fields)
-    return launch.launch(stage, wanted, actor=ADA, expiry=expiry(at), settings=settings).run
+    return launch.launch(stage, wanted, actor=ADA, expiry=expiry(at), settings=settings)
 
 
 def key_line(kind: str = "ssh-ed25519", seed: int = 1) -> str:

@@ -139,7 +139,7 @@ def _start(row: Schedule, *, at: dt.datetime) -> Run | None:
         try:
             request = _run_request({"comment": f"schedule {row.name}", **row.request})
             expiry = liveness.expiry(at=at, gone_after_seconds=0)
-            run = launch.launch(row.stage, request, actor=_actor(row), expiry=expiry).run
+            run = launch.launch(row.stage, request, actor=_actor(row), expiry=expiry)
         except CallboardError as error:
             failure = because(ScheduleFailure.REFUSED, text=error.detail[:_LONGEST_ERROR])
         else:

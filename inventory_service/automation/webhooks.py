@@ -229,7 +229,7 @@ def _act(webhook: Webhook, push: Push | None, *, peer: str, at: dt.datetime) -> 
     )
     try:
         expiry = liveness.expiry(at=at, gone_after_seconds=0)
-        run = launch.launch(webhook.stage, wanted, actor=actor, expiry=expiry).run
+        run = launch.launch(webhook.stage, wanted, actor=actor, expiry=expiry)
     except CallboardError as error:
         return Answer(REFUSED, because(Delivery.REFUSED, text=error.detail))
     _supersede(run, actor=actor, at=at)

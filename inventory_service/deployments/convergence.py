@@ -59,7 +59,7 @@ def _converge(stage: Stage, *, expiry: liveness.Expiry, window: dt.timedelta) ->
     if not due or not _is_gathered(stage, due, at=expiry.at, window=window):
         return None
     request = RunRequest(kind=statuses.CONVERGE, comment=f"{len(due)} host{'s' if len(due) != 1 else ''} out of date")
-    return launch.launch(stage, request, actor=SERVICE, expiry=expiry).run
+    return launch.launch(stage, request, actor=SERVICE, expiry=expiry)
 
 
 def is_kept_away(stage: Stage) -> bool:

@@ -103,7 +103,7 @@ def _roll_back(run: Run, stage: Stage, touched: list[Host], *, at: dt.datetime) 
         rolls_back=run.id,
     )
     try:
-        made = launch.launch(run.stage, request, actor=SERVICE, expiry=liveness.expiry(at=at, gone_after_seconds=0)).run
+        made = launch.launch(run.stage, request, actor=SERVICE, expiry=liveness.expiry(at=at, gone_after_seconds=0))
     except CallboardError as problem:
         return because(End.ROLLBACK_REFUSED, text=problem.detail)
     return because(End.ROLLED_BACK, run=made.id, release=desired, count=len(touched))

@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from inventory_service.codes import statuses
 from inventory_service.deployments import releases
 from inventory_service.models import Release, Run, Stage
 from inventory_service.registry import hosts
@@ -43,37 +42,13 @@ def of_group(stage: Stage, named: dict[str, Any] | None, *, release: Release | N
     """
     layers = [_layer(PROJECT, stage.project.variables), _layer(STAGE, stage.variables)]
     layers += [_layer(RELEASE, release.variables)] if release is not None else []
-    layers += [_layer(SECRET, secrets)] if (secrets := store.as_variables(stage)) else []
+    layers += [_layer(SECRET, secrets)] if (secrets := store.as_variables(store.list_for_stage(stage))) else []
     return [*layers, _layer(SERVER, rendering.server_variables(stage, named))]
 
 
 def of_stage(stage: Stage) -> list[Layer]:
     """What a run of the stage would see now; a deploy of now makes its release of the same."""
     return of_group(stage, hosts.desired_release(stage))
-
-
-def known(stage: Stage, secrets: dict[str, Any], desired: Release | None, answered: Release | None) -> dict[str, Any]:
-    """Values by name that stand in where nobody answers a prompt: of project, stage and its `secrets`; and of a run
-    that brings the earlier release `answered`, the answers with which that one was deployed.
-    """
-    written = {**stage.project.variables, **stage.variables}
-    plain = {name: value for name, value in written.items() if not _is_template(value)}
-    given = _deployed_with(answered) if answered is not None else {}
-    named = {"number": desired.number, "revision": desired.revision} if desired is not None else None
-    own = rendering.server_variables(stage, named)
-    return {**plain, **secrets, **own, **given}
-
-
-def _is_template(value: Any) -> bool:
-    text = json.dumps(value)
-    return "{{" in text or "{%" in text
-
-
-def _deployed_with(release: Release) -> dict[str, Any]:
-    """The extra vars of the deploy that made a release, its secret ones by name."""
-    made = (Run.stage == release.stage_id) & (Run.release_number == release.number) & (Run.kind == statuses.DEPLOY)
-    run = Run.select(Run.extra_vars).where(made & Run.repeat_of.is_null()).order_by(Run.id).first()
-    return dict(run.extra_vars) if run is not None else {}
 
 
 def of_extra_vars(run: Run, own: dict[str, Any]) -> list[Layer]:

@@ -15,12 +15,10 @@ from inventory_service.codes import results, statuses
 from inventory_service.codes.lock import BY_PERSON
 from inventory_service.codes.run import End
 from inventory_service.database import database, execute_many, fetch, to_microseconds
-from inventory_service.errors import ConflictError
 from inventory_service.events import SERVICE, Actor, EventName
 from inventory_service.models import Run, RunHost, RunInventory, Stage, StageLock
 from inventory_service.reasons import Reason, because, columns
 from inventory_service.records import locks
-from inventory_service.wording import run as wording
 
 EXTERNAL = "external"  # executed elsewhere; the service only takes notes
 _ROWS = 50
@@ -74,10 +72,8 @@ class SettledRun:
         return {**plain, **lists, "extra_vars": dict(self.extra_vars)}
 
 
-def queue(settled: SettledRun, *, actor: Actor, at: dt.datetime) -> tuple[Run, bool]:
-    """The run waits for its turn from now on; returns it and whether it is new: its idempotency key may have made one
-    at the same moment. Raises ConflictError when that one asked for something else.
-    """
+def queue(settled: SettledRun, *, actor: Actor, at: dt.datetime) -> Run:
+    """The run waits for its turn from now on. Where its idempotency key made one at this very moment, that one."""
     try:
         with database.atomic():
             run = Run.create(status=statuses.QUEUED, **_by("created_by", actor), created_at=at, **settled.columns())
@@ -87,14 +83,10 @@ def queue(settled: SettledRun, *, actor: Actor, at: dt.datetime) -> tuple[Run, b
             _record_override(run, actor=actor, at=at)
             wakeup.wake_workers()
     except pw.IntegrityError:
-        key = settled.idempotency_key
-        made = Run.get_or_none(Run.idempotency_key == key) if key is not None else None
-        if made is None:
+        if settled.idempotency_key is None:
             raise
-        if made.idempotency_hash != settled.idempotency_hash:
-            raise ConflictError(wording.key_taken(key, made.id)) from None
-        return made, False
-    return run, True
+        run = Run.get(Run.idempotency_key == settled.idempotency_key)
+    return run
 
 
 def _by(column: str, actor: Actor) -> dict[str, Any]:

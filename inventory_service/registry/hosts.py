@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from inventory_service import credentials
@@ -296,11 +296,6 @@ def refuse_up_to_date(stage: Stage, *, released: Collection[Host], expiry: liven
 def list_quarantined(stage: Stage) -> list[Host]:
     """The hosts that convergence leaves alone until somebody releases them, by name."""
     return [host for host in list_hosts(stage) if host.quarantine_code is not None]
-
-
-def release_from_quarantine(quarantined: Iterable[Host], *, actor: Actor, at: dt.datetime) -> None:
-    """These hosts may be converged again."""
-    records.release_from_quarantine(list(quarantined), actor=actor, at=at, converge_after=at)
 
 
 def live_hosts(stage: Stage, *, expiry: liveness.Expiry) -> list[Host]:

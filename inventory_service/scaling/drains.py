@@ -32,4 +32,4 @@ def request(
         comment=comment,
         allows_paused_expiry=while_paused,
     )
-    return launch.launch(stage, wanted, actor=ACTOR, expiry=liveness.expiry(at=at, gone_after_seconds=0)).run
+    return launch.launch(stage, wanted, actor=ACTOR, expiry=liveness.expiry(at=at, gone_after_seconds=0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import datetime as dt
+from collections.abc import Collection
 from typing import Any
 
 from inventory_service import events
@@ -119,18 +120,19 @@ def list_for_stage(stage: Stage) -> list[Secret]:
     return [rows[name] for name in sorted(rows)]
 
 
-def as_variables(stage: Stage) -> dict[str, Any]:
-    """References to the secrets that become variables of a run of the stage by themselves, by the variable's name."""
-    rows = list_for_stage(stage)
+def as_variables(rows: Collection[Secret]) -> dict[str, Any]:
+    """References to those of a stage's secrets that become variables of its runs by themselves, by the variable's
+    name.
+    """
     found = {row.name: references.to(row.name) for row in rows if row.kind in _NAMED}
     become = [row for row in rows if row.kind == kinds.BECOME_PASSWORD]
     own = [row for row in become if row.stage_id is not None] or become
     return {**found, **({_BECOME: references.to(own[0].name)} if own else {})}
 
 
-def missing(stage: Stage, names: set[str]) -> list[str]:
-    """Those of these names that are no secret which a variable of a run of the stage could hold."""
-    return sorted(names - {row.name for row in list_for_stage(stage) if row.kind in IN_VARIABLES})
+def missing(names: set[str], rows: Collection[Secret]) -> list[str]:
+    """Those of these names that are none of a stage's secrets which a variable of its runs could hold."""
+    return sorted(names - {row.name for row in rows if row.kind in IN_VARIABLES})
 
 
 def get(scope: Scope, name: str) -> Secret:

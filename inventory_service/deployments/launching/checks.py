@@ -134,7 +134,7 @@ def _about_this_machine(settings: Settings) -> Iterator[Finding]:
 
 
 def _about_secrets(stage: Stage) -> Iterator[Finding]:
-    unset = store.missing(stage, references.names([stage.project.variables, stage.variables]))
+    unset = store.missing(references.names([stage.project.variables, stage.variables]), store.list_for_stage(stage))
     if unset:
         name = f"{stage.project.name}/{stage.name}"
         yield Finding(

@@ -13,7 +13,7 @@ from typing import Any
 
 from inventory_service.codes import statuses
 from inventory_service.database import database
-from inventory_service.deployments import locks, releases, variables
+from inventory_service.deployments import locks, releases
 from inventory_service.deployments.launching import repeat
 from inventory_service.deployments.launching.requests import REFUSE, RunRequest
 from inventory_service.deployments.prompting import answering, prompt_files
@@ -22,9 +22,11 @@ from inventory_service.deployments.source.sources import Source
 from inventory_service.errors import ConflictError, InvalidError, SourceError
 from inventory_service.events import Actor
 from inventory_service.models import Release, Run, Stage
+from inventory_service.records import hosts as host_records
 from inventory_service.records import runs
 from inventory_service.records.runs import SettledRun
 from inventory_service.registry import hosts, liveness, stage_settings
+from inventory_service.registry import inventory as rendering
 from inventory_service.registry.stages import stage_name
 from inventory_service.settings import Settings
 from inventory_service.vault import keyring, references, sealed_vars, store
@@ -34,41 +36,34 @@ PATIENCE_SECONDS = 2.0
 QUESTION_SECONDS = 15.0  # for who only wants to know what would be asked
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Launched:
-    """The run that came of a request; `is_new` False: its idempotency key made it before."""
-
-    run: Run
-    is_new: bool = True
-
-
 def launch(
     stage: Stage, request: RunRequest, *, actor: Actor, expiry: liveness.Expiry, settings: Settings | None = None
-) -> Launched:
-    """Queue a run. `settings` are for somebody who waits for the answer, and hears at once what the playbook's prompts
-    lack; without them nobody does, and the run says it itself.
+) -> Run:
+    """Queue a run; a repeated idempotency key gets the run that it has made. `settings` are for somebody who waits for
+    the answer, and hears at once what the playbook's prompts lack; without them nobody does, and the run says so.
 
     Raises InvalidError, ConflictError, NotFoundError, and LockedError where it was asked not to wait. Waits two seconds
     at most for the source's server.
     """
-    key = request.idempotency_key
-    fingerprint = (
-        keyring.fingerprint(request.to_fingerprint(), settings) if key is not None and settings is not None else None
-    )
-    known = _made_before(stage, key, fingerprint)  # what was right at the first time need not be so now
-    if known is not None:
-        return Launched(known, is_new=False)
-    settled = settle(stage, request, settings, fingerprint=fingerprint)
-    with database.atomic():
-        if request.if_locked == REFUSE:
-            locks.refuse_busy(stage, is_overriding=settled.override_lock is not None)
-        released = hosts.list_quarantined(stage) if request.releases_quarantined else []
-        if settled.is_for_who_is_out_of_date and settings is not None:
-            hosts.refuse_up_to_date(stage, released=released, expiry=expiry)
-        if not settled.allows_paused_expiry and expiry.is_paused(stage):
-            raise ConflictError(wording.PAUSED.format(stage=stage_name(stage)))
-        hosts.release_from_quarantine(released, actor=actor, at=expiry.at)
-        return Launched(*runs.queue(settled, actor=actor, at=expiry.at))
+    key, fingerprint = request.idempotency_key, None
+    if key is not None and settings is not None:
+        fingerprint = keyring.fingerprint(request.to_fingerprint(), settings)
+    run = Run.get_or_none(Run.idempotency_key == key) if key is not None else None
+    if run is None:  # otherwise: what was right at the first time need not be so now
+        settled = settle(stage, request, settings, fingerprint=fingerprint)
+        with database.atomic():
+            if request.if_locked == REFUSE:
+                locks.refuse_busy(stage, is_overriding=settled.override_lock is not None)
+            released = hosts.list_quarantined(stage) if request.releases_quarantined else []
+            if settled.is_for_who_is_out_of_date and settings is not None:
+                hosts.refuse_up_to_date(stage, released=released, expiry=expiry)
+            if not settled.allows_paused_expiry and expiry.is_paused(stage):
+                raise ConflictError(wording.PAUSED.format(stage=stage_name(stage)))
+            host_records.release_from_quarantine(released, actor=actor, at=expiry.at, converge_after=expiry.at)
+            run = runs.queue(settled, actor=actor, at=expiry.at)
+    if (run.stage_id, run.idempotency_hash) != (stage.id, fingerprint):
+        raise ConflictError(wording.key_taken(key, run.id))
+    return run
 
 
 def settle(
@@ -86,11 +81,10 @@ def settle(
     with contextlib.suppress(SourceError):  # it can't be read now
         if settings is not None:
             source = Source(stage.project, settings, patience_seconds=PATIENCE_SECONDS)
-            read = source.reader(checked.source_revision or stage.default_revision)
+            read = source.reader(checked.source_revision)
     if read is not None:
         prompts = prompt_files.find(read, checked.playbook)
-        known = variables.known(stage, checked.secrets, checked.desired, checked.answered)
-        asked = answering.with_known(prompts, known, checked.secrets)
+        asked = answering.ask(prompts, stage, own=checked.own, secrets=checked.secrets, answered=checked.answered)
         plain, secret = answering.settle(asked, plain, secret, playbook=checked.playbook)
     return SettledRun(
         stage=stage,
@@ -120,16 +114,8 @@ def questions(stage: Stage, checked: Checked, settings: Settings, *, patience_se
     takes longer.
     """
     source = Source(stage.project, settings, patience_seconds=patience_seconds)
-    prompts = prompt_files.find(source.reader(checked.source_revision or stage.default_revision), checked.playbook)
-    known = variables.known(stage, checked.secrets, checked.desired, checked.answered)
-    return answering.with_known(prompts, known, checked.secrets)
-
-
-def _made_before(stage: Stage, key: str | None, fingerprint: str | None) -> Run | None:
-    run = Run.get_or_none(Run.idempotency_key == key) if key else None
-    if run is not None and (run.stage_id, run.idempotency_hash) != (stage.id, fingerprint):
-        raise ConflictError(wording.key_taken(key, run.id))
-    return run
+    prompts = prompt_files.find(source.reader(checked.source_revision), checked.playbook)
+    return answering.ask(prompts, stage, own=checked.own, secrets=checked.secrets, answered=checked.answered)
 
 
 # checked and settled
@@ -137,26 +123,22 @@ def _made_before(stage: Stage, key: str | None, fingerprint: str | None) -> Run 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Checked:
-    """What a request comes down to on its stage: the playbook, and what it is taken at, a release or a revision (None:
-    the stage's own). `desired`: the release that the stage should run; `secrets`: its own that become variables.
+    """What a request comes down to on its stage: the playbook, the revision at which it is taken, and the one that was
+    asked for, or the release. `secrets`: those that become variables; `own`: the variables that the service gives.
     """
 
     kind: str
     playbook: str
+    source_revision: str
     revision: str | None
     release: Release | None
-    desired: Release | None
     secrets: dict[str, Any]
-
-    @property
-    def source_revision(self) -> str | None:
-        """The revision of the release, else the one that was asked for."""
-        return self.release.revision if self.release is not None else self.revision
+    own: dict[str, Any]
 
     @property
     def answered(self) -> Release | None:
         """The release with whose answers the run goes."""
-        return self.release if self.kind in (statuses.ROLLBACK, statuses.CONVERGE) else None
+        return self.release if self.kind in answering.OF_A_RELEASE else None
 
 
 def check(stage: Stage, request: RunRequest) -> Checked:
@@ -166,11 +148,21 @@ def check(stage: Stage, request: RunRequest) -> Checked:
     _check_excluded(stage, request.exclude)
     desired = releases.numbered(stage, stage.desired_release_number)
     release = _release(stage, request, desired)
-    unknown = set(store.missing(stage, request.references())) - set(request.secret_vars)
+    secrets = store.list_for_stage(stage)
+    unknown = set(store.missing(request.references(), secrets)) - set(request.secret_vars)
     if unknown:
         name = stage_name(stage)
         raise InvalidError.at("extra_vars", f"{name} has no secret {min(unknown)!r} that a variable could hold.")
-    return Checked(request.kind, playbook, revision, release, desired, store.as_variables(stage))
+    named = {"number": desired.number, "revision": desired.revision} if desired is not None else None
+    return Checked(
+        kind=request.kind,
+        playbook=playbook,
+        source_revision=release.revision if release is not None else revision or stage.default_revision,
+        revision=revision,
+        release=release,
+        secrets=store.as_variables(secrets),
+        own=rendering.server_variables(stage, named),
+    )
 
 
 def _playbook(stage: Stage, request: RunRequest) -> str:

@@ -83,8 +83,8 @@ def _check(run: Run, mode: str) -> None:
 
 def _check_secrets(run: Run, given: tuple[str, ...]) -> None:
     """Secret extra vars were erased when the run ended: they have to be given again, no more and no less."""
-    wanted = set(store.missing(run.stage, references.names(run.extra_vars)))
-    unasked = set(given) - references.names(run.extra_vars)
+    named = references.names(run.extra_vars)
+    wanted, unasked = set(store.missing(named, store.list_for_stage(run.stage))), set(given) - named
     if unasked:
         raise InvalidError.at("extra_vars_secret", f"Run {run.id} had no secret extra var {min(unasked)!r}.")
     if wanted - set(given):

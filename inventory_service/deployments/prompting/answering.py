@@ -14,13 +14,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from inventory_service.codes import statuses
-from inventory_service.deployments import releases, variables
 from inventory_service.deployments.prompting import prompt_files
 from inventory_service.deployments.prompting.prompt_files import Reader
 from inventory_service.deployments.prompting.prompts import TEXT, TEXTS, AnswerError, Prompt, is_empty, is_reference
 from inventory_service.errors import CallboardError, InvalidError
 from inventory_service.models import Release, Run, Stage
 from inventory_service.records import runs
+from inventory_service.registry import hosts
+from inventory_service.registry import inventory as rendering
 from inventory_service.vault import references, store
 from inventory_service.wording import lists
 
@@ -61,18 +62,41 @@ class Question:
 
 def asked_by(stage: Stage, read: Reader, playbook: str) -> list[Question]:
     """What a playbook of the stage asks, whatever kind of run it is for. Raises SourceError."""
-    return _questions(stage, prompt_files.find(read, playbook), None)
+    return _ask_now(stage, prompt_files.find(read, playbook), None)
 
 
-def _questions(stage: Stage, prompts: Iterable[Prompt], answered: Release | None) -> list[Question]:
-    desired = releases.numbered(stage, stage.desired_release_number)
-    secrets = store.as_variables(stage)
-    return with_known(prompts, variables.known(stage, secrets, desired, answered), secrets)
+def _ask_now(stage: Stage, prompts: Iterable[Prompt], answered: Release | None) -> list[Question]:
+    own = rendering.server_variables(stage, hosts.desired_release(stage))
+    return ask(prompts, stage, own=own, secrets=store.as_variables(store.list_for_stage(stage)), answered=answered)
 
 
-def with_known(prompts: Iterable[Prompt], known: Mapping[str, Any], secrets: Mapping[str, Any]) -> list[Question]:
-    """The prompts with what is known of their answers, by name."""
+def ask(
+    prompts: Iterable[Prompt],
+    stage: Stage,
+    *,
+    own: Mapping[str, Any],
+    secrets: Mapping[str, Any],
+    answered: Release | None,
+) -> list[Question]:
+    """The prompts with what is known of their answers, by name: from variables of project and stage, its `secrets`, the
+    service's `own`; and for a run that brings the earlier release `answered`, what it was deployed with.
+    """
+    written = {**stage.project.variables, **stage.variables}
+    plain = {name: value for name, value in written.items() if not _is_template(value)}
+    known = {**plain, **secrets, **own, **(_deployed_with(answered) if answered is not None else {})}
     return [Question(one, known.get(one.name), secrets) for one in prompts]
+
+
+def _is_template(value: Any) -> bool:
+    text = json.dumps(value)
+    return "{{" in text or "{%" in text
+
+
+def _deployed_with(release: Release) -> dict[str, Any]:
+    """The extra vars of the deploy that made a release, its secret ones by name."""
+    made = (Run.stage == release.stage_id) & (Run.release_number == release.number) & (Run.kind == statuses.DEPLOY)
+    run = Run.select(Run.extra_vars).where(made & Run.repeat_of.is_null()).order_by(Run.id).first()
+    return dict(run.extra_vars) if run is not None else {}
 
 
 # at the launch
@@ -148,7 +172,7 @@ def fill_in(run: Run, read: Reader, release: Release | None) -> None:
     found = prompt_files.find(read, run.playbook)
     if not found:
         return
-    asked = _questions(run.stage, found, release if run.kind in OF_A_RELEASE else None)
+    asked = _ask_now(run.stage, found, release if run.kind in OF_A_RELEASE else None)
     checked = [_unless_given_in_secret(one, run.extra_vars) for one in asked]
     try:
         settled, _ = settle(checked, run.extra_vars, {}, playbook=run.playbook)

@@ -130,8 +130,8 @@ def create_run(body: RunBody) -> tuple[answers.Launched, int]:
         releases_quarantined=body.release_quarantined,
     )
     settings = context.services().settings
-    made = launch.launch(stage, wanted, actor=auth.caller().actor, expiry=context.expiry(), settings=settings)
-    return answers.Launched.of(made.run), 202
+    run = launch.launch(stage, wanted, actor=auth.caller().actor, expiry=context.expiry(), settings=settings)
+    return answers.Launched.of(run), 202
 
 
 def _idempotency_key() -> str | None:
@@ -277,8 +277,8 @@ def repeat_run(path: RunPath, body: RepeatBody) -> tuple[answers.Launched, int]:
         override_lock=body.override_lock,
     )
     settings = context.services().settings
-    made = launch.launch(row.stage, wanted, actor=auth.caller().actor, expiry=context.expiry(), settings=settings)
-    return answers.Launched.of(made.run), 202
+    run = launch.launch(row.stage, wanted, actor=auth.caller().actor, expiry=context.expiry(), settings=settings)
+    return answers.Launched.of(run), 202
 
 
 @api.get("/runs/<int:run>/diff/<int:other>", summary="Two runs side by side", responses={"200": answers.RunDiff})

@@ -36,7 +36,7 @@ def _queue(row: Stage, form: LaunchForm) -> Run:
     actor, expiry = auth.caller().actor, context.expiry()
     live = [host.name for host in hosts.live_hosts(row, expiry=expiry)]
     wanted = form.request(live=live, by=actor.name)
-    return launching.launch(row, wanted, actor=actor, expiry=expiry, settings=context.services().settings).run
+    return launching.launch(row, wanted, actor=actor, expiry=expiry, settings=context.services().settings)
 
 
 @pages.post("/stages/<project>/<stage>/prompts")
@@ -80,4 +80,4 @@ def _converge(row: Stage) -> Run:
         releases_quarantined=bool(request.form.get("release_quarantined")),
     )
     actor, settings = auth.caller().actor, context.services().settings
-    return launching.launch(row, wanted, actor=actor, expiry=context.expiry(), settings=settings).run
+    return launching.launch(row, wanted, actor=actor, expiry=context.expiry(), settings=settings)

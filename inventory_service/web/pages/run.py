@@ -77,7 +77,7 @@ def _repeat(row: Run) -> Run:
         idempotency_key=f"{actor.name}:page:{form['key'][:40]}" if form.get("key") else None,
     )
     settings = context.services().settings
-    return launch.launch(row.stage, wanted, actor=actor, expiry=context.expiry(), settings=settings).run
+    return launch.launch(row.stage, wanted, actor=actor, expiry=context.expiry(), settings=settings)
 
 
 def _again(row: Run) -> dict[str, Any]:
@@ -91,7 +91,11 @@ def _again(row: Run) -> dict[str, Any]:
 
 def _lost_secrets(row: Run) -> list[str]:
     """The names of its secret extra vars, which were erased when it ended: a repeat has to be given them again."""
-    return [] if row.origin == EXTERNAL else store.missing(row.stage, references.names(row.extra_vars))
+    return (
+        []
+        if row.origin == EXTERNAL
+        else store.missing(references.names(row.extra_vars), store.list_for_stage(row.stage))
+    )
 
 
 def _facts(row: Run) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def test_it_makes_one_run_for_one_key(stage: Stage, settings: Settings, clock: F
     ask = RunRequest(kind="deploy", idempotency_key="token:ci:42")
     named = {"actor": ADA, "expiry": expiry(clock.now()), "settings": settings}
     first, second = (launch.launch(stage, ask, **named) for _ in range(2))
-    assert (first.run.id, first.is_new, second.is_new) == (second.run.id, True, False)
+    assert (first.id, Run.select().count()) == (second.id, 1)
 
 
 @pytest.mark.each_database
@@ -109,8 +109,20 @@ def test_it_makes_one_run_for_one_key_of_callers_at_the_same_time(
     ask = RunRequest(kind="deploy", idempotency_key="token:ci:42")
     named = {"actor": ADA, "expiry": expiry(clock.now()), "settings": settings}
     results = at_once(lambda _: launch.launch(stage, ask, **named), 8)
-    assert sorted(one.is_new for one in results) == [False] * 7 + [True]
-    assert Run.select().count() == 1
+    assert {getattr(one, "id", one) for one in results} == {Run.get().id}
+    assert (Run.select().count(), Event.select().where(Event.name == "run.deploy").count()) == (1, 1)
+
+
+@pytest.mark.each_database
+def test_it_gives_a_key_to_one_of_two_stages_at_the_same_time(
+    stage: Stage, make_stage: Callable[..., Stage], settings: Settings, clock: FakeClock
+) -> None:
+    ask, asked = RunRequest(kind="deploy", idempotency_key="k"), [stage, make_stage("staging")]
+    named = {"actor": ADA, "expiry": expiry(clock.now()), "settings": settings}
+    results = at_once(lambda number: launch.launch(asked[number % 2], ask, **named), 6)
+    (run,) = Run.select()
+    for number, one in enumerate(results):
+        assert one == run if asked[number % 2].id == run.stage_id else isinstance(one, ConflictError), results
 
 
 def test_it_answers_a_repeated_key_although_it_would_refuse_the_request_by_now(

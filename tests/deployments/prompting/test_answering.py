@@ -47,7 +47,7 @@ def asked(source: Path, stage: Stage, settings: Settings) -> Callable[..., Any]:
 
 def answers(stage: Stage, request: RunRequest, settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
     """(extra vars, secret ones) as the run would have them."""
-    run = launch.launch(stage, request, actor=ADA, expiry=expiry(START), settings=settings).run
+    run = launch.launch(stage, request, actor=ADA, expiry=expiry(START), settings=settings)
     secret = sealed_vars.open_for(run, keyring.load(settings))
     return {name: value for name, value in run.extra_vars.items() if name not in secret}, secret
 
