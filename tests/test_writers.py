@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import inventory_service
+from inventory_service.database import migrate
 from inventory_service.models import Host
 
 PACKAGE = Path(inventory_service.__file__).parent
@@ -40,6 +41,8 @@ def check_writer(sql: str) -> None:
     frame = sys._getframe(2)  # who asked the one that asks us
     while frame is not None:
         file = frame.f_code.co_filename
+        if frame.f_code is migrate.__code__:  # they write what they like, too
+            return
         if file.startswith(str(PACKAGE)) and file not in _OWN and "migrations" not in file:
             writer = WRITERS[_TABLES[match["table"]]]
             assert file == str(PACKAGE / writer), f"{file} writes a table of {writer}: {sql[:200]}"
