@@ -48,3 +48,12 @@ def test_it_reads_every_setting_into_a_field() -> None:
 def test_it_documents_every_page_from_the_readme() -> None:
     text = (ROOT / "README.md").read_text()
     assert [page.name for page in DOCS.glob("*.md") if f"docs/{page.name}" not in text] == []
+
+
+def test_it_names_files_that_exist_to_who_contributes() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"`((?:inventory_service|tests|tools|plugins|roles|docs)/[^` ]*)`", text)
+    assert "inventory_service/records/heartbeat.py" in named
+    assert [file for file in named if not (ROOT / file).exists()] == []
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+    assert [link for link in links if not (ROOT / link).exists()] == []
