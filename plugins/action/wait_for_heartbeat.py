@@ -1,7 +1,7 @@
 # Copyright: The Callboard authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The action `wait_for_heartbeat`: ask who knows → judge → wait. Options: plugins/modules/wait_for_heartbeat.py."""
+"""The action `wait_for_heartbeat`: ask who knows → decide → wait. Options: plugins/modules/wait_for_heartbeat.py."""
 
 from __future__ import annotations
 
@@ -23,12 +23,17 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.callboard.callboard.plugins.plugin_utils.ansible_internals import task_key
 from ansible_collections.callboard.callboard.plugins.plugin_utils.options import options_for, read_service
 from ansible_collections.callboard.callboard.plugins.plugin_utils.problems import Problem
-from ansible_collections.callboard.callboard.plugins.plugin_utils.service import DEFAULT_URL, Service, ask, fetch_text
+from ansible_collections.callboard.callboard.plugins.plugin_utils.service import (
+    DEFAULT_URL,
+    Service,
+    fetch_text,
+    path_with,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-GATE_SECONDS = 10.0
+SOCKET_SECONDS = 10.0
 SAY_SECONDS = 20.0
 BEAT = "if command -v callboard-agent >/dev/null; then callboard-agent beat --now --give-up-seconds 10; fi"
 OPTIONS = {
@@ -51,11 +56,11 @@ class Unanswered(Exception):  # noqa: N818 - not an error yet: the next question
 # ── ask ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def ask_gate(path: str, name: str) -> dict[str, Any]:
+def ask_executor(path: str, name: str) -> dict[str, Any]:
     """The executor's answer over the run's socket."""
     try:
         with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(GATE_SECONDS)
+            line.settimeout(SOCKET_SECONDS)
             line.connect(path)
             line.sendall(json.dumps({"hosts": [name]}).encode() + b"\n")
             return json.loads(line.makefile("rb").readline())
@@ -79,41 +84,41 @@ def find_service(inventory: Iterable[Any], loader: Any, stage: str) -> Service:
 def ask_service(service: Service, stage: str, name: str) -> dict[str, Any]:
     """The service's answer over HTTP."""
     try:
-        return json.loads(fetch_text(service, ask(f"/api/v1/stages/{stage}/heartbeats", ("hosts", name))))
+        return json.loads(fetch_text(service, path_with(f"/api/v1/stages/{stage}/heartbeats", ("hosts", name))))
     except Problem as problem:
         raise Unanswered(f"{service.url}: {problem}", is_final=not problem.is_down) from None
     except ValueError:
         raise Unanswered(f"{service.url}: the answer is not JSON") from None
 
 
-def word_of(answer: dict[str, Any], name: str) -> dict[str, Any]:
+def report_of(answer: dict[str, Any], name: str) -> dict[str, Any]:
     """What the answer says about the host."""
     try:
-        word = answer["hosts"][name]
-        return {**word, "state": str(word["state"])}
+        report = answer["hosts"][name]
+        return {**report, "state": str(report["state"])}
     except (KeyError, TypeError):
         raise Unanswered(f"the answer says nothing about {name}; are plugin and service of one version?") from None
 
 
-# ── judge ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── decide ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def is_left(word: dict[str, Any], host_id: str | None) -> bool:
+def is_left(report: dict[str, Any], host_id: str | None) -> bool:
     """Whether the machine is not in its stage any more; another one may have its name by now."""
-    return word["state"] == "gone" or (host_id is not None and word.get("id") != host_id)
+    return report["state"] == "gone" or (host_id is not None and report.get("id") != host_id)
 
 
-def complaint(word: dict[str, Any], *, since: str, revision: str, release: str) -> str | None:
-    """Why this is not yet the word that is waited for; None when it is. Times are ISO 8601 of one clock."""
-    reported_at = word.get("reported_at")
+def complaint(report: dict[str, Any], *, since: str, revision: str, release: str) -> str | None:
+    """Why this is not yet the report that is waited for; None when it is. Times are ISO 8601 of one clock."""
+    reported_at = report.get("reported_at")
     if not reported_at or moment(reported_at) <= moment(since):
-        last = word.get("last_seen_at") or "never"
+        last = report.get("last_seen_at") or "never"
         return f"no heartbeat that tells its release came after {since} (the last heartbeat: {last})"
-    if (revision and word.get("revision") != revision) or (release and str(word.get("release")) != release):
+    if (revision and report.get("revision") != revision) or (release and str(report.get("release")) != release):
         wanted = " ".join(filter(None, [release and f"release {release}", revision and f"revision {revision}"]))
-        return f"it reports release {word.get('release')} revision {word.get('revision')}, not {wanted}"
-    if word.get("healthy") is False:
-        return f"it is not healthy: {word.get('reason') or 'its health check fails'}"
+        return f"it reports release {report.get('release')} revision {report.get('revision')}, not {wanted}"
+    if report.get("healthy") is False:
+        return f"it is not healthy: {report.get('reason') or 'its health check fails'}"
     return None
 
 
@@ -157,57 +162,58 @@ class ActionModule(ActionBase):
             return {**result, "skipped": True, "msg": "Nothing was deployed in check mode."}
         begun = time.monotonic()
         try:
-            told = self._wait(options, task_vars)
+            waited = self._wait(options, task_vars)
         except Unanswered as error:
-            told = {"failed": True, "msg": f"{task_vars['inventory_hostname']}: {error}."}
-        return {**result, **told, "changed": False, "waited_seconds": round(time.monotonic() - begun, 1)}
+            waited = {"failed": True, "msg": f"{task_vars['inventory_hostname']}: {error}."}
+        return {**result, **waited, "changed": False, "waited_seconds": round(time.monotonic() - begun, 1)}
 
     def _wait(self, options: dict[str, Any], task_vars: Any) -> dict[str, Any]:
-        name, ask = str(task_vars["inventory_hostname"]), self._asker(task_vars)
-        answer = ask()
-        word_of(answer, name)
+        name, read = str(task_vars["inventory_hostname"]), self._reader(task_vars)
+        answer = read()
+        report_of(answer, name)
         since = shared_moment(f"{task_key(self._task)} {batch_of(task_vars)}", answer["server_time"])
         seconds = options["timeout"] if options["timeout"] is not None else float(answer["ttl_seconds"])
         deadline, say_at = time.monotonic() + seconds, time.monotonic() + SAY_SECONDS
         if options["beat_command"]:
             self._low_level_execute_command(options["beat_command"])
         while True:
-            why, word = self._look(ask, name, task_vars, since, options)
+            why, found = self._look(read, name, task_vars, since, options)
             if why is None:
-                return word
+                return found
             if time.monotonic() + options["poll"] > deadline:
-                return {**word, "failed": True, "msg": f"{name}: {why}. Waited {seconds:.0f} s."}
+                return {**found, "failed": True, "msg": f"{name}: {why}. Waited {seconds:.0f} s."}
             if time.monotonic() > say_at:
                 self._display.display(f"{name}: waiting; {why}")
                 say_at += SAY_SECONDS
             time.sleep(options["poll"])
 
     def _look(
-        self, ask: Callable[[], dict[str, Any]], name: str, task_vars: Any, since: str, options: dict[str, Any]
+        self, read: Callable[[], dict[str, Any]], name: str, task_vars: Any, since: str, options: dict[str, Any]
     ) -> tuple[str | None, dict[str, Any]]:
         """Why the wait goes on, None when it is over; and what is known for the result."""
         try:
-            word = word_of(ask(), name)
+            report = report_of(read(), name)
         except Unanswered as error:
             if error.is_final:
                 raise
             return str(error), {}
-        if is_left(word, task_vars.get("callboard_host_id")):
-            return None, {"skipped": True, "heartbeat": word, "msg": f"{name} has left its stage."}
-        if word.get("agent") is None and word.get("reported_at") is None:
+        if is_left(report, task_vars.get("callboard_host_id")):
+            return None, {"skipped": True, "heartbeat": report, "msg": f"{name} has left its stage."}
+        if report.get("agent") is None and report.get("reported_at") is None:
             return None, {
                 "skipped": True,
-                "heartbeat": word,
+                "heartbeat": report,
                 "msg": f"{name} has no agent that could tell its release.",
             }
-        why = complaint(word, since=since, revision=options["revision"], release=options["release"])
-        return why, {"heartbeat": word}
+        why = complaint(report, since=since, revision=options["revision"], release=options["release"])
+        return why, {"heartbeat": report}
 
-    def _asker(self, task_vars: Any) -> Callable[[], dict[str, Any]]:
+    def _reader(self, task_vars: Any) -> Callable[[], dict[str, Any]]:
         """How to ask about this host, from here. Raises Unanswered."""
-        name, gate, stage = (task_vars.get(key) for key in ("inventory_hostname", "callboard_gate", "callboard_stage"))
-        if gate:
-            return lambda: ask_gate(str(gate), str(name))
+        name, stage = task_vars.get("inventory_hostname"), task_vars.get("callboard_stage")
+        path = task_vars.get("callboard_heartbeat_socket")
+        if path:
+            return lambda: ask_executor(str(path), str(name))
         if not stage:
             raise Unanswered("the host does not come from a Callboard inventory, so nobody knows its heartbeats")
         try:

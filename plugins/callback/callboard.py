@@ -73,13 +73,13 @@ from ansible_collections.callboard.callboard.plugins.plugin_utils.options import
 from ansible_collections.callboard.callboard.plugins.plugin_utils.problems import Problem
 from ansible_collections.callboard.callboard.plugins.plugin_utils.recorder import (
     Recorder,
+    closing_message,
     counts_of,
     debug_of,
     message_of,
     moment,
     plain,
     short_path,
-    words,
 )
 from ansible_collections.callboard.callboard.plugins.plugin_utils.service import DEFAULT_URL, Service
 
@@ -141,10 +141,10 @@ class CallbackModule(CallbackBase):
         self._began[host.name, core.task_key(task)] = time.monotonic()
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        told = result.result
+        own = result.result
         is_debug = result.task.action in {"debug", "ansible.builtin.debug"}
-        said = debug_of(told) if is_debug else None
-        self._result(result, "changed" if told.get("changed") is True else "ok", None, said)
+        said = debug_of(own) if is_debug else None
+        self._result(result, "changed" if own.get("changed") is True else "ok", None, said)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         self._result(result, "ignored" if ignore_errors else "failed", message_of(result.result))
@@ -223,12 +223,12 @@ class CallbackModule(CallbackBase):
 
     def _service(self) -> Service:
         """Where the inventory file says it is, or else the options. Raises Problem."""
-        told, folder = options_for(self._stage, context.CLIARGS.get("inventory") or (), self._loader)
+        config, folder = options_for(self._stage, context.CLIARGS.get("inventory") or (), self._loader)
         given = {name: self.get_option(name) for name in ("url", "token", "token_file", "ca_path", "timeout")}
-        given["url"] = told.get("url") or given["url"] or DEFAULT_URL
-        given["token"] = told.get("token") or given["token"]
-        given["token_file"] = given["token_file"] or told.get("token_file")
-        given["ca_path"] = given["ca_path"] or told.get("ca_path")
+        given["url"] = config.get("url") or given["url"] or DEFAULT_URL
+        given["token"] = config.get("token") or given["token"]
+        given["token_file"] = given["token_file"] or config.get("token_file")
+        given["ca_path"] = given["ca_path"] or config.get("ca_path")
         service = read_service(given.get, folder)
         if not service.token:
             raise Problem("there is no token", "set CALLBOARD_TOKEN")
@@ -249,7 +249,7 @@ class CallbackModule(CallbackBase):
         elif recorder.trouble is not None:
             self._display.warning(f"callboard: this run is not recorded: {recorder.trouble}")
         elif recorder.answer is not None:
-            self._display.display(words(recorder.answer), stderr=True)
+            self._display.display(closing_message(recorder.answer), stderr=True)
 
     def _end_interrupted(self) -> None:
         """Ansible says nothing more when it is interrupted."""

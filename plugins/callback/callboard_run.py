@@ -52,7 +52,7 @@ def apply(limits: str) -> None:
     try:
         from ansible_collections.callboard.callboard.plugins.plugin_utils import run_limits  # noqa: PLC0415
 
-        run_limits.put_in_place(limits)
+        run_limits.apply(limits)
     except Exception as error:  # noqa: BLE001 - whatever it is
         sys.stderr.write(f"[ERROR]: callboard: the limits of a run can't be applied: {error}\n")
         sys.stderr.flush()

@@ -189,9 +189,9 @@ import re
 import sys
 
 
-def end(words):
+def end(message):
     """End the process: Ansible would take it for a warning and go on without hosts, exit code 0."""
-    sys.stderr.write("[ERROR]: Callboard's inventory plugin " + words + "\n")
+    sys.stderr.write("[ERROR]: Callboard's inventory plugin " + message + "\n")
     sys.stderr.flush()
     raise SystemExit(4)
 

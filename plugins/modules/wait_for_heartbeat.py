@@ -61,7 +61,7 @@ EXAMPLES = r"""
       ansible.builtin.include_role:
         name: callboard.callboard.release
 
-    - name: Wait for the host's own word
+    - name: Wait for the host's own report
       callboard.callboard.wait_for_heartbeat:
         revision: "{{ callboard_revision }}"
 """

@@ -19,7 +19,11 @@ from ansible_collections.callboard.callboard.plugins.plugin_utils.problems impor
     plain,
     working_on,
 )
-from ansible_collections.callboard.callboard.plugins.plugin_utils.service import Errand, ask, fetch_text
+from ansible_collections.callboard.callboard.plugins.plugin_utils.service import (
+    PendingRequest,
+    fetch_text,
+    path_with,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -57,7 +61,7 @@ class Plan(NamedTuple):
     hosts: dict[str, dict[str, Any]]
     groups: dict[str, list[str]]
     variables: dict[str, Any]
-    is_frozen: bool
+    is_expiry_paused: bool
 
 
 def fetch_stage(query: Query, stage: str) -> Source:
@@ -68,10 +72,10 @@ def fetch_stage(query: Query, stage: str) -> Source:
     path = f"/api/v1/stages/{stage}"
     with working_on(stage):
         inventory = fetch_text(
-            query.service, ask(f"{path}/inventory", ("state", ",".join(query.states)), ("at", query.at), chosen)
+            query.service, path_with(f"{path}/inventory", ("state", ",".join(query.states)), ("at", query.at), chosen)
         )
-    errand = Errand(query.service, ask(f"{path}/known_hosts", chosen)) if query.known_hosts else None
-    return Source(stage, inventory, errand and errand.text, query.at)
+    keys = PendingRequest(query.service, path_with(f"{path}/known_hosts", chosen)) if query.known_hosts else None
+    return Source(stage, inventory, keys and keys.text, query.at)
 
 
 def malformed(reason: str) -> Problem:
@@ -90,7 +94,8 @@ def check_source(source: Source) -> Plan:
     check_all(answer.get("all", {}), groups)
     hosts = check_hosts(mapping(meta.get("hostvars"), "_meta.hostvars"), groups)
     check_members(hosts, groups, group)
-    return Plan(stage, group, hosts, groups, check_variables(answer[group]), bool(meta["callboard"].get("frozen")))
+    is_expiry_paused = bool(meta["callboard"].get("expiry_paused", meta["callboard"].get("frozen")))  # as before 0.2
+    return Plan(stage, group, hosts, groups, check_variables(answer[group]), is_expiry_paused)
 
 
 def parse_json(text: str) -> Any:

@@ -74,7 +74,7 @@ def add_plan(inventory: Any, plan: Plan) -> None:
     """
     for group in plan.groups:
         inventory.add_group(group)
-    with origin_told_once(inventory) as origin:
+    with deduplicated_origin(inventory) as origin:
         for name, values in plan.hosts.items():
             own = values if name in inventory.hosts else origin | values
             inventory.add_host(name, group=plan.group)
@@ -99,7 +99,7 @@ def collector_paused() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def origin_told_once(inventory: Any) -> Iterator[dict[str, Any]]:
+def deduplicated_origin(inventory: Any) -> Iterator[dict[str, Any]]:
     """The variables that say which source a host came from. Ansible looks at the disk to tell them to each new host."""
     source, inventory.current_source = inventory.current_source, None
     try:
@@ -127,8 +127,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         except AnsibleError as error:
             self._end(error, path)
         except Exception as error:  # noqa: BLE001 - a core that it does not know, or a mistake; never an empty success
-            words = f"{type(error).__name__}: {error}"
-            self._end(AnsibleError(f"The inventory plugin failed on ansible-core {core.VERSION}: {words}."), path)
+            problem = f"{type(error).__name__}: {error}"
+            self._end(AnsibleError(f"The inventory plugin failed on ansible-core {core.VERSION}: {problem}."), path)
 
     def _end(self, error: AnsibleError, path: str) -> NoReturn:
         """End the command: Ansible would take the error for a warning and go on without hosts, exit code 0.
@@ -238,8 +238,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _warn(self, plan: Plan) -> None:
         """Say what an operator would want to know before a play runs."""
-        if plan.is_frozen:
-            self.display.warning(f"Stage {plan.stage} is frozen: too many hosts went silent at once, some may be gone.")
+        if plan.is_expiry_paused:
+            self.display.warning(
+                f"Expiry is paused in {plan.stage}: too many hosts went silent at once, some may be gone."
+            )
         if not plan.hosts:
             wanted = "hosts in the states asked for" if self.get_option("states") else "live hosts"
             self.display.warning(f"Stage {plan.stage} has no {wanted}.")

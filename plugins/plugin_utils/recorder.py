@@ -30,7 +30,7 @@ MOST_EVENTS = 300
 LONGEST_MESSAGE = 1500
 LARGEST_SPOOL = 32 * 1024 * 1024
 MOST_SPOOLS = 50
-STATUS_WORDS = {"ok": "ok", "changed": "changed", "skipped": "skipping", "unreachable": "fatal", "failed": "fatal"}
+STATUS_LABELS = {"ok": "ok", "changed": "changed", "skipped": "skipping", "unreachable": "fatal", "failed": "fatal"}
 COUNTERS = {
     "ok": "ok",
     "changed": "changed",
@@ -68,18 +68,18 @@ def message_of(result: Any) -> str | None:
     """What went wrong, in the module's own words; nothing of what no_log hides."""
     if result.get("censored"):
         return "(hidden by no_log)"
-    words = [str(result[key]) for key in ("msg", "stderr", "module_stderr") if result.get(key)]
+    parts = [str(result[key]) for key in ("msg", "stderr", "module_stderr") if result.get(key)]
     items = [item for item in result.get("results") or [] if isinstance(item, dict) and item.get("failed")]
-    words += [message_of(item) or "" for item in items[:5]]
-    return plain("\n".join(word for word in words if word), LONGEST_MESSAGE) or None
+    parts += [message_of(item) or "" for item in items[:5]]
+    return plain("\n".join(part for part in parts if part), LONGEST_MESSAGE) or None
 
 
 def debug_of(result: Any) -> str | None:
     """What the module debug prints."""
     if result.get("censored") or "msg" not in result:
         return None
-    told = result["msg"]
-    return plain(told if isinstance(told, str) else json.dumps(told, default=str), LONGEST_MESSAGE)
+    message = result["msg"]
+    return plain(message if isinstance(message, str) else json.dumps(message, default=str), LONGEST_MESSAGE)
 
 
 # ── the service ───────────────────────────────────────────────────────────────────────────────────────────
@@ -166,9 +166,9 @@ class Recorder:
         self._unsent: list[tuple[bytes, bool]] = []
         self._thread = threading.Thread(target=self._work, name="callboard", daemon=True)
 
-    def note(self, *words: Any) -> None:
+    def note(self, *parts: Any) -> None:
         """One thing that happened; returns at once."""
-        self._notes.put(words)
+        self._notes.put(parts)
 
     def start(self) -> None:
         self._thread.start()
@@ -285,8 +285,8 @@ def event_of(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
         return {"event": "playbook_on_play_start", **event}
     if kind == "task":
         return {"event": "playbook_on_task_start", **event}
-    word = {"changed": "ok", "ignored": "failed"}.get(event["status"], event["status"])
-    return {"event": f"runner_on_{word}", **event}
+    status = {"changed": "ok", "ignored": "failed"}.get(event["status"], event["status"])
+    return {"event": f"runner_on_{status}", **event}
 
 
 def line_of(kind: str, fields: dict[str, Any]) -> str:
@@ -296,8 +296,8 @@ def line_of(kind: str, fields: dict[str, Any]) -> str:
     if kind == "task":
         return f"\nTASK [{fields['task']}]\n"
     status, said = fields["status"], fields.get("message") or fields.get("said")
-    word = {"failed": ": FAILED!", "ignored": ": FAILED!", "unreachable": ": UNREACHABLE!"}.get(status, "")
-    line = f"{STATUS_WORDS.get(status, 'fatal')}: [{fields['host']}]{word}"
+    suffix = {"failed": ": FAILED!", "ignored": ": FAILED!", "unreachable": ": UNREACHABLE!"}.get(status, "")
+    line = f"{STATUS_LABELS.get(status, 'fatal')}: [{fields['host']}]{suffix}"
     return line + (f" => {said}" if said else "") + ("\n...ignoring\n" if status == "ignored" else "\n")
 
 
@@ -310,9 +310,9 @@ def recap(hosts: dict[str, dict[str, int]]) -> str:
 def checkout(folder: str) -> dict[str, Any]:
     """The commit, the branch and the state of the checkout that the folder is in; nothing where it is in none."""
 
-    def git(*words: str) -> str:
+    def git(*arguments: str) -> str:
         done = subprocess.run(
-            ["git", "-C", folder, *words],
+            ["git", "-C", folder, *arguments],
             capture_output=True,
             text=True,
             timeout=10,
@@ -345,13 +345,13 @@ def counts_of(stats: Any, host: str) -> dict[str, int]:
     return {ours: int(getattr(stats, theirs).get(host, 0)) for theirs, ours in COUNTERS.items()}
 
 
-def words(answer: dict[str, Any]) -> str:
+def closing_message(answer: dict[str, Any]) -> str:
     """What the user is told at the end."""
-    told = f"callboard: recorded as run {answer.get('id')}: {plain(answer.get('page'))}"
+    message = f"callboard: recorded as run {answer.get('id')}: {plain(answer.get('page'))}"
     desired = answer.get("desired_release")
     if answer.get("kind") in {"deploy", "rollback"} and isinstance(desired, dict) and answer.get("converge"):
-        told += (
+        message += (
             f"\ncallboard: the stage's desired release is still {desired.get('number')}, and the service brings hosts "
             "back to it; `callboard deploy` makes another one the desired release."
         )
-    return told
+    return message

@@ -29,20 +29,20 @@ MOST_ITEMS = 10_000
 display = Display()
 
 
-def put_in_place(told: str) -> None:
+def apply(limits_json: str) -> None:
     """Apply the limits, which are JSON: {exclusion_socket: path at which the executor answers, largest_text: characters
     of one result, in_place: path of the file that says it is done}. Raises UnknownCore.
     """
-    limits = json.loads(told)
+    limits = json.loads(limits_json)
     outcome = core.check_limits()
-    HostExclusion(limits["exclusion_socket"], outcome).put_in_place()
+    HostExclusion(limits["exclusion_socket"], outcome).apply()
     largest = int(limits["largest_text"])
     core.around_shown_results(lambda result: Cutter(largest).cut(result))
     core.around_prompts(refuse_prompt)
     Path(limits["in_place"]).touch()
 
 
-def refuse_prompt(_prompt: Any, _display: Any, varname: str, *_words: Any, **_more: Any) -> None:
+def refuse_prompt(_prompt: Any, _display: Any, varname: str, *_arguments: Any, **_more: Any) -> None:
     """The service finds vars_prompt in playbooks and asks at the launch. Where it could not find one, such as in a
     playbook of a collection, nobody is there to answer; Ansible would go on without a value.
     """
@@ -62,7 +62,7 @@ class HostExclusion:
         self.left_out: set[str] = set()
         self.stop: str | None = None
 
-    def put_in_place(self) -> None:
+    def apply(self) -> None:
         core.around_runs(self.run_batch)
         core.around_results(self.process_results)
         core.around_hosts_left(self.hosts_left)
@@ -179,8 +179,8 @@ class Cutter:
         self._left -= len(text)
         if len(text) <= kept:
             return text
-        words = f"… [cut, {len(text)} characters]"
-        return text[:kept] + (words if isinstance(text, str) else words.encode())
+        note = f"… [cut, {len(text)} characters]"
+        return text[:kept] + (note if isinstance(text, str) else note.encode())
 
     def _cut_dict(self, value: dict[Any, Any]) -> dict[Any, Any]:
         items = {key: self.cut(item) for key, item in value.items()}

@@ -62,7 +62,7 @@ class RefuseRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-class Errand(threading.Thread):
+class PendingRequest(threading.Thread):
     """One question, asked while the caller goes on; `seconds` bound the whole of it, names and headers included.
 
     Only a thread can bound them: resolving a name takes as long as it likes, and so does a header sent byte by byte.
@@ -106,27 +106,27 @@ class Errand(threading.Thread):
             raise explain_status(answer, self._service) from None
 
 
-def ask(path: str, *asked: tuple[str, str | None]) -> str:
+def path_with(path: str, *parameters: tuple[str, str | None]) -> str:
     """A path with those of the parameters that have a value."""
-    parameters = urllib.parse.urlencode([(name, value) for name, value in asked if value])
-    return f"{path}?{parameters}" if parameters else path
+    query = urllib.parse.urlencode([(name, value) for name, value in parameters if value])
+    return f"{path}?{query}" if query else path
 
 
 def fetch_text(service: Service, path: str) -> str:
     """The body of a successful answer. Everything that goes wrong on the way is a Problem."""
-    return Errand(service, path).text()
+    return PendingRequest(service, path).text()
 
 
 def post(service: Service, path: str, body: bytes, *, seconds: float) -> dict[str, Any]:
     """The answer to a JSON body, which must be an object. Raises Unwelcome and Problem."""
-    answer = Errand(service, path, body=body, seconds=seconds).answer()
+    text = PendingRequest(service, path, body=body, seconds=seconds).answer()
     try:
-        told = json.loads(answer)
+        answer = json.loads(text)
     except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict):
+        answer = None
+    if not isinstance(answer, dict):
         raise Problem("the answer is not JSON", CHECK_URL)
-    return told
+    return answer
 
 
 def exchange(service: Service, path: str, body: bytes | None, deadline: float) -> str:
@@ -241,8 +241,8 @@ def explain_failure(reason: Any, service: Service) -> Problem:
     """What a failed connection or a broken answer means."""
     for kinds, happened, advice, is_down in FAILURES:
         if isinstance(reason, kinds):
-            told = happened.format(reason=plain(why(reason)), timeout=service.timeout)
-            return Problem(told, advice, is_down=is_down)
+            text = happened.format(reason=plain(why(reason)), timeout=service.timeout)
+            return Problem(text, advice, is_down=is_down)
     return Problem(f"the connection failed ({plain(why(reason))})", "check the network and 'url'", is_down=True)
 
 
@@ -273,15 +273,15 @@ FAILURES: tuple[tuple[tuple[type[BaseException], ...], str, str, bool], ...] = (
 
 def explain_status(answer: Unwelcome, service: Service) -> Problem:
     """What a status other than success means for who reads a stage."""
-    status, told = answer.status, answer.detail and f": {answer.detail}"
+    status, detail = answer.status, answer.detail and f": {answer.detail}"
     if 300 <= status < 400:  # noqa: PLR2004
         return explain_redirect(answer, service)
     if status >= 500:  # noqa: PLR2004
-        return Problem(f"the service failed ({status}{told})", "look into its log and try again", is_down=True)
+        return Problem(f"the service failed ({status}{detail})", "look into its log and try again", is_down=True)
     if status == 401 and not service.token:  # noqa: PLR2004
         return Problem("the service wants a token (401)", "set CALLBOARD_TOKEN, or 'token_file' in this inventory file")
     happened, advice = REFUSALS.get(status, ("the service refused the request", "correct this inventory file"))
-    return Problem(f"{happened} ({status}{told})", advice)
+    return Problem(f"{happened} ({status}{detail})", advice)
 
 
 REFUSALS = {

@@ -122,7 +122,7 @@ def test_it_refuses_at_a_locked_stage_when_asked_to(browse, service):
     service.call("DELETE", "/stages/shop/fails/lock")
 
 
-def test_it_shows_a_freeze_and_lets_people_end_it(browse, service):
+def test_it_shows_paused_expiry_and_lets_people_end_it(browse, service):
     token = service.join_token("shop/quake")
     for number in range(6):
         service.enrol(token, f"web-{number}", f"10.7.0.{number + 1}")
@@ -130,7 +130,7 @@ def test_it_shows_a_freeze_and_lets_people_end_it(browse, service):
     expect(page.locator("#expiry-banner")).to_contain_text("fell silent within one ttl", timeout=15_000)
     page.get_by_role("button", name="Deploy to shop/quake").click()
     expect(page.get_by_role("alert")).to_contain_text("is paused")
-    expect(page.get_by_label("Run although the stage is frozen").first).not_to_be_checked()
+    expect(page.get_by_label("Run although expiry is paused").first).not_to_be_checked()
     page.get_by_role("button", name="They are gone").click()
     expect(page.get_by_role("dialog")).to_contain_text("late hosts of shop/quake?")
     confirm(page, "They are gone")

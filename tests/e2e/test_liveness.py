@@ -181,13 +181,13 @@ def sees_all_along(fleet: Fleet, seconds: float) -> list[int]:
         while time.monotonic() < deadline:
             assert fleet.listed() == set(NAMES)
             time.sleep(0.5)
-        assert fleet.inventory()["callboard"]["frozen"] is True
+        assert fleet.inventory()["callboard"]["expiry_paused"] is True
     return refused
 
 
 def is_well_again(fleet: Fleet) -> bool:
     with fleet.beating():
-        wait_for("the end of the freeze", lambda: not fleet.inventory()["callboard"]["frozen"])
+        wait_for("the end of the pause", lambda: not fleet.inventory()["callboard"]["expiry_paused"])
         time.sleep(2)
         return (fleet.listed(), fleet.expired()) == (set(NAMES), [])
 

@@ -141,7 +141,7 @@ def test_it_runs_on_several_machines(
         assert {row.executor["machine"] for row in Run.select()} <= {"worker-a", "worker-b"}
         opened.close_all()
         assert near.get("/readyz")["jobs"]["self-check"] is not None
-        assert sites[0].client.get(sites[0].path)["frozen"] is None
+        assert sites[0].client.get(sites[0].path)["expiry_paused"] is None
     finally:
         for site in sites:
             for machine in site.machines.values():

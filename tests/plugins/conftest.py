@@ -56,7 +56,7 @@ def answer(
         "web": {"hosts": list(hosts)},
         "release_12": {"hosts": list(hosts)},
     } | (groups or {})
-    callboard = {"stage": stage, "as_of": "2026-11-23T14:03:00Z", "frozen": False, "generation": 17} | about
+    callboard = {"stage": stage, "as_of": "2026-11-23T14:03:00Z", "expiry_paused": False, "generation": 17} | about
     return {
         "_meta": {"hostvars": hosts, "callboard": callboard},
         "all": {"children": list(members)},

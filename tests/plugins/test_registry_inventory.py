@@ -78,10 +78,14 @@ def test_it_takes_url_and_token_from_the_environment_or_a_file(controller: Contr
     assert service.asked[0][1] == "Bearer cbu_from-the-file"
 
 
-def test_it_warns_about_a_frozen_stage_and_one_without_hosts(controller: Controller, service: Service) -> None:
-    service.stage(answer(hosts={}, frozen=True))
+@pytest.mark.parametrize("name", ["expiry_paused", "frozen"])
+def test_it_warns_of_paused_expiry_and_of_no_hosts(controller: Controller, service: Service, name: str) -> None:
+    told = answer(hosts={}, **{name: True})
+    if name == "frozen":  # as services before 0.2 say it
+        del told["_meta"]["callboard"]["expiry_paused"]
+    service.stage(told)
     warnings = controller.list()["warnings"]
-    assert "Stage shop/production is frozen" in warnings
+    assert "Expiry is paused in shop/production" in warnings
     assert "Stage shop/production has no live hosts." in warnings
 
 

@@ -162,6 +162,6 @@ def test_it_fails_for_a_host_of_another_inventory(laptop: Controller) -> None:
 
 
 def test_it_asks_the_gate_of_a_run_and_no_service(laptop: Controller, service: Service, tmp_path: Path) -> None:
-    done = laptop.play(PLAY, "-e", f"callboard_gate={tmp_path}/no-gate")
+    done = laptop.play(PLAY, "-e", f"callboard_heartbeat_socket={tmp_path}/nothing")
     assert "the run's executor does not answer (" in done.stdout
     assert not any(path.startswith(HEARTBEATS) for path, _ in service.asked)

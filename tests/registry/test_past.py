@@ -105,7 +105,7 @@ def test_it_knows_the_pause_and_the_generation_of_then(web_1: Machine, stage: St
     hosts.goodbye(web_1.row, at=clock.now())
     row = web_1.row.stage
     told = [past.about(row, at) for at in (paused_at - SECOND, paused_at, clock.now() - SECOND, clock.now())]
-    assert [(one["frozen"], one["generation"]) for one in told] == [(False, 1), (True, 1), (True, 1), (False, 2)]
+    assert [(one["expiry_paused"], one["generation"]) for one in told] == [(False, 1), (True, 1), (True, 1), (False, 2)]
 
 
 def test_it_draws_the_spans_of_each_host(web_1: Machine, clock: FakeClock) -> None:

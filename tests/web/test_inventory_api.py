@@ -58,13 +58,13 @@ def test_it_keeps_hosts_listed_while_heartbeats_can_not_be_written(
         shown = viewer.get(INVENTORY).json["_meta"]
         stage = viewer.get("/api/v1/stages/shop/production").json
         locker.execute("ROLLBACK")
-    assert (shown["callboard"]["frozen"], shown["hostvars"]["web-1"]["callboard_suspect"]) == (True, True)
-    assert "heartbeats can't be written" in stage["frozen"]["reason"]
+    assert (shown["callboard"]["expiry_paused"], shown["hostvars"]["web-1"]["callboard_suspect"]) == (True, True)
+    assert "heartbeats can't be written" in stage["expiry_paused"]["reason"]
     assert (
         Caller(viewer.client, web_1.token).post("/api/v1/heartbeat", {"boot_id": "b007", "seq": 5000}).status_code
         == 200
     )
-    assert viewer.get(INVENTORY).json["_meta"]["callboard"]["frozen"] is False
+    assert viewer.get(INVENTORY).json["_meta"]["callboard"]["expiry_paused"] is False
 
 
 def test_it_chooses_hosts_by_group(viewer: Caller, web_1: Machine, stage: Stage, clock: FakeClock) -> None:

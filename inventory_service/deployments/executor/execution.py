@@ -274,7 +274,8 @@ def _prepare(
         extra_vars={
             **secrets.resolve(run.extra_vars, work / "secrets"),
             **own,
-            "callboard_gate": str(control / _REPORTS),
+            "callboard_heartbeat_socket": str(control / _REPORTS),
+            "callboard_gate": str(control / _REPORTS),  # for a wait_for_heartbeat of before 0.2 beside the playbook
         },
         laid_out=laid_out,
     )

@@ -1,4 +1,4 @@
-"""The gate answers a run's own playbook, over a real socket."""
+"""The executor answers a run's own playbook, over a real socket."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def ask(path: Path, question: bytes) -> Any:
 
 
 @pytest.fixture
-def gate(web_1: Machine, web_2: Machine, clock: FakeClock, tmp_path: Path) -> Iterator[Path]:
-    """A gate of a run on web-1 alone."""
-    path = tmp_path / "gate"
-    gate = HeartbeatReports(web_1.stage, ["web-1"], clock=clock, gone_after_seconds=GONE_AFTER_SECONDS)
-    with line_server.answering(path, gate.answer):
+def reports(web_1: Machine, web_2: Machine, clock: FakeClock, tmp_path: Path) -> Iterator[Path]:
+    """The socket of a run on web-1 alone."""
+    path = tmp_path / "reports"
+    reports = HeartbeatReports(web_1.stage, ["web-1"], clock=clock, gone_after_seconds=GONE_AFTER_SECONDS)
+    with line_server.answering(path, reports.answer):
         yield path
 
 
-def test_it_tells_what_a_host_said_last(gate: Path, web_1: Machine, clock: FakeClock) -> None:
+def test_it_tells_what_a_host_said_last(reports: Path, web_1: Machine, clock: FakeClock) -> None:
     web_1.beat(clock.advance(7), release_number=3, revision="c" * 40, is_healthy=False, health_reason="500")
     clock.advance(1)
-    told = ask(gate, b'{"hosts": ["web-1"]}')
+    told = ask(reports, b'{"hosts": ["web-1"]}')
     assert (told["stage"], told["server_time"], told["ttl_seconds"]) == ("shop/production", "2026-11-23T14:00:08Z", 300)
     assert told["hosts"]["web-1"] == {
         "id": web_1.host_id,
@@ -53,33 +53,33 @@ def test_it_tells_what_a_host_said_last(gate: Path, web_1: Machine, clock: FakeC
 
 
 def test_it_keeps_the_moment_of_the_last_report_through_heartbeats_without_one(
-    gate: Path, web_1: Machine, clock: FakeClock
+    reports: Path, web_1: Machine, clock: FakeClock
 ) -> None:
     web_1.beat(START, revision="c" * 40)
     web_1.beat(clock.advance(60))
-    word = ask(gate, b'{"hosts": ["web-1"]}')["hosts"]["web-1"]
+    word = ask(reports, b'{"hosts": ["web-1"]}')["hosts"]["web-1"]
     assert (word["reported_at"], word["last_seen_at"]) == ("2026-11-23T14:00:00Z", "2026-11-23T14:01:00Z")
 
 
-def test_it_tells_nothing_of_other_hosts(gate: Path) -> None:
-    assert ask(gate, b'{"hosts": ["web-2", "web-9"]}')["hosts"] == {}
+def test_it_tells_nothing_of_other_hosts(reports: Path) -> None:
+    assert ask(reports, b'{"hosts": ["web-2", "web-9"]}')["hosts"] == {}
 
 
-def test_it_calls_a_host_that_left_gone(gate: Path, web_1: Machine, clock: FakeClock) -> None:
+def test_it_calls_a_host_that_left_gone(reports: Path, web_1: Machine, clock: FakeClock) -> None:
     hosts.goodbye(web_1.row, at=clock.now())
-    assert ask(gate, b'{"hosts": ["web-1"]}')["hosts"] == {"web-1": {"state": "gone"}}
+    assert ask(reports, b'{"hosts": ["web-1"]}')["hosts"] == {"web-1": {"state": "gone"}}
 
 
 @pytest.mark.parametrize(
     "question", [b"", b"hello", b"[]", b"{}", b'{"hosts": 3}', b'{"hosts": [[]]}', b"[" * 100_000, b"\xff\x00"]
 )
-def test_it_rejects_what_is_no_question(gate: Path, question: bytes) -> None:
-    assert ask(gate, question) is None
-    assert ask(gate, b'{"hosts": []}') is not None
+def test_it_rejects_what_is_no_question(reports: Path, question: bytes) -> None:
+    assert ask(reports, question) is None
+    assert ask(reports, b'{"hosts": []}') is not None
 
 
-def test_it_answers_many_at_once_beside_one_that_never_asks(gate: Path) -> None:
+def test_it_answers_many_at_once_beside_one_that_never_asks(reports: Path) -> None:
     with socket.socket(socket.AF_UNIX) as silent:
-        silent.connect(str(gate))
-        answers = at_once(lambda _: ask(gate, b'{"hosts": ["web-1"]}'), 20)
+        silent.connect(str(reports))
+        answers = at_once(lambda _: ask(reports, b'{"hosts": ["web-1"]}'), 20)
     assert all("web-1" in answer["hosts"] for answer in answers)
