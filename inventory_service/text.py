@@ -35,3 +35,28 @@ def shown_value(value: Any) -> str:
         return value
     name = secret_named(value)
     return json.dumps(value, ensure_ascii=False) if name is None else f"secret {name}"
+
+
+MASKED = "…"  # a secret, wherever what changed is told
+_LONGEST_VALUE = 120
+
+
+def shown_change(field: str, old: Any, new: Any) -> list[str]:
+    """What changed, as `role: viewer → admin`; of two mappings a line for each part that differs."""
+    if MASKED in (old, new):
+        return [f"{field}: {'set' if old is None else 'changed'}"]
+    if isinstance(old, dict) and isinstance(new, dict) and not secret_named(old) and not secret_named(new):
+        parts = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        return [line for name in parts for line in shown_change(f"{field}.{name}", old.get(name), new.get(name))]
+    return [f"{field}: {shown_detail(old)} → {shown_detail(new)}"]
+
+
+def shown_detail(value: Any) -> str:
+    """A value among others in a line, cut where it is long; lists without brackets, nothing as `none`."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None or value in ("", [], {}):
+        return "none"
+    is_plain = isinstance(value, list) and all(isinstance(one, str | int | float) for one in value)
+    text = ", ".join(map(str, value)) if is_plain else shown_value(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"

@@ -6,6 +6,7 @@ import datetime as dt
 
 from inventory_service import credentials, events
 from inventory_service.accounts.roles import Principal, check_role
+from inventory_service.clock import iso
 from inventory_service.database import database
 from inventory_service.errors import NotFoundError, UnauthorizedError
 from inventory_service.events import Actor, ActorKind, EventName
@@ -36,7 +37,8 @@ def create(
             created_at=at,
             expires_at=expires_at,
         )
-        details = {"id": row.id, "role": role, "projects": projects}
+        expires = {} if expires_at is None else {"expires_at": iso(expires_at)}
+        details = {"id": row.id, "role": role, "projects": projects, **expires}
         events.record(EventName.TOKEN_CREATE, events.target(row), actor=actor, at=at, details=details)
     return row, minted.token
 

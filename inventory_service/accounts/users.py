@@ -15,6 +15,7 @@ from inventory_service.database import database
 from inventory_service.errors import ConflictError, InvalidError, NotFoundError, UnauthorizedError
 from inventory_service.events import Actor, ActorKind, EventName
 from inventory_service.models import User
+from inventory_service.text import MASKED
 
 _HASHER = argon2.PasswordHasher()
 # Checked when the user is unknown, so that the answer takes as long as for a wrong password.
@@ -112,7 +113,7 @@ def update(
         if fields:
             User.update(**fields).where(User.id == user.id).execute()
         changes = events.changed({"role": user.role, "is_disabled": user.is_disabled}, _shown(fields))
-        changes |= {"password": ("…", "…")} if password is not None else {}
+        changes |= {"password": (MASKED, MASKED)} if password is not None else {}
         events.record(EventName.USER_UPDATE, events.target(user), actor=actor, at=at, changes=changes)
     return get(user.name)
 

@@ -7,7 +7,7 @@ import click
 from inventory_service.client import Client
 from inventory_service.terminal import json_option, print_json, print_table
 
-_COLUMNS = {"at": "AT", "actor": "WHO", "peer": "FROM", "action": "ACTION", "target": "WHAT", "told": "DETAILS"}
+_COLUMNS = {"at": "AT", "actor": "WHO", "peer": "FROM", "action": "ACTION", "target": "WHAT", "said": "DETAILS"}
 
 
 @click.command()
@@ -22,5 +22,4 @@ def audit(action: str | None, actor: str | None, target: str | None, limit: int,
     if as_json:
         print_json(rows)
         return
-    told = [{**row, "told": ", ".join(f"{key}: {value}" for key, value in row["details"].items())} for row in rows]
-    print_table(told, _COLUMNS, empty="No such entries.")
+    print_table([{**row, "said": "; ".join(row["said"])} for row in rows], _COLUMNS, empty="No such entries.")

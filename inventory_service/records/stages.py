@@ -16,18 +16,25 @@ from inventory_service.reasons import Reason, because, columns
 # what people do
 
 
-def create(project: Project, name: str, fields: Mapping[str, Any], *, actor: Actor, at: dt.datetime) -> Stage:
-    """A new stage. Raises IntegrityError when the project has one of that name."""
+def create(
+    project: Project, name: str, fields: Mapping[str, Any], *, called: Mapping[str, str], actor: Actor, at: dt.datetime
+) -> Stage:
+    """A new stage. `called`: as in `change`. Raises IntegrityError when the project has one of that name."""
     row: Stage = Stage.create(project=project, name=name, created_at=at, **fields)
-    events.record(EventName.STAGE_CREATE, events.target(row), actor=actor, at=at)
+    changes = changed_settings({}, {called[column]: value for column, value in fields.items()})
+    events.record(EventName.STAGE_CREATE, events.target(row), actor=actor, at=at, changes=changes)
     return row
 
 
-def change(stage: Stage, fields: Mapping[str, Any], *, actor: Actor, at: dt.datetime) -> None:
-    """Give these columns new values."""
+def change(
+    stage: Stage, fields: Mapping[str, Any], *, called: Mapping[str, str], actor: Actor, at: dt.datetime
+) -> None:
+    """Give these columns new values. `called`: {column: the setting's name}, under which people know what changed."""
     if fields:
         Stage.update(**fields).where(Stage.id == stage.id).execute()
-    changes = changed_settings({name: getattr(stage, name) for name in fields}, fields)
+    before = {called[column]: getattr(stage, column) for column in fields}
+    after = {called[column]: value for column, value in fields.items()}
+    changes = changed_settings(before, after)
     events.record(EventName.STAGE_UPDATE, events.target(stage), actor=actor, at=at, changes=changes)
 
 

@@ -45,6 +45,7 @@ def create(
     )
     given = ("groups", "networks", "maximum_uses", "description")
     details = {"id": row.id, **{name: getattr(row, name) for name in given if getattr(row, name)}}
+    details |= {} if expires_at is None else {"expires_at": iso(expires_at)}
     events.record(EventName.JOIN_TOKEN_CREATE, events.target(stage), actor=actor, at=at, details=details)
     return row, minted.token
 

@@ -382,6 +382,12 @@ _NOW: Mapping[str, str] = {one.former: one.name for one in TABLE.values() if one
 
 
 @functools.cache
+def by_column() -> Mapping[str, str]:
+    """{column: the setting that it keeps}."""
+    return {one.column: name for name, one in TABLE.items()}
+
+
+@functools.cache
 def in_section(section: str) -> tuple[Described, ...]:
     """The settings of a section of the form, boxes last."""
     found = [one for one in TABLE.values() if one.setting.section == section]

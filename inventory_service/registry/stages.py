@@ -17,7 +17,7 @@ from inventory_service.models import Project, Stage
 from inventory_service.records import runs
 from inventory_service.records import stages as records
 from inventory_service.registry import liveness, names
-from inventory_service.registry.stage_settings import StageChange, check_variables
+from inventory_service.registry.stage_settings import StageChange, by_column, check_variables
 
 GIT, FOLDER = "git", "folder"
 
@@ -117,7 +117,7 @@ def create_stage(project: Project, *, name: str, change: StageChange, actor: Act
     _check_group_is_free(names.stage_group(project.name, name))
     try:
         with database.atomic():
-            row = records.create(project, name, fields, actor=actor, at=at)
+            row = records.create(project, name, fields, called=by_column(), actor=actor, at=at)
     except pw.IntegrityError as error:
         raise ConflictError(f"There is a stage {project.name}/{name} already (perhaps archived).") from error
     return row
@@ -142,7 +142,7 @@ def update_stage(stage: Stage, *, change: StageChange, actor: Actor, at: dt.date
     """Change the given fields of a stage."""
     fields = _checked(change, interval=stage.interval_seconds, ttl=stage.ttl_seconds)
     with database.atomic():
-        records.change(stage, fields, actor=actor, at=at)
+        records.change(stage, fields, called=by_column(), actor=actor, at=at)
     return get_stage(stage.project.name, stage.name)
 
 

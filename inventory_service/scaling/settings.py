@@ -101,6 +101,7 @@ def configure(
         written = {**fields, "updated_by": actor.name, "updated_at": at}
         if StageScaling.update(**written).where(StageScaling.stage == stage).execute() == 0:
             StageScaling.create(stage=stage, **written)
+        changes = {name.removeprefix("is_"): pair for name, pair in changes.items()}  # as people know them
         details = {"enabled": is_enabled, "dry_run": is_dry_run}
         events.record(
             EventName.SCALING_CONFIGURE, events.target(stage), actor=actor, at=at, changes=changes, details=details

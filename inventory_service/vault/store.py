@@ -14,6 +14,7 @@ from inventory_service.errors import ConflictError, InvalidError, NotFoundError
 from inventory_service.events import Actor, EventName, Target
 from inventory_service.models import Project, Secret, Stage
 from inventory_service.settings import Settings
+from inventory_service.text import MASKED
 from inventory_service.vault import keyring, kinds, references
 from inventory_service.vault.keyring import Keyring
 
@@ -71,7 +72,8 @@ def put(
             Secret.create(
                 project=scope.project, stage=scope.stage, name=name, created_by=actor.name, created_at=at, **fields
             )
-        masked = {"kind": (known.kind if known else None, kind), "value": ("…" if known else None, "…")}
+        masked = events.changed({"kind": known.kind if known else None}, {"kind": kind})
+        masked["value"] = (MASKED if known else None, MASKED)
         details = {"name": name, "kind": kind}
         events.record(EventName.SECRET_SET, scope.target, actor=actor, at=at, changes=masked, details=details)
         row = get(scope, name)

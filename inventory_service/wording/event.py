@@ -38,6 +38,14 @@ def reason(name: str, code: str | None, details: Mapping[str, Any]) -> str:
     return (said(code, details) or "") if said else ""
 
 
+def beside(code: str | None, details: Mapping[str, Any]) -> dict[str, Any]:
+    """What belongs to an event beside its reason, whose sentence has the parameters in it."""
+    if code is not None:
+        return {name: details[name] for name in ("name", "decision") if name in details}
+    rest = {name: value for name, value in details.items() if name != "reason"}
+    return {**rest, "lock": lock.why(rest["lock"])} if "lock" in rest else rest
+
+
 _REASONS: dict[str, Callable[[str, Mapping[str, Any]], str | None]] = {
     "stage.lock": lambda code, details: lock.why([{"code": code, **details}]),
     "expiry.pause": stage.expiry_pause,

@@ -14,6 +14,13 @@ def test_it_shows_who_changed_what(browse, service):
     expect(page.locator("h1")).to_contain_text("deploy")
 
 
+def test_it_shows_what_was_before_and_what_is_now(browse, service):
+    service.user("climber", "viewer")
+    service.call("PATCH", "/users/climber", {"role": "admin"})
+    page = browse("/audit?action=user.update&target=climber", "admin")
+    expect(page.locator("tbody tr").first.locator("td").last).to_have_text("role: viewer → admin")
+
+
 def test_it_pages_back_to_the_first_entry(browse, service):
     for _ in range(101):
         service.call("PATCH", "/stages/shop/empty", {"description": "said again"})

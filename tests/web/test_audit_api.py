@@ -61,6 +61,7 @@ def test_it_pages_through_the_past(admin: Caller, stage: Stage, entries: None) -
         "target_id": str(stage.id),
         "changes": {},
         "details": {"reason": "why"},
+        "said": ["why"],
     }
 
 
@@ -114,6 +115,48 @@ def test_it_audits_a_refused_agentless_heartbeat_once_an_hour(viewer: Caller, st
     assert [(one.peer, one.target_path, one.details["reason"]) for one in told] == [
         ("10.0.0.1", "shop/production/10.0.0.1", "the join token was revoked")
     ] * 2
+
+
+def test_it_shows_what_was_before_and_what_is_now(
+    admin: Caller, web_1: Machine, settings: Settings, clock: FakeClock
+) -> None:
+    path = "/api/v1/stages/shop/production"
+    admin.patch("/api/v1/projects/shop", {"source": "https://ada:old-token@git.example/shop.git"})
+    admin.post("/api/v1/users", {"name": "grace", "password": "correct horse", "role": "viewer"})
+    before = Event.select().count()
+    admin.patch("/api/v1/users/grace", {"role": "admin", "password": "another horse"})
+    admin.patch(path, {"converge": False, "ttl_seconds": 600, "batches": [1, "25%"]})
+    admin.put(f"{path}/secrets/pin", {"value": "hunter2-of-the-till"})
+    admin.put(f"{path}/secrets/pin", {"value": "hunter3-of-the-till"})
+    admin.patch(path, {"variables": {"size": 1, "pin": {"$secret": "pin"}, "app": {"port": 80, "host": "a"}}})
+    admin.patch(path, {"variables": {"size": 2, "app": {"port": 81, "host": "a"}}})
+    admin.patch("/api/v1/projects/shop", {"source": "https://ada:new-token@git.example/store.git"})
+    admin.patch(f"/api/v1/hosts/{web_1.host_id}", {"groups": ["db", "web"]})
+    admin.patch(f"/api/v1/hosts/{web_1.host_id}", {"quarantined": True, "reason": "a bad disk"})
+    admin.put(f"{path}/lock", {"reason": "migration"})
+    admin.post("/api/v1/tokens", {"name": "ci", "role": "operator", "projects": ["shop"]})
+    told = admin.get(f"{AUDIT}?limit=200").json["items"][::-1][before:]
+    said = [(row["action"], [line for line in row["said"] if not line.startswith("id: ")]) for row in told]
+    assert said == [
+        ("user.update", ["role: viewer → admin", "password: changed"]),
+        ("stage.update", ["ttl_seconds: 300 → 600", "converge: yes → no", "batches: none → 1, 25%"]),
+        ("secret.set", ["kind: none → variable", "value: set", "name: pin"]),
+        ("secret.set", ["value: changed", "name: pin", "kind: variable"]),
+        (
+            "stage.update",
+            ["variables.size: none → 1", "variables.pin: none → secret pin",
+             'variables.app: none → {"port": 80, "host": "a"}'],
+        ),
+        ("stage.update", ["variables.size: 1 → 2", "variables.app.port: 80 → 81", "variables.pin: secret pin → none"]),
+        ("project.update", ["source: https://git.example/shop.git → https://git.example/store.git"]),
+        ("secret.set", ["value: changed", "name: source_token", "kind: git_token"]),
+        ("host.update", ["groups: none → db, web"]),
+        ("host.quarantine", ["a bad disk"]),
+        ("stage.lock", ["migration"]),
+        ("token.create", ["role: operator", "projects: shop"]),
+    ]  # fmt: skip
+    shown = str(told)
+    assert [word for word in ("hunter", "horse", "-token") if word in shown] == []
 
 
 def test_it_says_which_kind_acted(

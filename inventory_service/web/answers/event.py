@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from inventory_service import events, models
+from inventory_service.text import shown_change, shown_detail
 from inventory_service.web.answers.base import Answer, Moment
 from inventory_service.wording import event as wording
 
@@ -59,14 +60,13 @@ class AuditEntry(Answer):
     target_id: str | None
     changes: dict[str, tuple[Any, Any]] = Field(description="What changed, field by field: before and after")
     details: dict[str, Any]
+    said: list[str] = Field(description="The same for people: what changed, why, and what else belongs to it")
 
     @classmethod
     def of(cls, row: models.Event) -> AuditEntry:
         """One event of the audit log."""
-        code = {}
-        if row.reason_code is not None:
-            why = wording.reason(row.name, row.reason_code, row.details)
-            code = {"reason": why, "reason_code": row.reason_code}
+        why = wording.reason(row.name, row.reason_code, row.details)
+        code = {} if row.reason_code is None else {"reason": why, "reason_code": row.reason_code}
         return AuditEntry(
             id=row.id,
             at=row.at,
@@ -80,4 +80,13 @@ class AuditEntry(Answer):
             target_id=row.target_id,
             changes=row.changes,
             details={**code, **row.details},
+            said=_said(row, why),
         )
+
+
+def _said(row: models.Event, why: str) -> list[str]:
+    changed = [line for field, (old, new) in row.changes.items() for line in shown_change(field, old, new)]
+    rest = wording.beside(row.reason_code, row.details)
+    new = {name: value for name, value in rest.items() if value not in (None, "", [], {}) and name not in row.changes}
+    told = [f"{name}: {shown_detail(value)}" for name, value in new.items()]
+    return [*changed, *([why] if why else []), *told]

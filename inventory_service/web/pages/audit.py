@@ -11,6 +11,7 @@ from inventory_service.accounts.roles import ADMIN
 from inventory_service.registry import stages
 from inventory_service.registry.stages import stage_name
 from inventory_service.web import auth
+from inventory_service.web.answers import AuditEntry
 from inventory_service.web.pages.common import pages, usable_id
 
 _PAGE = 100
@@ -33,7 +34,7 @@ def audit_log() -> str:
     names = dict.fromkeys(stage_name(row) for row in stages.list_stages())
     return render_template(
         "audit.html",
-        rows=[(row, _stage_of(row.target_path, names)) for row in rows[:_PAGE]],
+        entries=[(AuditEntry.of(row), _stage_of(row.target_path, names)) for row in rows[:_PAGE]],
         stages=names,
         older=rows[_PAGE - 1].id if len(rows) > _PAGE else None,
         wish=wish,
