@@ -27,6 +27,7 @@ from inventory_service.registry import stages
 from inventory_service.registry.stage_settings import StageChange
 from inventory_service.settings import Settings
 from inventory_service.web.app import _services, create_app
+from tests import git_server
 from tests.postgresql import PostgreSQL
 from tests.support import ADA, Caller, FakeClock, Machine, Repository
 from tests.test_writers import check_writer
@@ -252,3 +253,10 @@ def web_1(stage: Stage, clock: FakeClock) -> Machine:
 @pytest.fixture
 def web_2(stage: Stage, clock: FakeClock) -> Machine:
     return Machine(stage, name="web-2", address="10.0.0.2").enrol(clock.now())
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a git server that takes connections and says nothing."""
+    with git_server.silent() as address:
+        yield address

@@ -1,10 +1,11 @@
-"""git over HTTP with a password: git's own http-backend behind a small server."""
+"""git servers: one over HTTP with a password (git's own http-backend behind a small server), and one that is silent."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import os
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -68,3 +69,25 @@ def serving(folder: Path, credential: str) -> Iterator[str]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[str]:
+    """The address of a server that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken: list[socket.socket] = []
+
+        def take() -> None:
+            while True:
+                try:
+                    taken.append(server.accept()[0])
+                except OSError:
+                    return
+
+        threading.Thread(target=take, daemon=True).start()
+        try:
+            yield f"127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            for one in taken:
+                one.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from flask import Response, make_response, redirect, render_template, request, url_for
 
 from inventory_service.codes import statuses
@@ -23,11 +25,11 @@ def launch(project: str, stage: str) -> Response:
     """Queue the run and go to its page; refused, the stage's page comes back with what was typed."""
     row = auth.reach_stage(project, stage)
     require_operator()
-    form = LaunchForm.from_post(request.form)
+    form, until = LaunchForm.from_post(request.form), time.monotonic() + launching.PATIENCE_SECONDS
     try:
         run = _queue(row, form)
     except CallboardError as error:
-        page = stage_page.show(row, form.refused(error))
+        page = stage_page.show(row, form.refused(error), patience_seconds=max(0.0, until - time.monotonic()))
         return make_response(page, problems.status_of(error))
     return make_response(redirect(url_for("pages.run", run=run.id), 303))
 
@@ -45,7 +47,8 @@ def prompts(project: str, stage: str) -> str:
     row = auth.reach_stage(project, stage)
     require_operator()
     form = LaunchForm.from_post(request.form)
-    return render_template("_prompts_live.html", asked=launch_fields.asked(row, form), prefix=form.kind)
+    asked = launch_fields.asked(row, form, patience_seconds=launching.QUESTION_SECONDS)
+    return render_template("_prompts_live.html", asked=asked, prefix=form.kind)
 
 
 @pages.get("/stages/<project>/<stage>/playbooks")

@@ -36,7 +36,7 @@ class Asked:
     problem: str = ""
 
 
-def asked(stage: Stage, form: LaunchForm, *, patience_seconds: float = launch.QUESTION_SECONDS) -> Asked:
+def asked(stage: Stage, form: LaunchForm, *, patience_seconds: float) -> Asked:
     """The fields for this form's run. `patience_seconds`: how long the source's server may take."""
     try:
         checked = launch.check(stage, form.question())

@@ -36,15 +36,14 @@ def stage(project: str, stage: str) -> str:
     return show(auth.reach_stage(project, stage), LaunchForm.from_query(request.args))
 
 
-def show(row: Stage, form: LaunchForm, **more: Any) -> str:
-    """The page with this state of the launch form."""
+def show(row: Stage, form: LaunchForm, *, patience_seconds: float = launch.QUESTION_SECONDS, **more: Any) -> str:
+    """The page with this state of the launch form. `patience_seconds`: how long the source's server may take."""
     facts = _facts(row)
     listed = [one.host.name for one in facts["all_rows"] if one.is_listed]
     findings = checks.check_surroundings(row, context.services().settings, expiry=context.expiry())
     facts |= {"form": form, "listed": listed, "goals": _goals(row), "findings": findings}
     is_asking = form.asks_at_once and auth.caller().may(OPERATOR)
-    patience = launch.PATIENCE_SECONDS if form.error else launch.QUESTION_SECONDS  # a launch has waited already
-    asked = launch_fields.asked(row, form, patience_seconds=patience) if is_asking else launch_fields.Asked()
+    asked = launch_fields.asked(row, form, patience_seconds=patience_seconds) if is_asking else launch_fields.Asked()
     facts |= {"asked": asked}
     facts |= {"settings": context.services().settings, "may_manage": auth.caller().may(ADMIN)}
     return render_template("stage.html", **facts, **more)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -16,26 +13,6 @@ from tests.support import FakeClock, at_once, launched
 
 MOST_SECONDS = 2.0
 OWN_SECONDS = 1.0  # for all that is not the server's, on a busy machine
-
-
-@pytest.fixture
-def silent() -> Iterator[str]:
-    """The address of a server that takes connections and says nothing."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        taken: list[socket.socket] = []
-
-        def take() -> None:
-            while True:
-                try:
-                    taken.append(server.accept()[0])
-                except OSError:
-                    return
-
-        threading.Thread(target=take, daemon=True).start()
-        yield f"127.0.0.1:{server.getsockname()[1]}"
-        server.shutdown(socket.SHUT_RDWR)
-        for one in taken:
-            one.close()
 
 
 @pytest.mark.parametrize("address", ["http://{}/shop.git", "git://{}/shop.git", "ssh://git@{}/shop.git"])
