@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import peewee
@@ -176,6 +176,38 @@ def test_it_answers_202_for_a_run_that_is_in_the_table_and_for_no_other(
     postgresql.restart()
     assert (away.status_code, models.Run.select().count()) == (503, 1), away.text
     assert ask() == (202, 2)
+
+
+KILLED_AT_THE_COMMIT = """
+CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(5); RETURN NULL; END';
+CREATE CONSTRAINT TRIGGER die AFTER INSERT ON run DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION die();
+"""
+
+
+@pytest.fixture
+def dying(database: Postgresql) -> Iterator[Callable[[], None]]:
+    """The connection that adds a run is killed when everything is written and not yet committed, until it is called."""
+    database.execute_sql(KILLED_AT_THE_COMMIT)
+
+    def heal() -> None:
+        database.execute_sql("DROP FUNCTION IF EXISTS die CASCADE")
+
+    yield heal
+    heal()
+
+
+def test_it_answers_503_for_a_run_whose_commit_was_killed_and_202_when_asked_again(
+    admin: Caller, stage: models.Stage, dying: Callable[[], None]
+) -> None:
+    def ask() -> tuple[int, int]:
+        key = {"Idempotency-Key": "build-42"}
+        answer = admin.post("/api/v1/runs", {"stage": "shop/production", "kind": "deploy"}, headers=key)
+        return answer.status_code, models.Run.select().count()
+
+    assert ask() == (503, 0)
+    dying()
+    assert [ask(), ask()] == [(202, 1), (202, 1)]
 
 
 def test_it_says_what_is_wrong_with_a_url() -> None:

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
+from peewee import SqliteDatabase
 
-from inventory_service.models import Run, RunEvent, RunHost, Stage
+from inventory_service.models import Event, Run, RunEvent, RunHost, Stage
 from inventory_service.settings import Settings
-from tests.support import START, Caller
+from tests.support import START, Caller, at_once
 
 Launch = Callable[..., Any]
 SSE = {"Accept": "text/event-stream"}
@@ -25,6 +28,29 @@ def test_it_launches_a_run_and_answers_at_once(launch: Launch) -> None:
 def test_it_answers_a_repeated_key_with_the_same_run(launch: Launch) -> None:
     answers = [launch(headers={"Idempotency-Key": "build-42"}).json["id"] for _ in range(3)]
     assert (answers, Run.select().count()) == ([1, 1, 1], 1)
+
+
+@pytest.mark.each_database
+def test_it_answers_a_key_that_comes_many_times_at_once_with_one_run(launch: Launch) -> None:
+    answers = at_once(lambda _: launch(headers={"Idempotency-Key": "build-42"}), 8)
+    told = [(answer.status_code, answer.json["id"]) for answer in answers]
+    assert told == [(202, Run.get().id)] * 8
+    assert (Run.select().count(), Event.select().where(Event.name == "run.deploy").count()) == (1, 1)
+
+
+@pytest.mark.sqlite
+def test_it_answers_503_while_the_database_takes_nothing_and_202_when_asked_again(
+    launch: Launch, settings: Settings, database: SqliteDatabase
+) -> None:
+    database.timeout = 0.2
+    file = settings.data_dir / "callboard.db"
+    key = {"Idempotency-Key": "build-42"}
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert (launch(headers=key).status_code, Run.select().count()) == (503, 0)
+        other.execute("ROLLBACK")
+    assert [launch(headers=key).status_code for _ in range(2)] == [202, 202]
+    assert Run.select().count() == 1
 
 
 def test_it_keeps_the_keys_of_two_callers_apart(launch: Launch, admin: Caller) -> None:
