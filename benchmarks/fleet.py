@@ -85,7 +85,7 @@ def compressed_time(file: Path, tokens: list[str], minutes: int) -> Row:
             beat_all(tokens[start : start + BATCH], at=at, sequence=10**16 + minute)
         costs.append(time.process_time() - began)
         expiry = liveness.expiry(at=at, gone_after_seconds=GONE_AFTER)
-        expiry_guard.watch(expiry=expiry, bound_seconds=3600)
+        expiry_guard.step_pauses(expiry=expiry, bound_seconds=3600)
         sweep.sweep(expiry=expiry)
         opened.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         sizes.append(file.stat().st_size)

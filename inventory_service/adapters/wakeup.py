@@ -30,12 +30,12 @@ def wake_workers() -> None:
 
 
 class Listener:
-    """One thread's ear. Deaf while the server is away; it listens again by itself."""
+    """One thread's connection that listens. While the server is away it hears nothing; it listens again by itself."""
 
     def __init__(self) -> None:
         self._connection: Any = None
         self._retry_at = 0.0
-        self._is_deaf = False
+        self._is_disconnected = False
 
     def wait(self, seconds: float) -> bool:
         """Wait so long at most. Whether it is time to look at the queue: it was heard, or could have been missed."""
@@ -46,7 +46,7 @@ class Listener:
             with pw.__exception_wrapper__:  # type: ignore[attr-defined]
                 return self._hear(database.obj, seconds)
         except (pw.PeeweeException, OSError) as error:
-            self._fall_deaf(error)
+            self._note_disconnected(error)
             time.sleep(seconds)
             return False
 
@@ -64,14 +64,14 @@ class Listener:
             time.sleep(seconds)
             return False
         self._connection = server.listen(_CHANNEL)
-        if self._is_deaf:
+        if self._is_disconnected:
             log.info("PostgreSQL wakes this worker again")
-        self._is_deaf = False
+        self._is_disconnected = False
         return True
 
-    def _fall_deaf(self, error: Exception) -> None:
-        if not self._is_deaf:
+    def _note_disconnected(self, error: Exception) -> None:
+        if not self._is_disconnected:
             log.warning("PostgreSQL can't wake this worker, which looks by itself meanwhile: %s", str(error).strip())
-        self._is_deaf = True
+        self._is_disconnected = True
         self._retry_at = time.monotonic() + _RETRY_SECONDS
         self.close()

@@ -20,7 +20,7 @@ from inventory_service.deployments.runs import external, retention
 from inventory_service.jobs.self_check import SelfCheck
 from inventory_service.models import JobTick
 from inventory_service.registry import liveness
-from inventory_service.registry.expiry_guard import watch
+from inventory_service.registry.expiry_guard import step_pauses
 from inventory_service.registry.retention import prune
 from inventory_service.registry.sweep import sweep
 from inventory_service.scaling import loop, windows
@@ -61,8 +61,8 @@ def jobs(settings: Settings, *, service_url: str = "") -> tuple[Job, ...]:
     def expiry(at: dt.datetime) -> liveness.Expiry:
         return liveness.expiry(at=at, gone_after_seconds=settings.gone_after_seconds)
 
-    def watch_and_sweep(at: dt.datetime) -> None:
-        watch(expiry=expiry(at), bound_seconds=settings.expiry_pause_limit_seconds)
+    def pause_and_sweep(at: dt.datetime) -> None:
+        step_pauses(expiry=expiry(at), bound_seconds=settings.expiry_pause_limit_seconds)
         sweep(expiry=expiry(at))
 
     def forget(at: dt.datetime) -> None:
@@ -84,7 +84,7 @@ def jobs(settings: Settings, *, service_url: str = "") -> tuple[Job, ...]:
         Job(
             "sweep",
             settings.sweep_seconds,
-            watch_and_sweep,
+            pause_and_sweep,
             "Records who fell silent; pauses expiry where too many did.",
         ),
         Job(

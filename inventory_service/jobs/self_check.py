@@ -1,6 +1,6 @@
 """The self-check: the worker sends the service a heartbeat over the way that hosts take.
 
-When it does not arrive, the service is deaf, and the silence of hosts says nothing about them.
+When it does not arrive, the self-check fails, and the silence of hosts says nothing about them.
 """
 
 from __future__ import annotations

@@ -226,7 +226,7 @@ def renew(host: Known, *, at: dt.datetime) -> None:
     Host.update(**fields).where(Host.id == host.id).execute()
 
 
-def hear_pending(host: Known, *, at: dt.datetime) -> None:
+def renew_pending(host: Known, *, at: dt.datetime) -> None:
     """A host that waits for approval was heard."""
     Host.update(last_seen_at=at).where((Host.id == host.id) & Host.gone_at.is_null()).execute()
 

@@ -82,7 +82,7 @@ def _refuse_credential(host: Host, join_token: JoinToken | None) -> None:
 
 def _renew_by_call(host: Host, *, actor: Actor, expiry: liveness.Expiry, is_operator: bool) -> None:
     if host.recorded_state == liveness.PENDING:
-        records.hear_pending(host, at=expiry.at)
+        records.renew_pending(host, at=expiry.at)
         if not is_operator:
             return
         hosts.approve(host, actor=actor, at=expiry.at)

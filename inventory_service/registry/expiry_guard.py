@@ -22,9 +22,9 @@ from inventory_service.wording import stage as wording
 log = logging.getLogger(__name__)
 
 
-def watch(*, expiry: liveness.Expiry, bound_seconds: float) -> None:
+def step_pauses(*, expiry: liveness.Expiry, bound_seconds: float) -> None:
     """Begin, keep or end pauses. Called before each sweep, so that a sweep never expires a crowd."""
-    liveness.tell_pause_limit(bound_seconds, expiry=expiry)
+    liveness.store_pause_limit(bound_seconds, expiry=expiry)
     bound, total = dt.timedelta(seconds=bound_seconds), Counts(0, 0, 0)
     stages = list_stages()
     for stage in stages:
@@ -48,7 +48,7 @@ def count(stage: Stage, *, expiry: liveness.Expiry) -> Counts:
 def _count_silent(listed: Any, stage: Stage, expiry: liveness.Expiry, silence: dt.timedelta) -> int:
     """Hosts whose silence has lasted that long; nobody's has, when the service itself could not hear for so long."""
     since = expiry.at - silence
-    if expiry.heard_from(stage) >= since:
+    if expiry.reachable_since(stage) >= since:
         return 0
     return Host.select().where(listed & (Host.last_seen_at < since)).count()
 
@@ -56,7 +56,7 @@ def _count_silent(listed: Any, stage: Stage, expiry: liveness.Expiry, silence: d
 def _step_stage(stage: Stage, counts: Counts, *, expiry: liveness.Expiry, bound: dt.timedelta) -> None:
     before, at = pause_of(stage), expiry.at
     rest = liveness.rest_after_pause(liveness.ttl(stage))
-    after = expiry_pause.step(before, alarm=counts.alarm, at=at, bound=bound, rest=rest)
+    after = expiry_pause.step(before, reason=counts.pause_reason, at=at, bound=bound, rest=rest)
     if after.pause == before:
         return
     if _is_over(before, after):
@@ -70,8 +70,8 @@ def _step_stage(stage: Stage, counts: Counts, *, expiry: liveness.Expiry, bound:
 
 def _step_all(total: Counts, *, expiry: liveness.Expiry, bound: dt.timedelta, rest: dt.timedelta) -> None:
     before, at = pause_of_all(), expiry.at
-    alarm = self_check.deafness(expiry=expiry) or total.alarm
-    after = expiry_pause.step(before, alarm=alarm, at=at, bound=bound, rest=rest)
+    reason = self_check.failure(expiry=expiry) or total.pause_reason
+    after = expiry_pause.step(before, reason=reason, at=at, bound=bound, rest=rest)
     if after.pause == before:
         return
     if _is_over(before, after):

@@ -1,6 +1,6 @@
-"""When expiry pauses: where too many hosts fell silent at once, since then it is likelier that the service is deaf.
+"""When expiry pauses: where too many hosts fell silent at once, since then it is likelier that they can't be heard.
 
-Netflix Eureka calls it self-preservation. Here it counts rows instead of keeping counters that drift, has a floor
+Netflix Eureka calls it self-preservation. Here it counts rows instead of keeping counters that go wrong, has a floor
 for small fleets, and a bound, so that it cannot lock on for ever.
 """
 
@@ -36,15 +36,15 @@ class Counts:
         return Counts(self.live + other.live, self.late + other.late, self.expired + other.expired)
 
     @property
-    def is_alarming(self) -> bool:
+    def has_too_many_silent(self) -> bool:
         """Whether so many are silent that expiry must stop."""
         return self.late + self.expired > max(_FLOOR, math.ceil(_SHARE * (self.live + self.expired)))
 
     @property
-    def alarm(self) -> Reason | None:
+    def pause_reason(self) -> Reason | None:
         """The reason to pause, None when all is well."""
         silent, of = self.late + self.expired, self.live + self.expired
-        return because(ExpiryPause.MANY_SILENT, silent=silent, of=of) if self.is_alarming else None
+        return because(ExpiryPause.MANY_SILENT, silent=silent, of=of) if self.has_too_many_silent else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,18 +55,18 @@ class Step:
     gives_grace: bool = False
 
 
-def step(before: Pause, *, alarm: Reason | None, at: dt.datetime, bound: dt.timedelta, rest: dt.timedelta) -> Step:
-    """What one sweep makes of the pause. `alarm` is the reason for one, None when all is well.
+def step(before: Pause, *, reason: Reason | None, at: dt.datetime, bound: dt.timedelta, rest: dt.timedelta) -> Step:
+    """What one sweep makes of the pause. `reason` is one to pause, None when all is well.
 
     `bound` is the longest that one may last, `rest` the time after it in which none may begin.
     """
     if before.paused_at is None:
         may_begin = before.not_before is None or at >= before.not_before
-        begins = alarm is not None and may_begin
-        return Step(Pause(at, alarm) if begins else dataclasses.replace(before, calm_sweeps=0))
+        begins = reason is not None and may_begin
+        return Step(Pause(at, reason) if begins else dataclasses.replace(before, calm_sweeps=0))
     if at - before.paused_at >= bound:
         return Step(Pause(not_before=at + rest))
-    if alarm is not None:
+    if reason is not None:
         return Step(dataclasses.replace(before, calm_sweeps=0))
     if before.calm_sweeps + 1 >= _CALM_SWEEPS:
         return Step(Pause(), gives_grace=True)

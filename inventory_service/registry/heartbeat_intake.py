@@ -1,6 +1,6 @@
-"""Whether this process can take heartbeats in: while the database is locked or full, it is deaf.
+"""Whether this process can take heartbeats in: while the database is locked or full, it can't.
 
-Then the silence of hosts says nothing about them. Readers treat deafness like a freeze, each process by what it knows
+Then the silence of hosts says nothing about them. To readers expiry is paused, each process by what it knows
 itself: nobody else could write it down for them.
 """
 
@@ -29,9 +29,9 @@ class HeartbeatIntake:
         self._since: float | None = None
 
     def renew(self, beats: Sequence[tuple[str, Heartbeat]]) -> list[Renewal | CallboardError]:
-        """Renew the leases of checked heartbeats. Raises peewee's errors, and the process is deaf from then on.
+        """Renew the leases of checked heartbeats. Raises peewee's errors, and the intake fails from then on.
 
-        After a long deafness everybody gets a fresh lease with the first heartbeat that can be written.
+        After a long failure everybody gets a fresh lease with the first heartbeat that can be written.
         """
         self._since = self._clock.monotonic() if self._since is None else self._since
         results = renew_many(beats, expiry=self._expiry, rotate_after=self._rotate_after)
@@ -45,17 +45,17 @@ class HeartbeatIntake:
 
     def failing_since(self) -> dt.datetime | None:
         """Since when nothing could be written, by the wall clock; None while it can."""
-        seconds = self._deaf_seconds()
+        seconds = self._failing_seconds()
         return self._clock.now() - dt.timedelta(seconds=seconds) if seconds >= _NOTICED_SECONDS else None
 
     def _expiry(self) -> liveness.Expiry:
         """Called when the database has let us in, which may have taken its time."""
         at = self._clock.now()
-        deaf_for = self._deaf_seconds()
-        if deaf_for >= _NOTICED_SECONDS and deaf_for >= liveness.patience_seconds(_LONG_SECONDS, share=_LONG_SHARE):
+        seconds = self._failing_seconds()
+        if seconds >= _NOTICED_SECONDS and seconds >= liveness.patience_seconds(_LONG_SECONDS, share=_LONG_SHARE):
             liveness.begin_grace(at=at)
         return liveness.expiry(at=at, gone_after_seconds=self._gone_after_seconds)
 
-    def _deaf_seconds(self) -> float:
+    def _failing_seconds(self) -> float:
         since = self._since
         return 0.0 if since is None else self._clock.monotonic() - since

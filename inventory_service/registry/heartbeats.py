@@ -149,7 +149,7 @@ class _Batch:
             return UnauthorizedError(hosts.REFUSED)
         stage = self._stages[host.stage_id]
         if stage.archived_at is not None or host.gone_at is not None:
-            self._hear_gone(host)
+            self._note_heartbeat_of_gone(host)
             why = wording.gone(host.gone_code, host.gone_params) or "stage archived"
             return GoneError(f"The host {host.name!r} has left ({why}). Enrol again.")
         if host.previous_secret_sha256 is not None and credentials.matches(parts[2], host.secret_sha256):
@@ -166,7 +166,7 @@ class _Batch:
             return ConflictError(f"The host {host.name!r} is in conflict: {apart}.")
         return self._answer(host, stage, beat, is_duplicate=is_earlier or is_old)
 
-    def _hear_gone(self, host: _Lease) -> None:
+    def _note_heartbeat_of_gone(self, host: _Lease) -> None:
         """A host that has gone beats. Where EC2 has ended its machine, somebody else has its token, or EC2 errs. A
         stopped machine may be started again, and then only has to enrol.
         """

@@ -82,7 +82,7 @@ class Expiry:
         resumed_at = self._resumed_at(stage)
         return heard if resumed_at is None or resumed_at <= heard else min(resumed_at, heard + self.pause_limit)
 
-    def heard_from(self, stage: Terms) -> dt.datetime:
+    def reachable_since(self, stage: Terms) -> dt.datetime:
         """The moment from which, as far as the service knows, it heard this stage's hosts without interruption."""
         resumed_at = self._resumed_at(stage)
         return self.grace_from if resumed_at is None else max(self.grace_from, resumed_at)
@@ -249,7 +249,7 @@ def resume_all(*, at: dt.datetime) -> None:
     remember(_RESUMED_KEY, at.timestamp())
 
 
-def tell_pause_limit(seconds: float, *, expiry: Expiry) -> None:
+def store_pause_limit(seconds: float, *, expiry: Expiry) -> None:
     """Let all readers know the limit of pauses, where they don't yet."""
     if expiry.pause_limit.total_seconds() != seconds:
         remember(_LIMIT_KEY, seconds)

@@ -32,7 +32,7 @@ def make_token() -> str:
     return minted.token
 
 
-def hear(token: str, *, at: dt.datetime) -> bool:
+def receive(token: str, *, at: dt.datetime) -> bool:
     """Take a heartbeat in if it is the service's own; False when it is a host's. Raises UnauthorizedError."""
     parts = credentials.split(token)
     if parts is None or parts[1] != _ID:
@@ -44,7 +44,7 @@ def hear(token: str, *, at: dt.datetime) -> bool:
     return True
 
 
-def deafness(*, expiry: liveness.Expiry) -> Reason | None:
+def failure(*, expiry: liveness.Expiry) -> Reason | None:
     """The reason to pause expiry when the service once heard its own heartbeat, and now does not.
 
     Silence before the last grace does not count: a worker that was stalled has sent none either.
@@ -55,4 +55,4 @@ def deafness(*, expiry: liveness.Expiry) -> Reason | None:
     silence = expiry.at - max(dt.datetime.fromtimestamp(row.value, dt.UTC), expiry.grace_from)
     if silence <= _PATIENCE:
         return None
-    return because(ExpiryPause.DEAF, seconds=round(silence.total_seconds()))
+    return because(ExpiryPause.SELF_CHECK_FAILED, seconds=round(silence.total_seconds()))

@@ -10,7 +10,7 @@ from inventory_service.wording.templates import fill
 
 _EXPIRY_PAUSE = {
     ExpiryPause.MANY_SILENT: "{silent} of {of} hosts fell silent within one ttl",
-    ExpiryPause.DEAF: "the service has not heard its own heartbeat for {seconds} s",
+    ExpiryPause.SELF_CHECK_FAILED: "the service has not heard its own heartbeat for {seconds} s",
     ExpiryPause.WRITES_FAIL: "heartbeats can't be written: the database is locked or full",
     ExpiryPause.OTHER: "{text}",
 }

@@ -91,7 +91,7 @@ class Service:
 
     def sweep(self, bound_seconds: float = 3600) -> None:
         now = expiry(self.clock.now())
-        expiry_guard.watch(expiry=now, bound_seconds=bound_seconds)
+        expiry_guard.step_pauses(expiry=now, bound_seconds=bound_seconds)
         sweep.sweep(expiry=now)
 
 
@@ -237,18 +237,18 @@ def believe_the_silence(service: Service) -> None:
     service.call("POST", f"{STAGE}/expire")
 
 
-@produces(EventName.EXPIRY_PAUSE, "all stages: expiry paused, nobody leaves for silence", ExpiryPause.DEAF)
-def be_deaf(service: Service) -> None:
+@produces(EventName.EXPIRY_PAUSE, "all stages: expiry paused, nobody leaves for silence", ExpiryPause.SELF_CHECK_FAILED)
+def fail_self_check(service: Service) -> None:
     token = self_check.make_token()
-    assert self_check.hear(token, at=service.clock.now())
+    assert self_check.receive(token, at=service.clock.now())
     service.clock.advance(31)
     service.sweep()
 
 
 @produces(EventName.EXPIRY_RESUME, "all stages: expiry goes on")
-def hear_again(service: Service) -> None:
-    be_deaf(service)
-    self_check.hear(self_check.make_token(), at=service.clock.now())
+def pass_self_check(service: Service) -> None:
+    fail_self_check(service)
+    self_check.receive(self_check.make_token(), at=service.clock.now())
     service.sweep()
     service.sweep()
 

@@ -16,7 +16,7 @@ HOUR, TTL = 3600.0, 300
 
 
 @pytest.mark.parametrize(
-    ("counts", "is_alarming"),
+    ("counts", "has_too_many_silent"),
     [
         (Counts(0, 0, 0), False),
         (Counts(3, 3, 0), False),
@@ -27,8 +27,8 @@ HOUR, TTL = 3600.0, 300
         (Counts(90, 5, 10), False),
     ],
 )
-def test_it_is_alarmed_by_a_quarter_and_more_than_three(counts: Counts, is_alarming: bool) -> None:
-    assert counts.is_alarming is is_alarming
+def test_it_pauses_for_a_quarter_and_more_than_three(counts: Counts, has_too_many_silent: bool) -> None:
+    assert counts.has_too_many_silent is has_too_many_silent
 
 
 def at(seconds: float) -> dt.datetime:
@@ -38,9 +38,9 @@ def at(seconds: float) -> dt.datetime:
 SILENCE = because(ExpiryPause.MANY_SILENT, silent=9, of=10)
 
 
-def step(before: Pause, seconds: float, alarm: Reason | None) -> expiry_pause.Step:
+def step(before: Pause, seconds: float, reason: Reason | None) -> expiry_pause.Step:
     return expiry_pause.step(
-        before, alarm=alarm, at=at(seconds), bound=dt.timedelta(seconds=HOUR), rest=dt.timedelta(seconds=600)
+        before, reason=reason, at=at(seconds), bound=dt.timedelta(seconds=HOUR), rest=dt.timedelta(seconds=600)
     )
 
 
@@ -70,7 +70,7 @@ def fleet(stage: Stage, clock: FakeClock) -> list[Machine]:
 
 
 def sweep_all(clock: FakeClock) -> None:
-    expiry_guard.watch(expiry=expiry(clock.now()), bound_seconds=HOUR)
+    expiry_guard.step_pauses(expiry=expiry(clock.now()), bound_seconds=HOUR)
     sweep(expiry=expiry(clock.now()))
 
 
@@ -149,13 +149,13 @@ def test_it_lets_an_operator_win_over_a_sweep_at_the_same_time(fleet: list[Machi
     assert (row.expiry_paused_at, row.expiry_pause_not_before) == (None, clock.now() + dt.timedelta(minutes=10))
 
 
-def test_it_pauses_everything_when_the_service_is_deaf_to_itself(fleet: list[Machine], clock: FakeClock) -> None:
+def test_it_pauses_everything_when_the_self_check_fails(fleet: list[Machine], clock: FakeClock) -> None:
     token = self_check.make_token()
-    assert self_check.hear(token, at=clock.now())
+    assert self_check.receive(token, at=clock.now())
     clock.advance(31)
     sweep_all(clock)
     assert expiry(clock.now()).is_paused(fleet[0].row.stage)
-    self_check.hear(token, at=clock.now())
+    self_check.receive(token, at=clock.now())
     sweep_all(clock)
     sweep_all(clock)
     assert not expiry(clock.now()).is_paused(fleet[0].row.stage)
@@ -163,4 +163,4 @@ def test_it_pauses_everything_when_the_service_is_deaf_to_itself(fleet: list[Mac
 
 def test_it_takes_no_host_for_itself(web_1: Machine, clock: FakeClock) -> None:
     self_check.make_token()
-    assert not self_check.hear(web_1.token, at=clock.now())
+    assert not self_check.receive(web_1.token, at=clock.now())

@@ -1,4 +1,4 @@
-"""A process that can't write heartbeats is deaf; a second connection holds the write lock here."""
+"""A process that can't write heartbeats; a second connection holds the write lock here."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_it_hears_and_gives_no_grace_for_nothing(web_1: Machine, intake: Heartbe
     assert expiry(intake, clock).grace_from < clock.now()
 
 
-def test_it_keeps_hosts_while_it_is_deaf_and_gives_them_a_fresh_lease_then(
+def test_it_keeps_hosts_while_it_fails_and_gives_them_a_fresh_lease_then(
     web_1: Machine, web_2: Machine, intake: HeartbeatIntake, locker: sqlite3.Connection, clock: FakeClock
 ) -> None:
     locker.execute("BEGIN IMMEDIATE")
@@ -68,7 +68,7 @@ def test_it_keeps_hosts_while_it_is_deaf_and_gives_them_a_fresh_lease_then(
     assert state(web_2, intake, clock) == "stale"
 
 
-def test_it_takes_a_short_wait_for_no_deafness(
+def test_it_takes_a_short_wait_for_no_failure(
     web_1: Machine, web_2: Machine, intake: HeartbeatIntake, locker: sqlite3.Connection, clock: FakeClock
 ) -> None:
     clock.advance(290)

@@ -96,12 +96,12 @@ def test_it_knows_the_conflict_of_a_shared_address(web_1: Machine, stage: Stage,
 
 
 def test_it_knows_the_pause_and_the_generation_of_then(web_1: Machine, stage: Stage, clock: FakeClock) -> None:
-    self_check.hear(self_check.make_token(), at=clock.now())
+    self_check.receive(self_check.make_token(), at=clock.now())
     clock.advance(31)
-    expiry_guard.watch(expiry=expiry(clock.now()), bound_seconds=60)
+    expiry_guard.step_pauses(expiry=expiry(clock.now()), bound_seconds=60)
     paused_at = clock.now()
     clock.advance(60)
-    expiry_guard.watch(expiry=expiry(clock.now()), bound_seconds=60)
+    expiry_guard.step_pauses(expiry=expiry(clock.now()), bound_seconds=60)
     hosts.goodbye(web_1.row, at=clock.now())
     row = web_1.row.stage
     told = [past.about(row, at) for at in (paused_at - SECOND, paused_at, clock.now() - SECOND, clock.now())]

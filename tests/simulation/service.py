@@ -160,10 +160,10 @@ class Service:
         hosts.goodbye(hosts.authenticate(message.token), at=self.clock.now())
         return Farewell()
 
-    def watch_and_sweep(self, at: dt.datetime) -> None:
+    def pause_and_sweep(self, at: dt.datetime) -> None:
         """The job of that name; some sweeps race with heartbeats or with one another."""
         self.claimed_at, expiry = self.clock.monotonic(), self.expiry()
-        expiry_guard.watch(expiry=expiry, bound_seconds=self.timing.pause_limit)
+        expiry_guard.step_pauses(expiry=expiry, bound_seconds=self.timing.pause_limit)
         expiry = self.expiry()
         if self.race is not None:
             known = {field.name: getattr(expiry, field.name) for field in dataclasses.fields(expiry)}
@@ -184,7 +184,7 @@ class Service:
     def check_itself(self, at: dt.datetime) -> None:
         """The self-check's job, when its heartbeat gets through."""
         self._own_token = self._own_token or self_check.make_token()
-        self_check.hear(self._own_token, at=at)
+        self_check.receive(self._own_token, at=at)
         self.intake.confirm()
 
 

@@ -43,7 +43,7 @@ def real_worker(world: World) -> None:
     timing = world.plan.timing
     table = (
         Job("self-check", timing.self_check, world.check_itself),
-        Job("sweep", timing.sweep, world.service.watch_and_sweep),
+        Job("sweep", timing.sweep, world.service.pause_and_sweep),
     )
     is_fine = timing.self_check <= 20  # as in production; where a tick outlasts the guard's patience, it goes first
     ticker = Ticker(table[::-1] if is_fine else table, world.clock)

@@ -52,7 +52,7 @@ class Lease:
 class Truth:
     """`leases` by host id. `grace`: until when the service could not hear. `thaws` by stage id or ALL: when a freeze
     ended well. `failing_since`: since when heartbeats come and can't be written. `pause_limit`: how long freezes,
-    thaws and deafness together may keep a host beyond its lease, in seconds.
+    thaws and failure together may keep a host beyond its lease, in seconds.
     """
 
     def __init__(self, *, pause_limit: float) -> None:

@@ -31,7 +31,7 @@ def plain_worker(world: World) -> None:
             liveness.begin_grace(at=now, jump_seconds=jump)
         wall, monotonic = now, ticked
         _try("self-check", timing.self_check, now, world.check_itself)
-        _try("sweep", timing.sweep, now, world.service.watch_and_sweep)
+        _try("sweep", timing.sweep, now, world.service.pause_and_sweep)
 
 
 def _try(name: str, seconds: float, at: dt.datetime, work: Callable[[dt.datetime], None]) -> None:

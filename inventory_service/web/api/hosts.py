@@ -149,7 +149,7 @@ def rotate() -> answers.Rotated:
 @auth.body_limit(HEARTBEAT_LIMIT)
 def heartbeat(body: Heartbeat) -> tuple[answers.Renewed | dict[str, Any], int]:
     """Level-triggered: the answer says what should be, so that a lost one does no harm. 202 while approval waits."""
-    if self_check.hear(g.host_token, at=context.now()):
+    if self_check.receive(g.host_token, at=context.now()):
         context.services().intake.confirm()
         return {"server_time": iso(context.now()), "state": liveness.LIVE}, 200
     renewal = context.services().heartbeats.submit((g.host_token, body.checked()))
