@@ -1096,8 +1096,8 @@ def beat_once(store: Store, give_up_seconds: float, *, is_urgent: bool = False) 
     if has_left(state):
         say(f"{state.name} said goodbye; run `callboard-agent enrol` to bring it back.")
         return DONE
-    with store.lock(LOCK_SECONDS if is_urgent else 0) as is_held:
-        if not is_held:
+    with store.lock(LOCK_SECONDS if is_urgent else 0) as has_lock:
+        if not has_lock:
             say("another beat of this host is under way; leaving it to that one.")
             return DONE
         last = persist(lambda left: renew_or_enrol(store, left), give_up_seconds)
@@ -1158,8 +1158,8 @@ def _beat_in_loop(store: Store) -> float:
     state = enrolled(store)
     if has_left(state):
         return state.interval_seconds
-    with store.lock(0) as is_held:
-        if not is_held:
+    with store.lock(0) as has_lock:
+        if not has_lock:
             return 1.0
         last = renew_or_enrol(store, REQUEST_SECONDS + GAUGES_SECONDS + HEALTH_SECONDS)
     report(state, last)
@@ -1179,8 +1179,8 @@ def goodbye(store: Store, give_up_seconds: float) -> State:
             if error.status != http.HTTPStatus.GONE:
                 raise
 
-    with store.lock(LOCK_SECONDS) as is_held:
-        if not is_held:
+    with store.lock(LOCK_SECONDS) as has_lock:
+        if not has_lock:
             raise AgentError("a beat of this host is still under way. Say goodbye again in a minute.", FOR_NOW)
         persist(leave, give_up_seconds)
     say(f"said goodbye: {state.name} has left {state.stage}.")
@@ -1699,8 +1699,8 @@ def warn_of_plain_http(url: str) -> None:
 def run_enrol(store: Store, arguments: argparse.Namespace) -> int:
     """`enrol`."""
     store.create()
-    with store.lock(LOCK_SECONDS) as is_held:
-        if not is_held:
+    with store.lock(LOCK_SECONDS) as has_lock:
+        if not has_lock:
             raise AgentError("a beat of this host is still under way. Enrol again in a minute.", FOR_NOW)
         # With --force a damaged file is no obstacle.
         state = None

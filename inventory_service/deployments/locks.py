@@ -21,22 +21,22 @@ __all__ = ["BY_PERSON", "BY_RUN", "active_runs", "find", "lock", "refuse_busy", 
 
 
 def lock(stage: Stage, *, reason: str, actor: Actor, at: dt.datetime) -> StageLock:
-    """A person holds the stage: queued runs wait. Raises ConflictError when somebody holds it already."""
+    """A person locks the stage: queued runs wait. Raises ConflictError when it is locked already."""
     if not reason.strip():
         raise InvalidError.at("reason", "Say why, so that others know when they may go on.")
     row = locks.lock(stage, because(Lock.PERSON, text=reason.strip()), actor=actor, at=at)
     if row is not None:
         return row
-    held = find(stage, BY_PERSON)
-    by = f" by {held.locked_by}: {wording.why(held.reasons)}" if held else ""
+    lock_row = find(stage, BY_PERSON)
+    by = f" by {lock_row.locked_by}: {wording.why(lock_row.reasons)}" if lock_row else ""
     raise ConflictError(f"The stage is locked already{by}.")
 
 
 def refuse_busy(stage: Stage, *, is_overriding: bool) -> None:
     """Raise LockedError where a run would have to wait. `is_overriding`: a person's lock is none for it."""
-    held = find(stage, BY_PERSON)
-    if held is not None and not is_overriding:
-        raise LockedError(f"{stage_name(stage)} is locked by {held.locked_by}: {wording.why(held.reasons)}.")
+    lock_row = find(stage, BY_PERSON)
+    if lock_row is not None and not is_overriding:
+        raise LockedError(f"{stage_name(stage)} is locked by {lock_row.locked_by}: {wording.why(lock_row.reasons)}.")
     active = active_runs(stage.id).order_by(Run.started_at.is_null(), Run.id).first()
     if active is not None:
         raise LockedError(f"{stage_name(stage)} is busy: run {active.id} ({active.kind}) is {active.status}.")
@@ -45,7 +45,7 @@ def refuse_busy(stage: Stage, *, is_overriding: bool) -> None:
 def active_runs(stage_id: int) -> pw.ModelSelect[Run]:
     """The service's runs that wait for the stage or work on it.
 
-    External runs hold nothing: the service could not end them.
+    External runs lock nothing: the service could not end them.
     """
     return Run.select().where((Run.stage == stage_id) & Run.status.in_(statuses.ACTIVE) & (Run.origin == "service"))
 

@@ -121,7 +121,7 @@ def enrol(
     of Cause: ADDED for one without an agent.
     """
     state = State.PENDING if is_pending else State.LIVE
-    told = {"host_keys": [], "facts": {}, "metrics": {}, **fields}
+    reported = {"host_keys": [], "facts": {}, "metrics": {}, **fields}
     host: Host = Host.create(
         stage=stage,
         join_token=join_token,
@@ -129,7 +129,7 @@ def enrol(
         enrolled_at=at,
         last_seen_at=at,
         recorded_state=str(state),
-        **told,
+        **reported,
     )
     name = EventName.HOST_ADD if reason.code == Cause.ADDED else EventName.HOST_ENROL
     _move(name, host, state, reason, at=at, before=None, actor=actor)

@@ -1,4 +1,4 @@
-"""Writes who holds a stage: the run that works on it, and who wants no runs for a while."""
+"""Writes locks of stages: of the run that works on one, and of who wants no runs for a while."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def lock_by_service(stage: Stage, reason: Reason, *, at: dt.datetime) -> None:
 def unlock(stage: Stage, *, actor: Actor, at: dt.datetime) -> None:
     """Queued runs may go on. A stage that is not locked stays so."""
     with database.atomic():
-        held = StageLock.delete().where((StageLock.stage == stage) & (StageLock.holder == BY_PERSON)).execute()
-        if held:
+        ended = StageLock.delete().where((StageLock.stage == stage) & (StageLock.holder == BY_PERSON)).execute()
+        if ended:
             events.record(EventName.STAGE_UNLOCK, events.target(stage), actor=actor, at=at)
             wakeup.wake_workers()

@@ -161,7 +161,7 @@ def claim(run: Run, executor: Mapping[str, Any], *, at: dt.datetime) -> bool:
 class Renewal:
     """What an executor learns when it renews its lease: whether the run is still its own, and is wanted."""
 
-    is_held: bool
+    is_claimed: bool
     is_canceled: bool
 
 
@@ -176,14 +176,14 @@ def renew_lease(run: Run, *, at: dt.datetime) -> Renewal:
     return Renewal(bool(rows), any(requested_at is not None for (requested_at,) in rows))
 
 
-def _held(run: Run) -> pw.Expression:
+def _still_claimed(run: Run) -> pw.Expression:
     """The condition under which the run is still the one that was claimed."""
-    held: pw.Expression = (Run.id == run.id) & (Run.attempt == run.attempt) & (Run.status == statuses.RUNNING)
-    return held
+    condition: pw.Expression = (Run.id == run.id) & (Run.attempt == run.attempt) & (Run.status == statuses.RUNNING)
+    return condition
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class FrozenHost:
+class SnapshotHost:
     """A host of a run as it was at the start; `result` says at once that it is missing, and `note` why."""
 
     name: str
@@ -195,7 +195,7 @@ class FrozenHost:
     note: Reason | None = None
 
 
-def freeze(run: Run, snapshot: Mapping[str, Any], inventory: bytes, hosts: Iterable[FrozenHost]) -> None:
+def store_snapshot(run: Run, snapshot: Mapping[str, Any], inventory: bytes, hosts: Iterable[SnapshotHost]) -> None:
     """Everything that the run depends on stays as it is now. `inventory`: gzipped JSON."""
     with database.atomic():
         Run.update(snapshot=snapshot, source_commit=snapshot["commit"]).where(Run.id == run.id).execute()
@@ -265,7 +265,7 @@ def end(run: Run, status: str, reasons: Sequence[Reason], *, at: dt.datetime) ->
     """The run has ended and its stage is free. False when it is not its executor's any more: then nothing changes."""
     with database.atomic():
         ended = {"status": status, "ended_at": at, "in_flight": None, "sealed_vars": None, **_ended_because(reasons)}
-        if Run.update(**ended).where(_held(run)).execute() != 1:
+        if Run.update(**ended).where(_still_claimed(run)).execute() != 1:
             return False
         locks.free_from_run(run.id)
         _record_end(run, status, reasons, actor=SERVICE, at=at)
@@ -281,7 +281,7 @@ def lose(run: Run, reason: Reason, *, at: dt.datetime) -> bool:
     """The run's executor has died; its stage is free. False when the executor has shown itself meanwhile."""
     with database.atomic():
         lost = {"status": statuses.LOST, "ended_at": at, "attempt": Run.attempt + 1, "sealed_vars": None}
-        same = _held(run) & (Run.lease_at == run.lease_at)
+        same = _still_claimed(run) & (Run.lease_at == run.lease_at)
         if Run.update(**lost, **_ended_because((reason,))).where(same).execute() != 1:
             return False
         locks.free_from_run(run.id)
@@ -320,7 +320,7 @@ def receive_log(run: Run, *, log_bytes: int, received_bytes: int, is_log_cut: bo
     return bool(Run.update(**fields).where(same).execute() == 1)
 
 
-def add_external_hosts(run: Run, hosts: Iterable[FrozenHost]) -> None:
+def add_external_hosts(run: Run, hosts: Iterable[SnapshotHost]) -> None:
     """An external run will work on these; those that are known already stay as they are."""
     rows = [
         {"run": run, "host": one.host_id, "name": one.name, "address": one.address, "status": one.result}

@@ -150,7 +150,7 @@ class _Mint:
         if not self.key or not self.nonce:
             return None
         minted = self(host.id)
-        return minted.token if hosts.is_held(host, minted.token.partition(".")[2]) else None
+        return minted.token if hosts.accepts_secret(host, minted.token.partition(".")[2]) else None
 
 
 def _enrol(

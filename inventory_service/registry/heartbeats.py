@@ -145,7 +145,7 @@ class _Batch:
     def take(self, parts: tuple[str, str, str] | None, beat: Heartbeat) -> Renewal | CallboardError:
         """Decide one heartbeat."""
         host = self._hosts.get(parts[1]) if parts is not None and parts[0] == hosts.PREFIX else None
-        if parts is None or host is None or not hosts.is_held(host, parts[2]):
+        if parts is None or host is None or not hosts.accepts_secret(host, parts[2]):
             return UnauthorizedError(hosts.REFUSED)
         stage = self._stages[host.stage_id]
         if stage.archived_at is not None or host.gone_at is not None:

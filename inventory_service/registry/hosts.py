@@ -65,7 +65,7 @@ def authenticate(token: str, *, may_have_left: bool = False) -> Host:
         if parts and parts[0] == PREFIX
         else None
     )
-    if parts is None or row is None or not is_held(row, parts[2]):
+    if parts is None or row is None or not accepts_secret(row, parts[2]):
         raise UnauthorizedError(REFUSED)
     if may_have_left:
         return row
@@ -75,8 +75,8 @@ def authenticate(token: str, *, may_have_left: bool = False) -> Host:
     return row
 
 
-def is_held(host: Holder, secret: str) -> bool:
-    """Whether this is the host's newest secret, or one before it that holds until that is used."""
+def accepts_secret(host: Holder, secret: str) -> bool:
+    """Whether this is the host's newest secret, or one before it that is valid until that is used."""
     earlier = (host.previous_secret_sha256 or "").split()
     return any(credentials.matches(secret, kept) for kept in (host.secret_sha256, *earlier))
 
@@ -139,11 +139,11 @@ def address_conflict(
     others: list[liveness.Lease] = list(_others_at(host, stage))
     if known is not None:
         others = [known.get(other.id, other) for other in others]
-    held = next((other for other in others if expiry.is_listed(other, stage)), None)
-    if held is None:
+    present = next((other for other in others if expiry.is_listed(other, stage)), None)
+    if present is None:
         for other in others:
             record_due(other, stage, expiry=expiry)
-    return None if held is None else _same_address(host, held)
+    return None if present is None else _same_address(host, present)
 
 
 def _others_at(host: Addressed, stage: liveness.Terms) -> list[Host]:

@@ -31,7 +31,7 @@ from inventory_service.web.context import Services
 from inventory_service.web.heartbeat_shim import HeartbeatShim
 from inventory_service.web.log_stream import Streams
 from inventory_service.web.refusals import Refusals
-from inventory_service.web.shedding import ReadGate
+from inventory_service.web.shedding import ReadLimiter
 from inventory_service.web.strict_json import StrictRequest
 
 _BESIDE_REQUESTS = 2  # the writer of heartbeats, and one to spare
@@ -96,8 +96,8 @@ def _services(settings: Settings, clock: Clock) -> Services:
     heartbeats = GroupCommit(intake.renew, name="heartbeats")
     rules = _identity_rules(settings, at=clock.now())
     streams = Streams(settings.most_log_streams)
-    refusals, told = Refusals(most=_REFUSALS_A_MINUTE, seconds=60), Refusals(most=1, seconds=3600)
-    return Services(settings, clock, intake, heartbeats, rules, streams, refusals, told)
+    refusals, audited = Refusals(most=_REFUSALS_A_MINUTE, seconds=60), Refusals(most=1, seconds=3600)
+    return Services(settings, clock, intake, heartbeats, rules, streams, refusals, audited)
 
 
 def _identity_rules(settings: Settings, *, at: dt.datetime) -> IdentityRules | None:
@@ -151,4 +151,4 @@ def from_environment() -> Any:
     processes.spare_the_collector()
     services: Services = app.extensions["callboard"]
     services.streams.stop_with_process()
-    return HeartbeatShim(ReadGate(app, threads=settings.web_threads), services)
+    return HeartbeatShim(ReadLimiter(app, threads=settings.web_threads), services)

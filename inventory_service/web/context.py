@@ -32,7 +32,7 @@ class Services:
     identity_rules: IdentityRules | None
     streams: Streams
     refusals: Refusals
-    told_refusals: Refusals  # of simple calls, which a cron repeats for ever
+    audited_refusals: Refusals  # of agentless heartbeats, which a cron repeats for ever
 
 
 def services() -> Services:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from inventory_service.database import database
 from inventory_service.deployments.runs.logs import RunLog
 from inventory_service.errors import BusyError
-from inventory_service.web.shedding import Held
+from inventory_service.web.shedding import CountedBody
 
 _LOOK_SECONDS = 0.2
 _KEEP_ALIVE_SECONDS = 10.0
@@ -52,11 +52,11 @@ class Streams:
         self.stopping = threading.Event()
         self._free = threading.BoundedSemaphore(most)
 
-    def hold(self, body: Iterator[str]) -> Iterator[str]:
+    def counted(self, body: Iterator[str]) -> Iterator[str]:
         """The same body, counted until it is closed or at its end. Raises BusyError when there are too many."""
         if not self._free.acquire(blocking=False):
             raise BusyError(f"{self.most} live logs are being followed already. Read the log without follow, or wait.")
-        return Held(body, self._free)
+        return CountedBody(body, self._free)
 
     def stop_with_process(self) -> None:
         """End the streams when SIGTERM or SIGINT arrives, whoever handles it: else the server waits, then cuts them.

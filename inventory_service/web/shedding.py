@@ -20,7 +20,7 @@ _RESERVED = 8  # one thread of so many is kept for what is no read
 Piece = TypeVar("Piece")
 
 
-class Held(Generic[Piece]):
+class CountedBody(Generic[Piece]):
     """A body that holds a place until it is closed or at its end, also when it was never begun."""
 
     def __init__(self, body: Iterable[Piece], free: threading.Semaphore) -> None:
@@ -53,7 +53,7 @@ def _nothing() -> None:
     """What closing is where there is nothing to close."""
 
 
-class ReadGate:
+class ReadLimiter:
     """Wraps the application of a server with so many threads: reads that would take the last ones get 503 at once."""
 
     def __init__(self, application: WSGIApplication, *, threads: int) -> None:
@@ -67,7 +67,7 @@ class ReadGate:
         if not self._free.acquire(blocking=False):
             return _busy(start_response)
         try:
-            return Held(self._application(environ, start_response), self._free)
+            return CountedBody(self._application(environ, start_response), self._free)
         except BaseException:
             self._free.release()
             raise

@@ -147,21 +147,21 @@ def test_it_ends_a_text_that_has_nothing_to_say(monkeypatch: pytest.MonkeyPatch)
 
 def test_it_refuses_one_stream_too_many_and_counts_those_that_are_closed() -> None:
     streams = Streams(2)
-    begun, unread = streams.hold(iter("ab")), streams.hold(iter("ab"))
+    begun, unread = streams.counted(iter("ab")), streams.counted(iter("ab"))
     next(begun)
     with pytest.raises(BusyError, match="2 live logs are being followed"):
-        streams.hold(iter("ab"))
+        streams.counted(iter("ab"))
     unread.close()
     unread.close()
-    assert list(streams.hold(iter("ab"))) == ["a", "b"]
+    assert list(streams.counted(iter("ab"))) == ["a", "b"]
     begun.close()
     for _ in range(2):
-        streams.hold(iter("ab"))
+        streams.counted(iter("ab"))
 
 
 def test_it_counts_a_stream_that_broke() -> None:
     streams = Streams(1)
-    broken = streams.hold(map(int, ["1", "x"]))
+    broken = streams.counted(map(int, ["1", "x"]))
     with pytest.raises(ValueError, match="x"):
         list(broken)
-    streams.hold(iter(""))
+    streams.counted(iter(""))

@@ -183,7 +183,7 @@ def test_it_says_that_events_and_log_were_removed(viewer: Caller, run: Run, what
 
 def test_it_serves_no_more_live_logs_than_it_has_places(viewer: Caller, run: Run, app: Flask) -> None:
     services = app.extensions["callboard"]
-    held = [services.streams.hold(iter("")) for _ in range(services.settings.most_log_streams)]
+    held = [services.streams.counted(iter("")) for _ in range(services.settings.most_log_streams)]
     answer = viewer.get(f"/api/v1/runs/{run.id}/log?follow=1")
     assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
     assert viewer.get(f"/api/v1/runs/{run.id}/log").status_code == 200

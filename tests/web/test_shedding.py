@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from werkzeug.test import Client
 
-from inventory_service.web.shedding import ReadGate, most_reads
+from inventory_service.web.shedding import ReadLimiter, most_reads
 
 
 class Slow:
@@ -30,7 +30,7 @@ class Slow:
 
 def test_it_sheds_reads_and_nothing_else() -> None:
     application = Slow()
-    client = Client(ReadGate(application, threads=4))
+    client = Client(ReadLimiter(application, threads=4))
     held = [client.get("/stages", buffered=False) for _ in range(3)]
     shed = client.get("/api/v1/projects", buffered=False)
     assert (shed.status_code, shed.headers["Retry-After"], shed.mimetype) == (503, "2", "application/problem+json")
@@ -42,7 +42,7 @@ def test_it_sheds_reads_and_nothing_else() -> None:
 
 
 def test_it_gives_a_place_back_after_an_error() -> None:
-    client = Client(ReadGate(Slow(), threads=2))
+    client = Client(ReadLimiter(Slow(), threads=2))
     for _ in range(3):
         with pytest.raises(RuntimeError):
             client.get("/broken")

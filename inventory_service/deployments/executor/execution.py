@@ -400,7 +400,7 @@ def _finish(run: Run, result: Result, counts: dict[str, outcome.HostCount], *, a
     """
     status = result.ending.status
     with database.atomic():
-        if not runs.renew_lease(run, at=at).is_held:
+        if not runs.renew_lease(run, at=at).is_claimed:
             log.error("run %s was given up by others; nothing of it is recorded", run.id)
             return statuses.LOST
         record_hosts(run.id, counts, at=at, stale=result.stale, in_flight=result.in_flight)

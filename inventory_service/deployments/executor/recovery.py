@@ -65,7 +65,7 @@ def _end_orphans(run: Run, settings: Settings) -> bool:
     processes.end(processes.marked(execution.MARKER, mark), patience_seconds=_PATIENCE_SECONDS)
     left = [pid for pid in processes.marked(execution.MARKER, mark) if processes.identity_of(pid) is not None]
     if left:
-        log.error("run %s is dead and its processes %s can't be ended; its stage stays held", run.id, left)
+        log.error("run %s is dead and its processes %s can't be ended; its stage stays locked", run.id, left)
     return not left
 
 

@@ -71,7 +71,7 @@ class RunSupervisor:
     def _look(self) -> None:
         self.ending = self.ending or self._out_of_time()
         renewed = runs.renew_lease(self._run, at=self._clock.now())
-        self.is_fenced = not renewed.is_held
+        self.is_fenced = not renewed.is_claimed
         if renewed.is_canceled and self.ending is None:
             by = Run.get_by_id(self._run.id).cancel_requested_by
             self.ending = ending_because(statuses.CANCELED, End.CANCELED, by=by)

@@ -21,7 +21,7 @@ from inventory_service.reasons import Reason, because
 from inventory_service.wording import lock as lock_wording
 from inventory_service.wording import run as run_wording
 
-# External runs hold nothing: the service could not end them.
+# External runs lock nothing: the service could not end them.
 _AT_WORK = (Run.status == statuses.RUNNING) & (Run.origin == "service")
 
 
@@ -58,11 +58,11 @@ def is_empty() -> bool:
 
 def due_runs() -> list[Run]:
     """The runs whose turn it is, one of each stage at most, the most urgent first."""
-    held = {row.stage_id for row in Run.select(Run.stage).where(_AT_WORK)}
+    busy_stages = {row.stage_id for row in Run.select(Run.stage).where(_AT_WORK)}
     by_stage: dict[int, list[Run]] = {}
     for run in _queued():
         by_stage.setdefault(run.stage_id, []).append(run)
-    heads = [_head(runs) for stage_id, runs in by_stage.items() if stage_id not in held]
+    heads = [_head(runs) for stage_id, runs in by_stage.items() if stage_id not in busy_stages]
     return _in_order(run for run in heads if run is not None)
 
 

@@ -1,6 +1,6 @@
 """Runs that somebody else executed: a plain `ansible-playbook` on a laptop tells what it does, batch by batch.
 
-The service only takes notes. It can neither stop such a run nor hold the stage for it, and what the laptop says moves
+The service only takes notes. It can neither stop such a run nor lock the stage for it, and what the laptop says moves
 no release: what a host runs is what its heartbeats say. Every batch may be sent again, in order.
 
 What it sends is masked before it is kept: a laptop knows which texts `no_log` hides, and not the stage's secrets. So
@@ -30,7 +30,7 @@ from inventory_service.errors import BusyError, ConflictError
 from inventory_service.events import Actor
 from inventory_service.models import Run, RunEvent, RunHost, Stage
 from inventory_service.records import runs
-from inventory_service.records.runs import EXTERNAL, FrozenHost, HostResult
+from inventory_service.records.runs import EXTERNAL, HostResult, SnapshotHost
 from inventory_service.registry import hosts
 from inventory_service.vault.masking import Masker
 
@@ -200,7 +200,7 @@ def _add_hosts(run: Run, names: Sequence[str]) -> None:
     found = {name: present.get(name) for name in dict.fromkeys(names)}
     runs.add_external_hosts(
         run,
-        [FrozenHost(name, host.id if host else None, host.address if host else "") for name, host in found.items()],
+        [SnapshotHost(name, host.id if host else None, host.address if host else "") for name, host in found.items()],
     )
 
 

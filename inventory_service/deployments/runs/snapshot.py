@@ -24,7 +24,7 @@ from inventory_service.errors import NotFoundError
 from inventory_service.models import Host, Release, Run, RunInventory, Stage
 from inventory_service.reasons import Reason, because
 from inventory_service.records import runs
-from inventory_service.records.runs import FrozenHost
+from inventory_service.records.runs import SnapshotHost
 from inventory_service.settings import Settings
 from inventory_service.vault import store as secret_store
 
@@ -115,15 +115,15 @@ def _options(run: Run, settings: Settings) -> dict[str, Any]:
 def store(run: Run, snapshot: dict[str, Any], targets: Targets) -> None:
     """Write the snapshot, the inventory and the run's hosts in one transaction."""
     content = gzip.compress(json.dumps(targets.listing).encode(), compresslevel=6, mtime=0)
-    runs.freeze(run, snapshot, content, [*map(_chosen, targets.chosen), *map(_absent, targets.missing)])
+    runs.store_snapshot(run, snapshot, content, [*map(_chosen, targets.chosen), *map(_absent, targets.missing)])
 
 
-def _chosen(host: Host) -> FrozenHost:
-    return FrozenHost(host.name, host.id, host.address, host.port, keys_digest(host))
+def _chosen(host: Host) -> SnapshotHost:
+    return SnapshotHost(host.name, host.id, host.address, host.port, keys_digest(host))
 
 
-def _absent(one: Missing) -> FrozenHost:
-    return FrozenHost(one.name, one.host_id, one.address, one.port, result=one.result, note=one.note)
+def _absent(one: Missing) -> SnapshotHost:
+    return SnapshotHost(one.name, one.host_id, one.address, one.port, result=one.result, note=one.note)
 
 
 def keys_digest(host: Host) -> str:

@@ -88,14 +88,14 @@ def _simply(path: StageHostPath, call: Callable[[Stage, Actor, JoinToken | None]
     try:
         return known.refusals.limit(peer, attempt, now=known.clock.monotonic())
     except RefusedError as error:
-        _tell_once_an_hour(error, path.address, peer)
+        _audit_once_an_hour(error, path.address, peer)
         raise
 
 
-def _tell_once_an_hour(error: RefusedError, address: str, peer: str) -> None:
+def _audit_once_an_hour(error: RefusedError, address: str, peer: str) -> None:
     """A cron repeats its call for ever, and the audit log is no place for each."""
     known = context.services()
     now = known.clock.monotonic()
-    if not known.told_refusals.is_spent(peer, now=now):
-        known.told_refusals.add(peer, now=now)
+    if not known.audited_refusals.is_spent(peer, now=now):
+        known.audited_refusals.add(peer, now=now)
         enrolment.note_refusal(error, g.join_token, address, peer=peer, at=context.now())

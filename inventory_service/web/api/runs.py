@@ -216,7 +216,7 @@ def get_log(path: RunPath, query: LogQuery) -> Response:
     streams = context.services().streams
     pieces = log_stream.follow(log, start, is_ended=lambda: _ended_as(row.id), stopping=streams.stopping)
     is_sse = request.accept_mimetypes.best == "text/event-stream"
-    body = streams.hold(log_stream.as_events(pieces) if is_sse else log_stream.as_text(pieces))
+    body = streams.counted(log_stream.as_events(pieces) if is_sse else log_stream.as_text(pieces))
     response = Response(body, mimetype="text/event-stream" if is_sse else "text/plain; charset=utf-8")
     response.headers["Cache-Control"] = "no-cache"
     response.headers["X-Accel-Buffering"] = "no"

@@ -74,8 +74,8 @@ def _card(stage: Stage, present: list[Host], expiry: liveness.Expiry) -> StageCa
     desired = hosts.desired_release(stage)
     rows = [board.row(host, stage, expiry=expiry, desired=desired) for host in present]
     shown = [one for one in rows if one.state != liveness.GONE]
-    held = locks.find(stage, locks.BY_RUN)
-    running = Run.get_or_none(Run.id == held.run_id) if held else None
+    run_lock = locks.find(stage, locks.BY_RUN)
+    running = Run.get_or_none(Run.id == run_lock.run_id) if run_lock else None
     return StageCard(
         stage,
         board.tally(shown),

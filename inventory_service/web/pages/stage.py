@@ -78,7 +78,7 @@ def _facts(row: Stage) -> dict[str, Any]:
     rows.sort(key=lambda one: natural(one.host.name))
     state = request.args.get("state", "")
     wish = {"state": board.FORMER_FILTERS.get(state, state), "text": request.args.get("q", "")[:100]}
-    held = locks.find(row, locks.BY_RUN)
+    run_lock = locks.find(row, locks.BY_RUN)
     return {
         "stage": row,
         "all_rows": rows,
@@ -89,7 +89,7 @@ def _facts(row: Stage) -> dict[str, Any]:
         "poll_seconds": next((seconds for most, seconds in _POLLS if len(rows) <= most), _SLOWEST_POLL),
         "desired": Release.get((Release.stage == row) & (Release.number == desired["number"])) if desired else None,
         "lock": locks.find(row, locks.BY_PERSON),
-        "running": Run.get_or_none(Run.id == held.run_id) if held else None,
+        "running": Run.get_or_none(Run.id == run_lock.run_id) if run_lock else None,
         "releases": releases.list_releases(row, limit=_RECENT_RELEASES),
         "runs": requests.list_runs(stage=row, limit=_RECENT_RUNS),
         "expiry_pause": answers.ExpiryPaused.of(row),

@@ -167,11 +167,11 @@ def test_it_says_so_where_no_host_had_a_task_under_way(killed: Run, settings: Se
 
 
 def test_it_keeps_an_executor_out_that_was_given_up(orphan: Run, settings: Settings, clock: FakeClock) -> None:
-    assert runs.renew_lease(orphan, at=clock.advance(1)).is_held
+    assert runs.renew_lease(orphan, at=clock.advance(1)).is_claimed
     recovery.recover_lost(settings, at=clock.advance(16))
     Run.update(status="running").execute()  # as if it had been started once more
-    assert not runs.renew_lease(orphan, at=clock.now()).is_held
-    assert runs.renew_lease(requests.get(orphan.id), at=clock.now()).is_held
+    assert not runs.renew_lease(orphan, at=clock.now()).is_claimed
+    assert runs.renew_lease(requests.get(orphan.id), at=clock.now()).is_claimed
 
 
 def test_it_leaves_runs_alone_that_no_executor_of_the_service_has(
