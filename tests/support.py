@@ -28,7 +28,6 @@ from inventory_service.models import Host, Run, Stage, StageLock, Transition
 from inventory_service.records.heartbeat import Heartbeat
 from inventory_service.registry import enrolment, heartbeats, hosts, join_tokens, liveness
 from inventory_service.settings import Settings
-from inventory_service.web.pages import words
 from tests import documented
 
 START = dt.datetime(2026, 11, 23, 14, 0, tzinfo=dt.UTC)
@@ -109,7 +108,7 @@ class Machine:
     @property
     def why(self) -> dict[str, str | None]:
         """Its conflict, quarantine, … in the words that people read."""
-        return words.why(self.row)
+        return words_of(self.row)
 
     def beat(self, at: dt.datetime, **said: Any) -> heartbeats.Renewal:
         self.sequence += 1000
@@ -120,6 +119,16 @@ class Machine:
         """(from, to, seconds after START) of each transition, oldest first."""
         rows = Transition.select().where(Transition.host == self.host_id).order_by(Transition.id)
         return [(row.from_state, row.to_state, (row.at - START).total_seconds()) for row in rows]
+
+
+def words_of(host: Host) -> dict[str, str | None]:
+    """Why the host is in conflict, excluded from convergence, or gone, and where other keys were met; None each."""
+    return {
+        "conflict": wording.host.conflict(host.conflict_code, host.conflict_params),
+        "key_mismatch": wording.host.key_mismatch(host.key_mismatch_code, host.key_mismatch_params),
+        "quarantine": wording.host.quarantine(host.quarantine_code, host.quarantine_params),
+        "gone": wording.host.gone(host.gone_code, host.gone_params),
+    }
 
 
 def _nested(said: dict[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,7 @@ from inventory_service.records.heartbeat import Heartbeat
 from inventory_service.registry import agentless, enrolment, heartbeats, hosts, join_tokens, liveness
 from inventory_service.registry.stage_settings import StageChange
 from inventory_service.registry.stages import archive_stage, update_stage
-from inventory_service.web.pages.words import why
-from tests.support import ADA, START, FakeClock, Machine, at_once, expiry, key_line
+from tests.support import ADA, START, FakeClock, Machine, at_once, expiry, key_line, words_of
 
 pytestmark = pytest.mark.each_database
 
@@ -518,7 +517,7 @@ def test_it_takes_an_address_out_and_says_nothing_the_second_time(stage: Stage, 
     row, _ = put(stage, "10.0.0.5", clock)
     for _ in range(2):
         agentless.remove(stage, "10.0.0.5", actor=ADA, at=clock.now())
-    assert why(hosts.get_host(row.id))["gone"] == "removed by ada"
+    assert words_of(hosts.get_host(row.id))["gone"] == "removed by ada"
     assert hosts.list_hosts(stage) == []
 
 

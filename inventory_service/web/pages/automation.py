@@ -14,7 +14,7 @@ from inventory_service.codes import statuses
 from inventory_service.errors import CallboardError, ConflictError
 from inventory_service.events import NOTIFIED
 from inventory_service.models import Stage
-from inventory_service.web import auth, context, problems
+from inventory_service.web import answers, auth, context, problems
 from inventory_service.web.pages.common import back, pages, require_operator
 from inventory_service.web.pages.form_values import variables_in
 
@@ -34,7 +34,7 @@ def _show(row: Stage, **more: Any) -> str:
     places = [(place, notifications.last_notice(place)) for place in notifications.list_of(row)]
     return render_template(
         "automation.html",
-        stage=row,
+        stage=answers.Stage.of(row),
         schedules=schedules.list_of(row),
         hooks=hooks,
         places=places,
@@ -125,7 +125,9 @@ def add_webhook(project: str, stage: str) -> Response:
             at=context.now(),
         )
         shown = webhooks.as_shown(hook, settings.url)
-        return make_response(render_template("webhook.html", stage=row, hook=shown, secret=secret), 201)
+        return make_response(
+            render_template("webhook.html", stage=answers.Stage.of(row), hook=shown, secret=secret), 201
+        )
 
     return _act(row, "webhook", work)
 

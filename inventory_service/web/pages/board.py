@@ -6,10 +6,9 @@ import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
-from inventory_service.models import Host, Stage
-from inventory_service.registry import hosts, liveness
+from inventory_service.registry import liveness
+from inventory_service.web.answers import Host
 
 OUT_OF_DATE, PINNED = "out-of-date", "pinned"
 SUSPECT, CONFLICT, DRAINING, QUARANTINED, UNHEALTHY = "suspect", "conflict", "draining", "quarantined", "unhealthy"
@@ -37,37 +36,36 @@ class HostRow:
     """
 
     host: Host
-    state: str
     mark: str
     is_listed: bool
     tags: frozenset[str]
     gauges: tuple[Gauge | None, ...]
 
 
-def row(host: Host, stage: Stage, *, expiry: liveness.Expiry, desired: dict[str, Any] | None) -> HostRow:
-    """The host at the moment of `expiry`."""
-    state, is_listed = expiry.state(host, stage), expiry.is_listed(host, stage)
-    mark = _mark(host, is_listed=is_listed, desired=desired)
+def row(host: Host) -> HostRow:
+    """One host, as it is answered for a moment."""
+    is_listed = host.conflict is None and host.state in liveness.LISTED
+    mark = _mark(host, is_listed=is_listed)
     is_set = (
-        expiry.is_suspect(host, stage),
-        host.conflict_code is not None or host.key_mismatch_code is not None,
-        host.is_draining,
-        host.quarantine_code is not None,
-        host.is_healthy is False,
+        host.suspect,
+        host.conflict is not None or host.host_key_mismatch is not None,
+        host.draining,
+        host.quarantined,
+        host.healthy is False,
     )
-    tags = {state, *([mark] if mark else []), *itertools.compress(_FLAGS, is_set)}
+    tags = {host.state, *([mark] if mark else []), *itertools.compress(_FLAGS, is_set)}
     gauges = tuple(_gauge(host, *gauge) for gauge in _GAUGES)
-    return HostRow(host, state, mark, is_listed, frozenset(tags), gauges)
+    return HostRow(host, mark, is_listed, frozenset(tags), gauges)
 
 
-def _mark(host: Host, *, is_listed: bool, desired: dict[str, Any] | None) -> str:
-    if is_listed and not hosts.is_up_to_date(host, desired):
+def _mark(host: Host, *, is_listed: bool) -> str:
+    if is_listed and not host.up_to_date:
         return OUT_OF_DATE
-    return PINNED if host.pinned_release_number is not None else ""
+    return PINNED if host.pinned_release is not None else ""
 
 
 def _gauge(host: Host, key: str, label: str) -> Gauge | None:
-    value = (host.metrics or {}).get(key)
+    value = host.metrics.get(key)
     if value is None:
         return None
     level = "very-high" if value >= _VERY_HIGH else "high" if value >= _HIGH else "ok"
@@ -92,4 +90,4 @@ def _holds(host: Host, words: list[str]) -> bool:
 
 def releases_in_use(rows: Iterable[HostRow]) -> Counter[int]:
     """On how many live hosts each release runs."""
-    return Counter(one.host.release_number for one in rows if one.is_listed and one.host.release_number)
+    return Counter(one.host.release for one in rows if one.is_listed and one.host.release)

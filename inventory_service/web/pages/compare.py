@@ -12,7 +12,7 @@ from inventory_service.deployments.launching import requests
 from inventory_service.deployments.runs import history, snapshot
 from inventory_service.errors import InvalidError, NotFoundError
 from inventory_service.models import Run
-from inventory_service.web import auth, context
+from inventory_service.web import answers, auth, context
 from inventory_service.web.pages.common import pages
 
 _MOST_HOSTS = 300  # that differ, listed on the page
@@ -25,7 +25,7 @@ def stage_variables(project: str, stage: str) -> str:
     row = auth.reach_stage(project, stage)
     found = variables.effective(variables.of_stage(row))
     changed = variables.changed_since_release(row)
-    return render_template("stage_variables.html", stage=row, variables=found, changed=changed)
+    return render_template("stage_variables.html", stage=answers.Stage.of(row), variables=found, changed=changed)
 
 
 @pages.get("/runs/<int:run>/snapshot")
@@ -36,7 +36,9 @@ def run_snapshot(run: int) -> str:
         raise NotFoundError(f"Run {row.id} has frozen nothing; it is {row.status}.")
     found = snapshot.effective_variables(row) if snapshot.is_full(row) else None
     hosts = history.hosts_of_run(row)
-    return render_template("run_snapshot.html", run=row, stage=row.stage, variables=found, hosts=hosts)
+    return render_template(
+        "run_snapshot.html", run=row, stage=answers.Stage.of(row.stage), variables=found, hosts=hosts
+    )
 
 
 @pages.get("/runs/<int:run>/compare")

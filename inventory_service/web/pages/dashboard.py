@@ -9,11 +9,10 @@ from typing import Any
 
 from flask import render_template
 
-from inventory_service.deployments import locks
 from inventory_service.deployments.launching import requests
-from inventory_service.models import Host, Project, Run, Stage, StageLock
+from inventory_service.models import Host, Project, Run, Stage
 from inventory_service.registry import hosts, liveness, stages
-from inventory_service.web import auth, context
+from inventory_service.web import answers, auth, context
 from inventory_service.web.pages import board
 from inventory_service.web.pages.common import pages
 
@@ -24,11 +23,9 @@ _RECENT = 12
 class StageCard:
     """One stage at a glance. `running` is the run that holds it, `failed` its last one where that came out badly."""
 
-    stage: Stage
+    stage: answers.Stage
     counts: Counter[str]
     total: int
-    desired: dict[str, Any] | None
-    lock: StageLock | None
     running: Run | None
     failed: Run | None
     is_expiry_paused: bool
@@ -72,16 +69,14 @@ def _present_hosts() -> dict[int, list[Host]]:
 
 def _card(stage: Stage, present: list[Host], expiry: liveness.Expiry) -> StageCard:
     desired = hosts.desired_release(stage)
-    rows = [board.row(host, stage, expiry=expiry, desired=desired) for host in present]
-    shown = [one for one in rows if one.state != liveness.GONE]
-    run_lock = locks.find(stage, locks.BY_RUN)
-    running = Run.get_or_none(Run.id == run_lock.run_id) if run_lock else None
+    rows = [board.row(answers.Host.of(host, stage, expiry, desired)) for host in present]
+    shown = [one for one in rows if one.host.state != liveness.GONE]
+    told = answers.Stage.of(stage)
+    running = Run.get_or_none(Run.id == told.held_by_run) if told.held_by_run else None
     return StageCard(
-        stage,
+        told,
         board.tally(shown),
         len(shown),
-        desired,
-        locks.find(stage, locks.BY_PERSON),
         running,
         requests.last_failure(stage),
         expiry.is_paused(stage),

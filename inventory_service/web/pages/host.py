@@ -8,8 +8,8 @@ from flask import Response, make_response, redirect, render_template, request, u
 
 from inventory_service.deployments.runs import history
 from inventory_service.errors import InvalidError
-from inventory_service.registry import hosts
-from inventory_service.web import auth, context
+from inventory_service.registry import hosts, liveness
+from inventory_service.web import answers, auth, context
 from inventory_service.web.pages import board
 from inventory_service.web.pages.common import pages, require_operator
 
@@ -25,16 +25,15 @@ _ACTIONS: dict[str, dict[str, Any]] = {
 def host(host: str) -> str:
     """Also for hosts that have gone."""
     row = auth.reach_host(hosts.get_host(host))
-    expiry, desired = context.expiry(), hosts.desired_release(row.stage)
+    now = answers.Host.of(row, row.stage, context.expiry(), hosts.desired_release(row.stage))
+    transitions, runs = hosts.list_transitions(row), history.runs_of_host(row, limit=15)
+    shown = answers.HostWithHistory.with_history(now, transitions, runs)
     return render_template(
         "host.html",
-        host=row,
-        stage=row.stage,
-        row=board.row(row, row.stage, expiry=expiry, desired=desired),
-        stale_at=expiry.stale_at(row, row.stage),
-        desired=desired,
-        transitions=hosts.list_transitions(row),
-        runs=history.runs_of_host(row, limit=15),
+        host=shown,
+        stage=answers.Stage.of(row.stage),
+        terms=liveness.terms(row.stage),
+        row=board.row(shown),
     )
 
 

@@ -9,7 +9,7 @@ from flask import render_template, request, url_for
 from inventory_service.models import Host, Stage
 from inventory_service.registry import hosts
 from inventory_service.scaling import charts, windows
-from inventory_service.web import auth, context
+from inventory_service.web import answers, auth, context
 from inventory_service.web.pages.common import pages
 
 SPAN_WORDS = {"1h": "1 hour", "24h": "24 hours", "14d": "14 days", "90d": "90 days"}
@@ -83,5 +83,5 @@ def _plot_of_host(row: Host, metric: str, span: str) -> Plot:
 
 
 def _show(stage: Stage, host: Host | None, span: str, plots: list[Plot]) -> str:
-    facts = {"stage": stage, "host": host, "plots": plots, "span": span, "spans": SPAN_WORDS}
+    facts = {"stage": answers.Stage.of(stage), "host": host, "plots": plots, "span": span, "spans": SPAN_WORDS}
     return render_template("metrics.html", **facts)

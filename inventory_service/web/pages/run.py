@@ -17,7 +17,7 @@ from inventory_service.models import Run
 from inventory_service.records.runs import EXTERNAL
 from inventory_service.text import shown_value
 from inventory_service.vault import references, store
-from inventory_service.web import auth, context, problems
+from inventory_service.web import answers, auth, context, problems
 from inventory_service.web.pages import compare, run_view
 from inventory_service.web.pages.common import pages, require_operator
 from inventory_service.web.pages.launch_form import PROMPT
@@ -103,7 +103,8 @@ def _facts(row: Run) -> dict[str, Any]:
     results = run_view.results(row, is_active=is_active)
     return {
         "run": row,
-        "stage": row.stage,
+        "stage": answers.Stage.of(row.stage),
+        "is_archived": row.stage.archived_at is not None,
         "is_active": is_active,
         "is_repeatable": snapshot.is_full(row),
         "comparable": compare.comparable(row),

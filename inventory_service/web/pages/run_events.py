@@ -10,7 +10,7 @@ from inventory_service.deployments.launching import requests
 from inventory_service.deployments.runs import history, logs
 from inventory_service.models import Run, RunEvent
 from inventory_service.text import harmless
-from inventory_service.web import auth, context
+from inventory_service.web import answers, auth, context
 from inventory_service.web.pages.common import pages, usable_id
 
 _PAGE = 100
@@ -29,7 +29,7 @@ def run_events(run: int) -> str:
     return render_template(
         "run_events.html",
         run=row,
-        stage=row.stage,
+        stage=answers.Stage.of(row.stage),
         rows=rows[:_PAGE],
         further=rows[_PAGE - 1]["event"].counter if len(rows) > _PAGE else None,
         wish=wish,

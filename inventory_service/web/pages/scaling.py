@@ -126,7 +126,7 @@ def _show(row: Stage, *, body: dict[str, Any] | None = None, **more: Any) -> str
     since = now - charts.RANGES[span][0]
     found, is_more = decisions.between(row, since, now, most=_MOST_GROUPS)
     facts = {
-        "stage": row,
+        "stage": answers.Stage.of(row),
         "set_now": set_now,
         "body": body if body is not None else scaling_form.from_row(set_now),
         "form": scaling_form,
@@ -136,7 +136,6 @@ def _show(row: Stage, *, body: dict[str, Any] | None = None, **more: Any) -> str
         "groups": [(group, answers.ScalingDecision.of(group.newest)) for group in found],
         "is_more": is_more,
         "may_manage": auth.caller().may(ADMIN),
-        "expiry_pause": answers.ExpiryPaused.of(row),
         "machines": machines.of_stage(row),
         "typed": request.form,
         "errors": {},

@@ -11,7 +11,7 @@ from inventory_service.errors import CallboardError
 from inventory_service.models import Stage
 from inventory_service.vault import kinds, store
 from inventory_service.vault.store import Scope
-from inventory_service.web import auth, context, problems
+from inventory_service.web import answers, auth, context, problems
 from inventory_service.web.pages.common import back, pages
 
 _WHOLE = (kinds.FILE, kinds.SSH_KEY, kinds.GIT_KEY)  # their line ends belong to them
@@ -27,7 +27,7 @@ def _show(row: Stage, **more: Any) -> str:
     typed = {name: request.form.get(name, "") for name in ("name", "kind", "of")}  # never the value
     return render_template(
         "secrets.html",
-        stage=row,
+        stage=answers.Stage.of(row),
         secrets=store.list_for_stage(row),
         kinds=kinds.KINDS,
         may_manage=auth.caller().may(ADMIN),

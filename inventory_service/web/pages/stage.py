@@ -11,9 +11,10 @@ from inventory_service.accounts.roles import ADMIN, OPERATOR
 from inventory_service.deployments import locks, releases
 from inventory_service.deployments.launching import checks, launch, requests
 from inventory_service.errors import CallboardError, InvalidError
-from inventory_service.models import Release, Run, Stage
+from inventory_service.models import Run, Stage
 from inventory_service.registry import hosts, join_tokens, liveness, sweep
 from inventory_service.registry.stage_settings import check_playbook, check_revision_name
+from inventory_service.registry.stages import stage_name
 from inventory_service.text import natural
 from inventory_service.web import answers, auth, context, problems
 from inventory_service.web.pages import board, launch_fields, machines
@@ -73,34 +74,38 @@ def check_stage(project: str, stage: str) -> str:
 
 def _facts(row: Stage) -> dict[str, Any]:
     expiry, desired = context.expiry(), hosts.desired_release(row)
-    found = [board.row(host, row, expiry=expiry, desired=desired) for host in hosts.list_hosts(row)]
-    rows = [one for one in found if one.state != liveness.GONE]
+    found = [board.row(answers.Host.of(host, row, expiry, desired)) for host in hosts.list_hosts(row)]
+    rows = [one for one in found if one.host.state != liveness.GONE]
     rows.sort(key=lambda one: natural(one.host.name))
     state = request.args.get("state", "")
     wish = {"state": board.FORMER_FILTERS.get(state, state), "text": request.args.get("q", "")[:100]}
-    run_lock = locks.find(row, locks.BY_RUN)
+    shown = answers.Stage.of(row)
     return {
-        "stage": row,
+        "stage": shown,
+        "terms": liveness.terms(row),
         "all_rows": rows,
         "rows": board.chosen(rows, **wish),
         "wish": wish,
         "filters": board.FILTERS,
         "counts": board.tally(rows),
         "poll_seconds": next((seconds for most, seconds in _POLLS if len(rows) <= most), _SLOWEST_POLL),
-        "desired": Release.get((Release.stage == row) & (Release.number == desired["number"])) if desired else None,
-        "lock": locks.find(row, locks.BY_PERSON),
-        "running": Run.get_or_none(Run.id == run_lock.run_id) if run_lock else None,
-        "releases": releases.list_releases(row, limit=_RECENT_RELEASES),
+        "desired": _desired(row),
+        "running": Run.get_or_none(Run.id == shown.held_by_run) if shown.held_by_run else None,
+        "releases": [answers.Release.of(one) for one in releases.list_releases(row, limit=_RECENT_RELEASES)],
         "runs": requests.list_runs(stage=row, limit=_RECENT_RUNS),
-        "expiry_pause": answers.ExpiryPaused.of(row),
         "running_on": board.releases_in_use(rows),
         "machines": machines.of_stage(row),
     }
 
 
-def _goals(row: Stage) -> list[Release]:
+def _desired(row: Stage) -> answers.Release | None:
+    found = releases.numbered(row, row.desired_release_number)
+    return None if found is None else answers.Release.of(found)
+
+
+def _goals(row: Stage) -> list[answers.Release]:
     """Where a rollback can go."""
-    known = releases.list_releases(row)
+    known = [answers.Release.of(one) for one in releases.list_releases(row)]
     return [one for one in known if one.succeeded_at is not None and one.number != row.desired_release_number]
 
 
@@ -115,7 +120,7 @@ def lock_stage(project: str, stage: str) -> Response:
     except CallboardError as error:
         page = show(row, LaunchForm(), lock_error=error.detail, lock_reason=reason)
         return make_response(page, problems.status_of(error))
-    return make_response(redirect(stage_link(row), 303))
+    return make_response(redirect(stage_link(stage_name(row)), 303))
 
 
 @pages.post("/stages/<project>/<stage>/unlock")
@@ -124,7 +129,7 @@ def unlock_stage(project: str, stage: str) -> Response:
     row = auth.reach_stage(project, stage)
     require_operator()
     locks.unlock(row, actor=auth.caller().actor, at=context.now())
-    return make_response(redirect(stage_link(row), 303))
+    return make_response(redirect(stage_link(stage_name(row)), 303))
 
 
 @pages.post("/stages/<project>/<stage>/expire")
@@ -133,7 +138,7 @@ def expire_hosts(project: str, stage: str) -> Response:
     row = auth.reach_stage(project, stage)
     require_operator()
     sweep.expire_late(row, actor=auth.caller().actor, expiry=context.expiry())
-    return make_response(redirect(stage_link(row), 303))
+    return make_response(redirect(stage_link(stage_name(row)), 303))
 
 
 @pages.post("/stages/<project>/<stage>/join-tokens")
@@ -146,7 +151,7 @@ def make_join_token(project: str, stage: str) -> Response:
     except CallboardError as error:
         page = show(row, LaunchForm(), token_error=error.detail, token_form=request.form)
         return make_response(page, problems.status_of(error))
-    return make_response(render_template("join_token.html", stage=row, made=made, token=token), 201)
+    return make_response(render_template("join_token.html", stage=answers.Stage.of(row), made=made, token=token), 201)
 
 
 def _token_fields() -> dict[str, Any]:

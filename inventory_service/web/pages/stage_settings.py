@@ -51,7 +51,7 @@ def _show(row: Stage, typed: dict[str, Any], **more: Any) -> str:
     settings = context.services().settings
     return render_template(
         "stage_settings.html",
-        stage=row,
+        stage=answers.Stage.of(row),
         typed=typed,
         sections={section: in_section(section) for section in SECTIONS},
         service={name: getattr(settings, name) for name in TABLE if hasattr(settings, name)},

@@ -13,7 +13,7 @@ from inventory_service.errors import InvalidError
 from inventory_service.models import Host, Stage
 from inventory_service.registry import liveness, past
 from inventory_service.text import natural
-from inventory_service.web import auth, context, problems
+from inventory_service.web import answers, auth, context, problems
 from inventory_service.web.pages.common import pages
 from inventory_service.web.pages.words import moment as exact
 
@@ -66,7 +66,7 @@ def timeline(project: str, stage: str) -> Response:
     hours = hours if hours in _TICKS else _DAY
     frame = Frame(context.now() - dt.timedelta(hours=hours), context.now())
     asked = request.args.get("at", "").strip()[:40]
-    facts = {"stage": row, "hours": hours, "choices": tuple(_TICKS), "asked": asked}
+    facts = {"stage": answers.Stage.of(row), "hours": hours, "choices": tuple(_TICKS), "asked": asked}
     answer, status = _answer(row, asked, frame) if asked else ({}, 200)
     page = render_template("timeline.html", **facts, **_picture(row, frame, _TICKS[hours]), **answer)
     return make_response(page, status)

@@ -17,13 +17,11 @@ from flask_login import current_user
 
 import inventory_service
 import inventory_service.wording.automation
-import inventory_service.wording.host
-import inventory_service.wording.lock
 import inventory_service.wording.run
 from inventory_service import wording
 from inventory_service.accounts.roles import ADMIN, OPERATOR, Principal
 from inventory_service.clock import iso
-from inventory_service.models import Host, Run, Stage, Transition
+from inventory_service.models import Run
 from inventory_service.registry.stages import stage_name
 from inventory_service.text import secret_named, shown_value
 from inventory_service.web import context
@@ -39,7 +37,7 @@ def install(app: Flask) -> None:
     """Add filters and globals to the application's templates."""
     app.jinja_env.add_extension(LineBreaks)
     app.add_template_filter(iso, "iso")
-    for word in (ago, moment, duration, took, short, stage_name, shown, seconds, secret_named, why, cause):
+    for word in (ago, moment, duration, took, short, stage_name, shown, seconds, secret_named):
         app.add_template_filter(word, word.__name__)
     for name, said in _SAID.items():
         app.add_template_filter(said, name)
@@ -49,7 +47,6 @@ def install(app: Flask) -> None:
 # What is said of a row, from its codes.
 _SAID: dict[str, Callable[[Any], Any]] = {
     "why_ended": lambda run: wording.run.ended(run.end_reasons),
-    "why_locked": lambda lock: wording.lock.why(lock.reasons),
     "run_host_note": lambda host: wording.run.host_note(host.message_code, host.message_params),
     "snapshot_notes": lambda run: [wording.run.snapshot_note(note) for note in (run.snapshot or {}).get("notes", [])],
     "why_failed": lambda row: wording.automation.schedule_failure(row.last_failure_code, row.last_failure_params),
@@ -90,9 +87,10 @@ def _fingerprint(name: str) -> str:
     return hashlib.sha256((_STATIC / name).read_bytes()).hexdigest()[:10]
 
 
-def stage_link(stage: Stage, **query: Any) -> str:
-    """The address of a stage's page."""
-    return url_for("pages.stage", project=stage.project.name, stage=stage.name, **query)
+def stage_link(path: str, **query: Any) -> str:
+    """The address of a stage's page; `path` is project/stage."""
+    project, _, stage = path.partition("/")
+    return url_for("pages.stage", project=project, stage=stage, **query)
 
 
 def ago(at: dt.datetime | None) -> str:
@@ -145,18 +143,3 @@ def seconds(value: float | None) -> str:
     if value >= _MINUTE:
         return duration(value)
     return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"  # noqa: PLR2004
-
-
-def why(host: Host) -> dict[str, str | None]:
-    """Why the host is in conflict, excluded from convergence, or gone, and where other keys were met; None each."""
-    return {
-        "conflict": wording.host.conflict(host.conflict_code, host.conflict_params),
-        "key_mismatch": wording.host.key_mismatch(host.key_mismatch_code, host.key_mismatch_params),
-        "quarantine": wording.host.quarantine(host.quarantine_code, host.quarantine_params),
-        "gone": wording.host.gone(host.gone_code, host.gone_params),
-    }
-
-
-def cause(transition: Transition) -> str:
-    """Why a host's state changed."""
-    return wording.host.cause(transition.reason_code, transition.reason_params)
