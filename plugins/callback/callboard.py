@@ -192,10 +192,12 @@ class CallbackModule(CallbackBase):
                 stages[str(stage)] = {host.name for host in group.get_hosts()}
         if self._stage is None:
             self._stage = next((stage for stage, names in stages.items() if names & set(hosts)), None)
+        if self._stage is None:
+            return
         for stage, names in stages.items():
             if stage != self._stage:
-                self._others |= names - stages.get(self._stage or "", set())
-        if self._recorder is None and self._stage is not None:
+                self._others |= names - stages.get(self._stage, set())
+        if self._recorder is None:
             self._begin(play)
 
     def _begin(self, play: Any) -> None:
