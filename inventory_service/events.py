@@ -48,6 +48,9 @@ class Actor:
 
 
 SERVICE = Actor("callboard", kind=ActorKind.SERVICE)
+SCALING = Actor("scaling", kind=ActorKind.SCALING)
+ENROLMENT = Actor("enrolment", kind=ActorKind.MACHINE)
+OWN_NAMES = tuple(actor.name for actor in (SERVICE, SCALING, ENROLMENT))  # no person can take them
 
 
 class TargetKind(enum.StrEnum):

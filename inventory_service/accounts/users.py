@@ -22,7 +22,6 @@ _HASHER = argon2.PasswordHasher()
 _NOBODY = _HASHER.hash(secrets.token_hex(16))
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
 _SHORTEST_PASSWORD = 10
-_RESERVED = ("callboard", "scaling", "enrolment")  # what the service and its parts are called in the audit log
 
 
 def create(
@@ -40,7 +39,7 @@ def create(
     """
     if not _NAME.fullmatch(name):
         raise InvalidError.at("name", f"{name[:60]!r} is no user name: use a-z, 0-9, dot, @, - and _.")
-    if name in _RESERVED:
+    if name in events.OWN_NAMES:
         raise InvalidError.at("name", f"{name!r} is the service's own name in the audit log; choose another.")
     try:
         with database.atomic():

@@ -135,20 +135,27 @@ def doctor() -> None:
         click.echo(sentence)
     settings = settings_module.load()
     free = shutil.disk_usage(settings.data_dir).free // 2**20
-    checks = {name: shutil.which(name) or f"missing: install {package}" for name, package in _NEEDED_PROGRAMS.items()}
+    checks = {name: _program(name, package) for name, package in _NEEDED_PROGRAMS.items()}
     checks["ansible-core"] = _ansible()
     click.echo()
-    print_fields({"data folder": str(settings.data_dir), "free space": f"{free} MB", **checks})
-    if any(value.startswith(("missing", "unusable")) for value in checks.values()):
+    told = {name: text for name, (_, text) in checks.items()}
+    print_fields({"data folder": str(settings.data_dir), "free space": f"{free} MB", **told})
+    if not all(is_well for is_well, _ in checks.values()):
         sys.exit(1)
 
 
-def _ansible() -> str:
-    """The version that runs use, or why runs can't use it."""
+def _program(name: str, package: str) -> tuple[bool, str]:
+    """Whether it is there, and where."""
+    path = shutil.which(name)
+    return path is not None, path or f"missing: install {package}"
+
+
+def _ansible() -> tuple[bool, str]:
+    """Whether runs can use it, and its version, or why they can't."""
     try:
-        return try_ansible(content_dir())
+        return True, try_ansible(content_dir())
     except SourceError as error:
-        return f"unusable: {error}"
+        return False, f"unusable: {error}"
 
 
 @click.command()

@@ -150,7 +150,7 @@ class Story:
         self._wait("the automatic rollback", lambda: self.service.client.get(back)["status"] == "successful")
         self._check_applications("v2")
         lock = self.service.client.get(f"/api/v1/stages/{STAGE}")["lock"]
-        if lock is None or lock["locked_by"] != "callboard":
+        if lock is None or lock["code"] != "rollout_stopped":
             raise StoryError(f"The stage should be locked by the service, and has the lock {lock}.")
         click.echo(f"   Run {run['rolled_back_by']} brought v2 back; until somebody has looked, the stage is locked.")
         self._callboard("stage", "unlock", STAGE)

@@ -13,7 +13,7 @@ from inventory_service import credentials, events
 from inventory_service.codes.host import Cause, Gone, KeyMismatch
 from inventory_service.database import database
 from inventory_service.errors import CallboardError, ConflictError, ForbiddenError, RefusedError
-from inventory_service.events import Actor, ActorKind, EventName, Target, TargetKind, host_target
+from inventory_service.events import ENROLMENT, Actor, EventName, Target, TargetKind, host_target
 from inventory_service.models import Host, JoinToken, Stage, StageScaling
 from inventory_service.reasons import because
 from inventory_service.records import hosts as records
@@ -121,7 +121,7 @@ def note_refusal(error: CallboardError, token: str, name: str, *, peer: str, at:
     place = {} if known is None else {"join_token": known.id, "stage": stage_name(known.stage)}
     stage = None if known is None else known.stage
     about = Target(TargetKind.HOST, None, name[:60]) if stage is None else host_target(None, name[:60], stage)
-    machine = Actor("enrolment", peer, kind=ActorKind.MACHINE)
+    machine = dataclasses.replace(ENROLMENT, peer=peer)
     events.record(EventName.HOST_REFUSE, about, actor=machine, at=at, details={"reason": reason[:500], **place})
 
 

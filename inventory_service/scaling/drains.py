@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from inventory_service.codes import statuses
 from inventory_service.deployments.launching import launch
 from inventory_service.deployments.launching.requests import RunRequest
-from inventory_service.events import Actor, ActorKind
+from inventory_service.events import SCALING
 from inventory_service.models import Host, Run, Stage
 from inventory_service.registry import liveness
-
-ACTOR = Actor("scaling", kind=ActorKind.SCALING)
 
 
 def request(
@@ -32,4 +30,4 @@ def request(
         comment=comment,
         allows_paused_expiry=while_paused,
     )
-    return launch.launch(stage, wanted, actor=ACTOR, expiry=liveness.expiry(at=at, gone_after_seconds=0))
+    return launch.launch(stage, wanted, actor=SCALING, expiry=liveness.expiry(at=at, gone_after_seconds=0))

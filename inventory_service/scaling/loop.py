@@ -22,7 +22,7 @@ from inventory_service.codes.host import Gone
 from inventory_service.database import database
 from inventory_service.deployments.launching import requests
 from inventory_service.errors import CallboardError
-from inventory_service.events import SERVICE, EventName
+from inventory_service.events import SCALING, SERVICE, EventName
 from inventory_service.models import Host, Run, ScalingDecision, Stage, StageScaling
 from inventory_service.reasons import Reason, because, columns, split
 from inventory_service.records import hosts as host_records
@@ -322,7 +322,7 @@ def _shrink(look: _Look, decision: ScalingDecision) -> list[int]:
     _end_machines(look.actuator, going, look.cloud)
     with database.atomic():
         for host in present:
-            host_records.end(host, because(Gone.SCALED_IN, decision=decision.id), actor=drains.ACTOR, at=look.expiry.at)
+            host_records.end(host, because(Gone.SCALED_IN, decision=decision.id), actor=SCALING, at=look.expiry.at)
     _end(look, decision, DONE)
     return []
 
@@ -351,7 +351,7 @@ def _drain(look: _Look, decision: ScalingDecision, present: list[Host]) -> list[
     """Mark the hosts and ask for the run in one transaction with the decision's next status."""
     at = look.expiry.at
     with database.atomic():
-        host_records.drain(present, actor=drains.ACTOR, at=at, is_leaving=True)
+        host_records.drain(present, actor=SCALING, at=at, is_leaving=True)
         run = None
         if look.scaling.drain_playbook and present:
             comment = f"drain before scaling in (decision {decision.id})"
@@ -373,10 +373,10 @@ def _end_machines(actuator: Actuator, going: list[fleets.Pair], cloud: Cloud) ->
 def _undrain(look: _Look, decision: ScalingDecision) -> None:
     """A scale-in that failed: hosts that were to go serve again, and nobody drains them any more."""
     mine = [pair.host for pair in look.going(decision) if pair.host and pair.instance]
-    host_records.undrain(mine, actor=drains.ACTOR, at=look.expiry.at, was_leaving=True)
+    host_records.undrain(mine, actor=SCALING, at=look.expiry.at, was_leaving=True)
     run = _run_of(decision)
     if run is not None and run.status in statuses.ACTIVE:
-        requests.cancel(run, actor=drains.ACTOR, at=look.expiry.at)
+        requests.cancel(run, actor=SCALING, at=look.expiry.at)
 
 
 def prune(*, at: dt.datetime, days: int) -> int:

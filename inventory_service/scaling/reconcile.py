@@ -13,12 +13,12 @@ from inventory_service.codes import scaling as codes
 from inventory_service.codes.host import Conflict, Gone
 from inventory_service.database import database
 from inventory_service.errors import CallboardError
+from inventory_service.events import SCALING
 from inventory_service.models import Host, Stage
 from inventory_service.reasons import because
 from inventory_service.records import hosts as records
 from inventory_service.registry import liveness
 from inventory_service.registry.groups import check_groups
-from inventory_service.scaling import drains
 from inventory_service.scaling.fleet import Fleet
 from inventory_service.scaling.settings import Actuator, Tags
 
@@ -83,7 +83,7 @@ def _end(instance: Instance, host: Host, *, at: dt.datetime) -> list[Finding]:
     with database.atomic():
         if not before.exists():
             reason = because(Gone.EC2_ENDED, instance=instance.id, state=instance.state)
-            records.end(host, reason, actor=drains.ACTOR, at=at)
+            records.end(host, reason, actor=SCALING, at=at)
             return []
         conflict = because(Conflict.ENDED_BUT_BEATS, instance=instance.id, state=instance.state)
         records.mark_conflict(host, conflict, at=at)
@@ -144,7 +144,7 @@ def _place(
         return [Finding(codes.Finding.BAD_TAG, instance.id, host.name, params={"text": error.detail})]
     if checked != (host.tag_groups or []):
         with database.atomic():
-            records.place_by_tags(host, checked, actor=drains.ACTOR, at=at)
+            records.place_by_tags(host, checked, actor=SCALING, at=at)
     return []
 
 

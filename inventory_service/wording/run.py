@@ -46,7 +46,8 @@ def waits_for(code: str, params: Mapping[str, Any]) -> str:
 
 def stops(reason: Mapping[str, Any]) -> str:
     """Why a run stops, as Ansible's log says it after `the run stops: `."""
-    return (ended([reason]) or "").removeprefix("Stopped: ")
+    code = End(reason["code"])
+    return (_STOPS.get(code) or _ENDS[code])(reason)
 
 
 def key_taken(key: str | None, run: int) -> str:
@@ -89,6 +90,22 @@ def _nobody_there(p: _Params) -> str:
     return f"No hosts matched: none of the repeated run's hosts is there now: {named}."
 
 
+def _stopped(say: Callable[[_Params], str]) -> Callable[[_Params], str]:
+    return lambda p: f"Stopped: {say(p)}"
+
+
+_STOPS: dict[End, Callable[[_Params], str]] = {
+    End.OUT_OF_TIME: lambda p: f"it took longer than {p['seconds']:.0f} s; {_MAY_HAVE_COMPLETED}.",
+    End.IDLE: lambda p: f"it was idle for {p['seconds']:.0f} s, with no event and no output; {_MAY_HAVE_COMPLETED}.",
+    End.TOO_MANY_UNREACHABLE: lambda p: (
+        f"{p['count']} of the run's {p['of']} hosts are unreachable, and the stage's maximum_unreachable of "
+        f"{p['bound']} allows {p['most']}."
+    ),
+    End.TOO_FEW_HEALTHY: lambda p: (
+        f"{p['count']} of the {p['of']} hosts that were live at the start are left healthy, and the stage's "
+        f"minimum_healthy of {p['bound']} asks for {p['least']}."
+    ),
+}
 _ENDS: dict[End, Callable[[_Params], str]] = {
     End.CANCELED_BEFORE_START: lambda p: f"Canceled by {p['by']} before it started.",
     End.CANCELED: lambda p: f"Canceled by {p['by'] or 'somebody'}; {_MAY_HAVE_COMPLETED} on their hosts.",
@@ -96,10 +113,6 @@ _ENDS: dict[End, Callable[[_Params], str]] = {
     End.EXPIRY_PAUSED: lambda _: "Not run: the expiry of the stage's hosts is paused, so it is unclear who is live.",
     End.NOBODY_OUT_OF_DATE: lambda _: "Not run: nobody is out of date any more.",
     End.INTERRUPTED: lambda _: f"Interrupted; {_MAY_HAVE_COMPLETED} on their hosts.",
-    End.OUT_OF_TIME: lambda p: f"Stopped: it took longer than {p['seconds']:.0f} s; {_MAY_HAVE_COMPLETED}.",
-    End.IDLE: lambda p: (
-        f"Stopped: it was idle for {p['seconds']:.0f} s, with no event and no output; {_MAY_HAVE_COMPLETED}."
-    ),
     End.EXECUTOR_DIED: _executor_died,
     End.SENDER_SILENT: lambda _: (
         "The machine that records it fell silent. If it kept a spool, `callboard spool send` there sends the rest."
@@ -116,14 +129,6 @@ _ENDS: dict[End, Callable[[_Params], str]] = {
     ),
     End.NO_LIVE_HOST: lambda p: f"No hosts matched: {p['stage']} has no live host for this run.",
     End.NOBODY_THERE: _nobody_there,
-    End.TOO_MANY_UNREACHABLE: lambda p: (
-        f"Stopped: {p['count']} of the run's {p['of']} hosts are unreachable, and the stage's maximum_unreachable of "
-        f"{p['bound']} allows {p['most']}."
-    ),
-    End.TOO_FEW_HEALTHY: lambda p: (
-        f"Stopped: {p['count']} of the {p['of']} hosts that were live at the start are left healthy, and the stage's "
-        f"minimum_healthy of {p['bound']} asks for {p['least']}."
-    ),
     End.NOT_PREPARED: lambda p: str(p["text"]),
     End.SERVICE_FAILED: lambda p: f"Callboard itself failed: {p['text']}.",
     End.LOG_INCOMPLETE: lambda p: f"Incomplete: the log could not be written ({p['text']}).",
@@ -135,6 +140,7 @@ _ENDS: dict[End, Callable[[_Params], str]] = {
     End.ROLLBACK_REFUSED: lambda p: f"It could not be rolled back: {p['text']}",
     End.STAGE_LOCKED: lambda _: "The stage is locked.",
     End.OTHER: lambda p: str(p["text"]),
+    **{code: _stopped(say) for code, say in _STOPS.items()},
 }
 
 

@@ -11,6 +11,7 @@ from inventory_service.codes.host import Gone
 from inventory_service.codes.scaling import Lifecycle
 from inventory_service.database import database
 from inventory_service.deployments.launching import requests
+from inventory_service.events import SCALING
 from inventory_service.models import Host, LifecycleAction, Run, ScalingDecision, Stage
 from inventory_service.reasons import Reason, because, columns
 from inventory_service.records import hosts as host_records
@@ -116,7 +117,7 @@ class HookRound:
         if not present:
             return None
         with database.atomic():
-            host_records.drain(present, actor=drains.ACTOR, at=self._expiry.at, is_leaving=True)
+            host_records.drain(present, actor=SCALING, at=self._expiry.at, is_leaving=True)
             if self._scaling.drain_playbook is None:
                 return None
             comment = f"drain before {self._actuator.group} ends {', '.join(action.instance for action in due)}"
@@ -147,7 +148,7 @@ class HookRound:
             return _Verdict(CONTINUE, because(Lifecycle.DRAIN_ENDED, run=run.id, status=run.status))
         if self._expiry.at - action.at < _LONGEST[TERMINATING]:
             return _Verdict("", because(Lifecycle.DRAINING, run=run.id, status=run.status), is_work=True)
-        requests.cancel(run, actor=drains.ACTOR, at=self._expiry.at)
+        requests.cancel(run, actor=SCALING, at=self._expiry.at)
         return _Verdict(CONTINUE, because(Lifecycle.DRAIN_TOO_LONG, run=run.id))
 
     # towards AWS
@@ -164,7 +165,7 @@ class HookRound:
             self._end(action, status, verdict.reason)
             if action.transition == TERMINATING and pair.host is not None:
                 reason = because(Gone.GROUP_ENDS, group=self._actuator.group, instance=action.instance)
-                host_records.end(pair.host, reason, actor=drains.ACTOR, at=self._expiry.at)
+                host_records.end(pair.host, reason, actor=SCALING, at=self._expiry.at)
 
     def _record_heartbeat(self, action: LifecycleAction) -> None:
         """Ask the group to wait longer, thrice within the hook's own time."""
