@@ -22,13 +22,16 @@ ANSWERS: dict[str, type[Answer]] = {
     "stage.lock": answers.Lock,
     "host": answers.HostWithHistory,
     "desired": answers.Release,
+    "run": answers.RunWithHosts,
+    "running": answers.Run,
+    "before": answers.Run,
+    "after": answers.Run,
+    "event": answers.Event,
 }
 # Where the name stands for something else.
 OTHERS = {
-    "_timeline.html": ("host",),
-    "timeline.html": ("host",),
-    "metrics.html": ("host",),
-    "run_diff.html": ("host",),
+    **dict.fromkeys(("_timeline.html", "timeline.html", "metrics.html", "run_diff.html"), ("host",)),
+    "automation.html": ("event",),
 }
 
 

@@ -182,6 +182,7 @@ def _snapshot(row: models.Run) -> dict[str, Any] | None:
         frozen["laptop"] = frozen["sender"]  # as earlier versions named it
     if "missing" in frozen:
         frozen["missing"] = [_missing(one) for one in frozen["missing"]]
+    if "notes" in frozen:
         frozen["notes"] = [wording.snapshot_note(note) for note in frozen["notes"]]
     return frozen
 

@@ -8,8 +8,8 @@ from flask import Blueprint, Response, current_app, flash, g, make_response, red
 from flask_login import current_user
 
 from inventory_service.accounts.roles import OPERATOR
-from inventory_service.models import Stage
-from inventory_service.web import auth
+from inventory_service.models import Run, Stage
+from inventory_service.web import answers, auth
 
 pages = Blueprint("pages", __name__)
 
@@ -62,6 +62,12 @@ def back(endpoint: str, row: Stage, said: str = "") -> Response:
     if said:
         flash(said)
     return make_response(redirect(url_for(endpoint, project=row.project.name, stage=row.name), 303))
+
+
+def running_of(stage: answers.Stage) -> answers.Run | None:
+    """The run that works on the stage now."""
+    found = Run.get_or_none(Run.id == stage.locked_by_run) if stage.locked_by_run else None
+    return None if found is None else answers.Run.of(found)
 
 
 def require_operator() -> None:

@@ -36,9 +36,8 @@ def run_snapshot(run: int) -> str:
         raise NotFoundError(f"Run {row.id} has frozen nothing; it is {row.status}.")
     found = snapshot.effective_variables(row) if snapshot.is_full(row) else None
     hosts = history.hosts_of_run(row)
-    return render_template(
-        "run_snapshot.html", run=row, stage=answers.Stage.of(row.stage), variables=found, hosts=hosts
-    )
+    shown, stage = answers.RunWithHosts.with_hosts(row, ()), answers.Stage.of(row.stage)
+    return render_template("run_snapshot.html", run=shown, stage=stage, variables=found, hosts=hosts)
 
 
 @pages.get("/runs/<int:run>/compare")
@@ -58,9 +57,8 @@ def diff_runs(run: int, other: int) -> str:
     """The two runs side by side."""
     before, after = (auth.reach_run(requests.get(number)) for number in (run, other))
     found = run_diff.compare(before, after, context.services().settings)
-    return render_template(
-        "run_diff.html", found=found, before=before, after=after, tasks=_tasks(found), most_hosts=_MOST_HOSTS
-    )
+    sides = {"before": answers.Run.of(before), "after": answers.Run.of(after)}
+    return render_template("run_diff.html", found=found, **sides, tasks=_tasks(found), most_hosts=_MOST_HOSTS)
 
 
 def _tasks(found: run_diff.RunDiff) -> list[dict[str, Any]]:

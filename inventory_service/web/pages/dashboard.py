@@ -10,11 +10,11 @@ from typing import Any
 from flask import render_template
 
 from inventory_service.deployments.launching import requests
-from inventory_service.models import Host, Project, Run, Stage
+from inventory_service.models import Host, Project, Stage
 from inventory_service.registry import hosts, liveness, stages
 from inventory_service.web import answers, auth, context
 from inventory_service.web.pages import board
-from inventory_service.web.pages.common import pages
+from inventory_service.web.pages.common import pages, running_of
 
 _RECENT = 12
 
@@ -26,8 +26,8 @@ class StageCard:
     stage: answers.Stage
     counts: Counter[str]
     total: int
-    running: Run | None
-    failed: Run | None
+    running: answers.Run | None
+    failed: answers.Run | None
     is_expiry_paused: bool
 
 
@@ -46,7 +46,7 @@ def dashboard_live() -> str:
 def _facts() -> dict[str, Any]:
     reached = [row for row in stages.list_projects() if auth.caller().reaches(row.name)]
     recent = requests.list_runs(projects=auth.caller().projects, limit=_RECENT)
-    return {"board": _board(reached), "recent": recent}
+    return {"board": _board(reached), "recent": [answers.Run.of(one) for one in recent]}
 
 
 def _board(reached: list[Project]) -> list[tuple[Project, list[StageCard]]]:
@@ -72,12 +72,12 @@ def _card(stage: Stage, present: list[Host], expiry: liveness.Expiry) -> StageCa
     rows = [board.row(answers.Host.of(host, stage, expiry, desired)) for host in present]
     shown = [one for one in rows if one.host.state != liveness.GONE]
     told = answers.Stage.of(stage)
-    running = Run.get_or_none(Run.id == told.held_by_run) if told.held_by_run else None
+    failed = requests.last_failure(stage)
     return StageCard(
         told,
         board.tally(shown),
         len(shown),
-        running,
-        requests.last_failure(stage),
+        running_of(told),
+        answers.Run.of(failed) if failed is not None else None,
         expiry.is_paused(stage),
     )

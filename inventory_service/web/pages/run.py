@@ -8,7 +8,6 @@ from typing import Any
 from flask import Response, make_response, redirect, render_template, request, url_for
 
 from inventory_service.codes import statuses
-from inventory_service.deployments import rollout
 from inventory_service.deployments.launching import launch, requests, run_queue
 from inventory_service.deployments.launching.requests import RunRequest
 from inventory_service.deployments.runs import snapshot
@@ -102,18 +101,17 @@ def _facts(row: Run) -> dict[str, Any]:
     is_active = row.status in statuses.ACTIVE
     results = run_view.results(row, is_active=is_active)
     return {
-        "run": row,
+        "run": answers.RunWithHosts.with_hosts(row, ()),
         "stage": answers.Stage.of(row.stage),
         "is_archived": row.stage.archived_at is not None,
         "is_active": is_active,
         "is_repeatable": snapshot.is_full(row),
-        "comparable": compare.comparable(row),
+        "comparable": [answers.Run.of(one) for one in compare.comparable(row)],
         "repeat_key": secrets.token_urlsafe(12),
         "lost_secrets": _lost_secrets(row),
         "again": _again(row),
         "results": results,
         "progress": run_view.progress(results),
-        "rolled_back_by": None if is_active else rollout.rolled_back_by(row),
         "failures": run_view.failures(row),
         "now_at": run_view.current_task(row) if row.status == statuses.RUNNING else None,
         "waits_for": run_queue.waiting(row) if row.status == statuses.QUEUED else None,

@@ -28,7 +28,7 @@ def run_events(run: int) -> str:
     rows = _find(row, wish, usable_id(after) or 0)
     return render_template(
         "run_events.html",
-        run=row,
+        run=answers.Run.of(row),
         stage=answers.Stage.of(row.stage),
         rows=rows[:_PAGE],
         further=rows[_PAGE - 1]["event"].counter if len(rows) > _PAGE else None,
@@ -43,7 +43,7 @@ def _find(run: Run, wish: dict[str, str], after: int) -> list[dict[str, Any]]:
     log = logs.open_log(run, context.services().settings)
     wanted = history.EventFilter(wish["host"], wish["task"], wish["status"], wish["q"], has_result=True)
     found = history.list_events(run, log=log, after=after, limit=_PAGE + 1, wanted=wanted)
-    return [{"event": event, "text": _excerpt(log, event)} for event in found]
+    return [{"event": answers.Event.of(event), "text": _excerpt(log, event)} for event in found]
 
 
 def _excerpt(log: logs.RunLog, event: RunEvent) -> str:

@@ -10,7 +10,7 @@ from inventory_service.codes import statuses
 from inventory_service.deployments.launching import requests
 from inventory_service.registry import stages
 from inventory_service.registry.stages import stage_name
-from inventory_service.web import auth
+from inventory_service.web import answers, auth
 from inventory_service.web.pages.common import pages, usable_id
 
 _PAGE = 50
@@ -25,7 +25,7 @@ def runs() -> str:
     rows = _find(wish, before)
     return render_template(
         "runs.html",
-        rows=rows[:_PAGE],
+        rows=[answers.Run.of(row) for row in rows[:_PAGE]],
         older=rows[_PAGE - 1].id if len(rows) > _PAGE else None,
         wish=wish,
         before=before,

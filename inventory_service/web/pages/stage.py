@@ -11,14 +11,14 @@ from inventory_service.accounts.roles import ADMIN, OPERATOR
 from inventory_service.deployments import locks, releases
 from inventory_service.deployments.launching import checks, launch, requests
 from inventory_service.errors import CallboardError, InvalidError
-from inventory_service.models import Run, Stage
+from inventory_service.models import Stage
 from inventory_service.registry import hosts, join_tokens, liveness, sweep
 from inventory_service.registry.stage_settings import check_playbook, check_revision_name
 from inventory_service.registry.stages import stage_name
 from inventory_service.text import natural
 from inventory_service.web import answers, auth, context, problems
 from inventory_service.web.pages import board, launch_fields, machines
-from inventory_service.web.pages.common import pages, require_operator
+from inventory_service.web.pages.common import pages, require_operator, running_of
 from inventory_service.web.pages.launch_form import LaunchForm
 from inventory_service.web.pages.words import stage_link
 
@@ -90,9 +90,9 @@ def _facts(row: Stage) -> dict[str, Any]:
         "counts": board.tally(rows),
         "poll_seconds": next((seconds for most, seconds in _POLLS if len(rows) <= most), _SLOWEST_POLL),
         "desired": _desired(row),
-        "running": Run.get_or_none(Run.id == shown.held_by_run) if shown.held_by_run else None,
+        "running": running_of(shown),
         "releases": [answers.Release.of(one) for one in releases.list_releases(row, limit=_RECENT_RELEASES)],
-        "runs": requests.list_runs(stage=row, limit=_RECENT_RUNS),
+        "runs": [answers.Run.of(one) for one in requests.list_runs(stage=row, limit=_RECENT_RUNS)],
         "running_on": board.releases_in_use(rows),
         "machines": machines.of_stage(row),
     }

@@ -21,10 +21,9 @@ import inventory_service.wording.run
 from inventory_service import wording
 from inventory_service.accounts.roles import ADMIN, OPERATOR, Principal
 from inventory_service.clock import iso
-from inventory_service.models import Run
-from inventory_service.registry.stages import stage_name
 from inventory_service.text import secret_named, shown_value
 from inventory_service.web import context
+from inventory_service.web.answers import Run
 from inventory_service.web.templating import LineBreaks
 
 _STATIC = Path(__file__).parents[1] / "static"
@@ -37,7 +36,7 @@ def install(app: Flask) -> None:
     """Add filters and globals to the application's templates."""
     app.jinja_env.add_extension(LineBreaks)
     app.add_template_filter(iso, "iso")
-    for word in (ago, moment, duration, took, short, stage_name, shown, seconds, secret_named):
+    for word in (ago, moment, duration, took, short, shown, seconds, secret_named):
         app.add_template_filter(word, word.__name__)
     for name, said in _SAID.items():
         app.add_template_filter(said, name)
@@ -46,9 +45,7 @@ def install(app: Flask) -> None:
 
 # What is said of a row, from its codes.
 _SAID: dict[str, Callable[[Any], Any]] = {
-    "why_ended": lambda run: wording.run.ended(run.end_reasons),
     "run_host_note": lambda host: wording.run.host_note(host.message_code, host.message_params),
-    "snapshot_notes": lambda run: [wording.run.snapshot_note(note) for note in (run.snapshot or {}).get("notes", [])],
     "why_failed": lambda row: wording.automation.schedule_failure(row.last_failure_code, row.last_failure_params),
     "delivery_detail": lambda row: wording.automation.delivery(row.detail_code, row.detail_params),
 }
