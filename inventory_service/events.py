@@ -156,7 +156,6 @@ class EventName(enum.StrEnum):
     RUN_TIMEOUT = "run.timeout"
     RUN_LOST = "run.lost"
     SCHEDULE_CREATE = "schedule.create"
-    SCHEDULE_UPDATE = "schedule.update"
     SCHEDULE_PAUSE = "schedule.pause"
     SCHEDULE_RESUME = "schedule.resume"
     SCHEDULE_REMOVE = "schedule.remove"

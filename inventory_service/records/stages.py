@@ -59,9 +59,11 @@ def archive(stage: Stage, *, actor: Actor, at: dt.datetime) -> None:
     events.record(EventName.STAGE_ARCHIVE, events.target(stage), actor=actor, at=at)
 
 
-def archive_all_of(project: Project, *, at: dt.datetime) -> None:
+def archive_all_of(project: Project, *, actor: Actor, at: dt.datetime) -> None:
     """The project is archived, and its stages with it."""
-    Stage.update(archived_at=at).where((Stage.project == project) & Stage.archived_at.is_null()).execute()
+    there = Stage.select(Stage, Project).join(Project).where((Stage.project == project) & Stage.archived_at.is_null())
+    for stage in list(there.order_by(Stage.name)):
+        archive(stage, actor=actor, at=at)
 
 
 # releases and hosts

@@ -90,7 +90,7 @@ def archive_project(project: Project, *, actor: Actor, at: dt.datetime) -> None:
     with database.atomic():
         runs.cancel_waiting_for(Stage.project == project, actor=actor, at=at)
         Project.update(archived_at=at).where(Project.id == project.id).execute()
-        records.archive_all_of(project, at=at)
+        records.archive_all_of(project, actor=actor, at=at)
         events.record(EventName.PROJECT_ARCHIVE, events.target(project), actor=actor, at=at)
 
 

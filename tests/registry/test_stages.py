@@ -97,6 +97,8 @@ def test_it_archives_a_project_with_its_stages(stage: Stage) -> None:
         stages.get_stage("shop", "production")
     with pytest.raises(NotFoundError):
         stages.get_project("shop")
+    told = [(one.name, one.target_path, one.actor_name) for one in Event.select() if one.name.endswith(".archive")]
+    assert told == [("stage.archive", "shop/production", "ada"), ("project.archive", "shop", "ada")]
 
 
 def test_it_keeps_the_name_of_an_archived_project(project: Project) -> None:
