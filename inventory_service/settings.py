@@ -66,10 +66,10 @@ def _count(text: str) -> int:
 
 
 def _flag(text: str) -> bool:
-    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-    if text.strip().lower() not in words:
+    known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if text.strip().lower() not in known:
         raise ValueError("write true or false")
-    return words[text.strip().lower()]
+    return known[text.strip().lower()]
 
 
 def _networks(text: str) -> tuple[str, ...]:

@@ -162,12 +162,12 @@ class Cloud:
     def _groups(self) -> Any:
         return self._client("autoscaling")
 
-    def _asking(self, about: str) -> _Translated:
+    def _caught_errors(self, about: str) -> _Translated:
         return _Translated(about, self._made.clear)
 
     def group(self, name: str) -> Group:
         """The group as it is. Raises CloudError when there is none of that name."""
-        with self._asking(f"the group {name!r}"):
+        with self._caught_errors(f"the group {name!r}"):
             found = self._groups.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
         if not found:
             raise CloudError(because(Failure.NO_GROUP, group=name, region=self.region))
@@ -192,26 +192,26 @@ class Cloud:
         return list(self._describe([{"Name": f"tag:{key}", "Values": [value]} for key, value in tags.items()]))
 
     def _describe(self, filters: list[dict[str, Any]]) -> Iterator[Instance]:
-        with self._asking("instances"):
+        with self._caught_errors("instances"):
             for page in self._ec2.get_paginator("describe_instances").paginate(Filters=filters):
                 for reservation in page["Reservations"]:
                     yield from map(_instance, reservation["Instances"])
 
     def set_desired(self, name: str, count: int) -> None:
         """The group is to have so many instances. The same number twice is no change."""
-        with self._asking(f"the group {name!r}"):
+        with self._caught_errors(f"the group {name!r}"):
             self._groups.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=count, HonorCooldown=False)
 
     def end_in_group(self, instance_id: str) -> None:
         """End this very instance and let the group want one less."""
-        with self._asking(f"the instance {instance_id}"):
+        with self._caught_errors(f"the instance {instance_id}"):
             self._groups.terminate_instance_in_auto_scaling_group(
                 InstanceId=instance_id, ShouldDecrementDesiredCapacity=True
             )
 
     def hook_timeouts(self, group: str) -> dict[str, int]:
         """The group's lifecycle hooks, each with the seconds for which it waits without a heartbeat."""
-        with self._asking(f"the hooks of {group!r}"):
+        with self._caught_errors(f"the hooks of {group!r}"):
             found = self._groups.describe_lifecycle_hooks(AutoScalingGroupName=group)["LifecycleHooks"]
         return {hook["LifecycleHookName"]: int(hook.get("HeartbeatTimeout", 3600)) for hook in found}
 
@@ -227,7 +227,7 @@ class Cloud:
 
     def _call_hook(self, about: str, call: str, **named: str) -> bool:
         try:
-            with self._asking(about):
+            with self._caught_errors(about):
                 getattr(self._groups, call)(**named)
         except CloudError as error:
             if error.code == "ValidationError" and "No active Lifecycle Action" in error.detail:
@@ -238,7 +238,7 @@ class Cloud:
     def receive(self, queue: str) -> Iterator[Message]:
         """The messages that are in the queue now, 200 at most. Each comes again until it is deleted."""
         for _ in range(_MOST_RECEIVES):
-            with self._asking(f"the queue {queue}"):
+            with self._caught_errors(f"the queue {queue}"):
                 answer = self._client("sqs").receive_message(
                     QueueUrl=queue, MaxNumberOfMessages=_MOST_MESSAGES, WaitTimeSeconds=1
                 )
@@ -249,7 +249,7 @@ class Cloud:
 
     def delete(self, queue: str, message: Message) -> None:
         """Take a message out of the queue."""
-        with self._asking(f"the queue {queue}"):
+        with self._caught_errors(f"the queue {queue}"):
             self._client("sqs").delete_message(QueueUrl=queue, ReceiptHandle=message.receipt)
 
     def metric_data(
@@ -262,7 +262,7 @@ class Cloud:
             chunk = wanted[start : start + _MOST_QUERIES]
             span = {"StartTime": since, "EndTime": until, "ScanBy": "TimestampAscending"}
             asked = [_query(f"m{number}", query) for number, query in enumerate(chunk)]
-            with self._asking("metrics of CloudWatch"):
+            with self._caught_errors("metrics of CloudWatch"):
                 pages = (
                     self._client("cloudwatch")
                     .get_paginator("get_metric_data")
@@ -278,7 +278,7 @@ class Cloud:
         """Launch instances; their ids. The same token again answers the same instances. `subnet` "": the template's."""
         placed: dict[str, Any] = {"SubnetId": subnet} if subnet else {}
         named = [{"Key": key, "Value": value} for key, value in tags.items()]
-        with self._asking(f"the launch template {template}"):
+        with self._caught_errors(f"the launch template {template}"):
             answer = self._ec2.run_instances(
                 LaunchTemplate={"LaunchTemplateId": template, "Version": version},
                 MinCount=1,
@@ -291,7 +291,7 @@ class Cloud:
 
     def end(self, ids: Sequence[str]) -> None:
         """End instances; ended ones again is no error."""
-        with self._asking(f"the instances {', '.join(ids)}"):
+        with self._caught_errors(f"the instances {', '.join(ids)}"):
             self._ec2.terminate_instances(InstanceIds=list(ids))
 
 
@@ -350,8 +350,8 @@ def _measured(name: str, results: Sequence[dict[str, Any]]) -> Measured:
     status = str(parts[-1].get("StatusCode", "Complete")) if parts else "Complete"
     if status == "Complete":
         return Measured(points)
-    words = "; ".join(str(message.get("Value", "")) for message in parts[-1].get("Messages", []))
-    return Measured(points, f"{status} {words}".strip()[:200])
+    messages = "; ".join(str(message.get("Value", "")) for message in parts[-1].get("Messages", []))
+    return Measured(points, f"{status} {messages}".strip()[:200])
 
 
 def _instance(one: dict[str, Any]) -> Instance:

@@ -102,15 +102,15 @@ def _ssh_command(access: Access) -> str:
 
 @contextlib.contextmanager
 def _token_pipe(credential: Credential) -> Iterator[int | None]:
-    """The reading end of a pipe that holds the credential once, in the words of git's credential helpers."""
+    """The reading end of a pipe that holds the credential once, as git's credential helpers write it."""
     if not credential.token:
         yield None
         return
     user, colon, token = credential.token.partition(":")
-    words = f"username={user}\npassword={token}\n" if colon else f"username=x-access-token\npassword={user}\n"
+    credentials = f"username={user}\npassword={token}\n" if colon else f"username=x-access-token\npassword={user}\n"
     reading, writing = os.pipe()
     try:
-        os.write(writing, words.encode())
+        os.write(writing, credentials.encode())
         os.close(writing)
         yield reading
     finally:
@@ -141,16 +141,16 @@ def _run(
         process_group=0,
     ) as git:
         try:
-            told, words = git.communicate(given, timeout=max(0.0, seconds))
+            output, errors = git.communicate(given, timeout=max(0.0, seconds))
         except subprocess.TimeoutExpired as error:
             os.killpg(git.pid, signal.SIGKILL)  # with what it has started: that is what waits for the server
             raise SourceError("git did not finish in time; is the source reachable?") from error
     if git.returncode != 0:
-        raise SourceError(_last_words(words))
-    return told.strip()
+        raise SourceError(_last_lines(errors))
+    return output.strip()
 
 
-def _last_words(stderr: str) -> str:
+def _last_lines(stderr: str) -> str:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     return " ".join(lines[-3:])[:500] or "git failed without a word."
 
@@ -190,9 +190,9 @@ def _fetch(remote: _Remote, mirror: Path, *, until: float) -> None:
     _follow_head(remote, mirror, until - time.monotonic())
 
 
-def _without_secrets(words: str) -> str:
+def _without_secrets(text: str) -> str:
     """Git names addresses in its messages, with the password or token in them."""
-    return re.sub(r"(https?://)[^/@\s]*@", r"\1…@", words)
+    return re.sub(r"(https?://)[^/@\s]*@", r"\1…@", text)
 
 
 def _clone(remote: _Remote, mirror: Path, seconds: float) -> None:
@@ -208,8 +208,8 @@ def _clone(remote: _Remote, mirror: Path, seconds: float) -> None:
 def _follow_head(remote: _Remote, mirror: Path, seconds: float) -> None:
     """The source may have changed its default branch since the clone."""
     asked = ("ls-remote", "--symref", "origin", "HEAD")
-    told = _git("-C", str(mirror), *asked, seconds=seconds, remote=remote)
-    for line in told.splitlines():
+    output = _git("-C", str(mirror), *asked, seconds=seconds, remote=remote)
+    for line in output.splitlines():
         if line.startswith("ref: "):
             _git("-C", str(mirror), "symbolic-ref", "HEAD", line.split()[1])
 
@@ -247,8 +247,8 @@ def read_file(mirror: Path, sha: str, path: str) -> bytes | None:
     """The content of one file of a commit, links inside the tree followed; None where there is none."""
     if "\n" in path:
         return None
-    told = _git("-C", str(mirror), "cat-file", "--batch", "--follow-symlinks", given=f"{sha}:{path}\n")
-    head, _, content = told.partition("\n")
+    output = _git("-C", str(mirror), "cat-file", "--batch", "--follow-symlinks", given=f"{sha}:{path}\n")
+    head, _, content = output.partition("\n")
     return content.encode("utf-8", "replace") if re.fullmatch(r"[0-9a-f]+ blob [0-9]+", head) else None
 
 
@@ -279,16 +279,16 @@ class FileChange:
 
 def log_between(mirror: Path, older: str, newer: str, *, most: int) -> list[Commit]:
     """The commits that one of two commits (full SHAs) has and the other has not, newest first. Raises SourceError."""
-    words = ("--left-right", f"--max-count={most}", "--format=%m%x00%H%x00%an%x00%aI%x00%s")
-    text = _git("-C", str(mirror), "log", *words, _between(older, newer, dots="..."), "--", seconds=_LOOK_SECONDS)
+    options = ("--left-right", f"--max-count={most}", "--format=%m%x00%H%x00%an%x00%aI%x00%s")
+    text = _git("-C", str(mirror), "log", *options, _between(older, newer, dots="..."), "--", seconds=_LOOK_SECONDS)
     rows = (line.split("\0", 4) for line in text.split("\n") if line.count("\0") >= 4)  # noqa: PLR2004
     return [Commit(sha, author, at, subject, side == ">") for side, sha, author, at, subject in rows]
 
 
 def changes_between(mirror: Path, older: str, newer: str) -> list[FileChange]:
     """What `git diff --stat` counts, by path. Raises SourceError."""
-    words = ("--numstat", "-z", "--no-renames", "--no-ext-diff", "--no-textconv")
-    text = _git("-C", str(mirror), "diff", *words, _between(older, newer, dots=".."), "--", seconds=_LOOK_SECONDS)
+    options = ("--numstat", "-z", "--no-renames", "--no-ext-diff", "--no-textconv")
+    text = _git("-C", str(mirror), "diff", *options, _between(older, newer, dots=".."), "--", seconds=_LOOK_SECONDS)
     rows = (entry.split("\t", 2) for entry in text.split("\0") if entry.count("\t") >= 2)  # noqa: PLR2004
     return [FileChange(path, _lines(added), _lines(removed)) for added, removed, path in rows]
 

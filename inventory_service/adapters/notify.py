@@ -14,9 +14,9 @@ from inventory_service.errors import InvalidError
 # Addresses that would act on the service's own machine instead of sending word to somebody.
 _LOCAL = frozenset({"dbus", "qt", "kde", "glib", "gnome", "macosx", "windows", "syslog", "console", "file"})
 # Apprise logs whole addresses, and those hold passwords: what it says goes to who sends, not into the service's log.
-_words = logging.getLogger("apprise")
-_words.propagate = False
-_words.addHandler(logging.NullHandler())
+_apprise_log = logging.getLogger("apprise")
+_apprise_log.propagate = False
+_apprise_log.addHandler(logging.NullHandler())
 
 
 def check_url(url: str) -> str:
@@ -36,9 +36,9 @@ def send(url: str, *, title: str, body: str) -> str | None:
     """Send it; what went wrong in one line, None when it was taken. Never raises."""
     import apprise  # noqa: PLC0415
 
-    words = io.StringIO()
-    handler = logging.StreamHandler(words)
-    _words.addHandler(handler)
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    _apprise_log.addHandler(handler)
     try:
         asset = apprise.AppriseAsset(app_id="Callboard", app_desc="Callboard", async_mode=False)
         sender = apprise.Apprise(asset=asset)
@@ -46,6 +46,6 @@ def send(url: str, *, title: str, body: str) -> str | None:
             if sender.add(url) and sender.notify(title=title, body=body, body_format=apprise.NotifyFormat.TEXT):
                 return None
     finally:
-        _words.removeHandler(handler)
-    told = [line.strip() for line in words.getvalue().splitlines() if line.strip()]
-    return (told[-1] if told else "Apprise could not send it.")[:300]
+        _apprise_log.removeHandler(handler)
+    lines = [line.strip() for line in stream.getvalue().splitlines() if line.strip()]
+    return (lines[-1] if lines else "Apprise could not send it.")[:300]

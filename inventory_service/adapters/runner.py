@@ -206,9 +206,9 @@ def _write_guard(call: PlaybookCall) -> Path:
     folder = call.private_dir / "bin"
     folder.mkdir(mode=0o700)
     guard = Path(__file__).with_name("playbook_guard.py")
-    words = {"python": sys.executable, "guard": str(guard), "parent": str(os.getpid())}
-    words["program"] = str(find_program("ansible-playbook"))
-    script = _GUARD.format(**{key: shlex.quote(word) for key, word in words.items()})
+    values = {"python": sys.executable, "guard": str(guard), "parent": str(os.getpid())}
+    values["program"] = str(find_program("ansible-playbook"))
+    script = _GUARD.format(**{key: shlex.quote(word) for key, word in values.items()})
     _write_private(folder / "ansible-playbook", script, mode=0o700)
     return folder
 
@@ -248,8 +248,8 @@ def check_syntax(project_dir: Path, playbook: Path, *, content_dir: Path) -> str
     if done.returncode == 0:
         return None
     lines = [line.strip() for line in (done.stderr + done.stdout).splitlines()]
-    told = [line for line in lines if line and not line.startswith(("[WARNING]", "playbook:"))]
-    return " ".join(told)[:_LONGEST_COMPLAINT].replace(f"{project_dir}/", "") or "Ansible does not accept it."
+    complaints = [line for line in lines if line and not line.startswith(("[WARNING]", "playbook:"))]
+    return " ".join(complaints)[:_LONGEST_COMPLAINT].replace(f"{project_dir}/", "") or "Ansible does not accept it."
 
 
 def _syntax_environment(home: str, project_dir: Path, content_dir: Path) -> dict[str, str]:

@@ -788,8 +788,8 @@ def host_keys(pattern: str) -> List[str]:
 
 def parse_host_key(line: str) -> str | None:
     """`type base64` of a known type whose blob says the same type; None for anything else."""
-    words = line.split()
-    kind, encoded = (*words, "", "")[:2]
+    parts = line.split()
+    kind, encoded = (*parts, "", "")[:2]
     if kind not in KEY_TYPES:
         return None
     try:
@@ -1253,9 +1253,9 @@ class Installation:
     interval_seconds: int
     phase_seconds: int | None
 
-    def command(self, *words: str) -> str:
+    def command(self, *arguments: str) -> str:
         """The command line, of plain words only. -I keeps the environment from adding code."""
-        return " ".join([self.python, "-I", self.program, *words, "--state-dir", self.folder])
+        return " ".join([self.python, "-I", self.program, *arguments, "--state-dir", self.folder])
 
 
 def divisor(limit: int) -> int:
@@ -1387,11 +1387,11 @@ def change_crontab(text: str) -> bool:
     return True
 
 
-def run_tool(*words: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def run_tool(*command: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """Runs a tool of the system in the C locale. Raises AgentError when it is missing or hangs."""
     try:
         return subprocess.run(
-            words,
+            command,
             input=data,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -1401,17 +1401,17 @@ def run_tool(*words: str, data: bytes = b"") -> subprocess.CompletedProcess[byte
         )
     except (OSError, subprocess.TimeoutExpired):
         raise AgentError(
-            f"`{words[0]}` could not be run. Install it, or keep `callboard-agent beat --loop` running.",
+            f"`{command[0]}` could not be run. Install it, or keep `callboard-agent beat --loop` running.",
             WRONG_USE,
         ) from None
 
 
-def systemctl(*words: str) -> None:
+def systemctl(*arguments: str) -> None:
     """Runs systemctl. Raises AgentError when it fails."""
-    done = run_tool("systemctl", *words)
+    done = run_tool("systemctl", *arguments)
     if done.returncode != 0:
         error = clean(done.stderr.decode("utf-8", "replace"))
-        raise AgentError(f"`systemctl {' '.join(words)}` failed ({error}). Mend that and install again.", WRONG_USE)
+        raise AgentError(f"`systemctl {' '.join(arguments)}` failed ({error}). Mend that and install again.", WRONG_USE)
 
 
 def put(path: str, text: str, mode: int = 0o644) -> bool:
@@ -1674,10 +1674,10 @@ def chosen_options(arguments: argparse.Namespace, kept: Options) -> Options:
 
 def keep_options(store: Store, state: State, options: Options) -> int:
     """`enrol` on an enrolled host: keeps changed options; AgentError if the service has to know them."""
-    told = [n for n in ("url", "name", "address", "ssh_port") if getattr(state.options, n) != getattr(options, n)]
-    if told:
+    changed = [n for n in ("url", "name", "address", "ssh_port") if getattr(state.options, n) != getattr(options, n)]
+    if changed:
         raise AgentError(
-            f"{state.name} is already enrolled in {state.stage}, with another {' and '.join(told)}. "
+            f"{state.name} is already enrolled in {state.stage}, with another {' and '.join(changed)}. "
             "Enrol it again with --force and a join token.",
             WRONG_USE,
         )
@@ -1893,11 +1893,11 @@ def _install_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     remove.set_defaults(run=run_uninstall)
 
 
-def main(words: List[str] | None = None) -> int:
+def main(argv: List[str] | None = None) -> int:
     """Runs one command; its exit code."""
     # glibc's resolver would otherwise try a silent name server for longer than a beat may take.
     os.environ.setdefault("RES_OPTIONS", "timeout:2 attempts:1")
-    arguments = parser().parse_args(words)
+    arguments = parser().parse_args(argv)
     # Out of the environment, so that no gauge and no tool inherits it.
     arguments.environment_token = os.environ.pop("CALLBOARD_JOIN_TOKEN", None)
     try:

@@ -25,9 +25,9 @@ from inventory_service.vault import keyring
 from inventory_service.wording import event as wording
 from inventory_service.wording import run as run_wording
 
-_WORDS = tuple(one.word for one in NOTIFIED)
+_NAMES = tuple(one.word for one in NOTIFIED)
 _USUAL = tuple(one.word for one in NOTIFIED if one.is_usual)
-_WORD_OF: dict[str, str] = {str(event): one.word for one in NOTIFIED for event in one.events}
+_NAME_OF: dict[str, str] = {str(event): one.word for one in NOTIFIED for event in one.events}
 _CURSOR = "notifications_told_until"
 _SETTLED = dt.timedelta(seconds=1)
 _MOST_ENTRIES, _MOST_SENT = 500, 20
@@ -48,8 +48,8 @@ def create(
     """Tell this Apprise URL of these events. Raises InvalidError."""
     events = [ALIASES.get(event, event) for event in events]
     for event in events:
-        if event not in _WORDS:
-            raise InvalidError.at("events", f"{event[:40]!r} is no event; there are {', '.join(_WORDS)}.")
+        if event not in _NAMES:
+            raise InvalidError.at("events", f"{event[:40]!r} is no event; there are {', '.join(_NAMES)}.")
     service = notify.check_url(url)
     own = credentials.new_id()
     with database.atomic():
@@ -136,7 +136,7 @@ def _cursor() -> int:
 
 
 def _write_entry(entry: Event, wanted: list[Notification], settings: Settings, *, at: dt.datetime) -> None:
-    word = _WORD_OF.get(entry.name)
+    word = _NAME_OF.get(entry.name)
     hear = [row for row in wanted if word in row.events and _is_about(entry, row.stage)]
     subject = _subject(entry) if hear else None
     if subject is None:
@@ -182,7 +182,7 @@ def _about_run(entry: Event, number: int) -> _Subject | None:
     run = Run.select(Run, Stage, Project).join(Stage).join(Project).where(Run.id == number).first()
     if run is None:
         return None
-    word = "started" if _WORD_OF[entry.name] == "run.started" else entry.name.removeprefix("run.")
+    word = "started" if _NAME_OF[entry.name] == "run.started" else entry.name.removeprefix("run.")
     release = f" of release {run.release_number}" if run.release_number else ""
     title = f"{stage_name(run.stage)}: {run.kind} {number}{release} {word}"
     why = run_wording.ended(run.end_reasons) if word != "started" else None

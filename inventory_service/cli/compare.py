@@ -76,7 +76,7 @@ def _heading(text: str) -> None:
 
 
 def _print_commits(commits: dict[str, Any]) -> None:
-    words = {
+    sentences = {
         "same": "the same",
         "ahead": "the second run's is newer",
         "behind": "the second run's is older",
@@ -84,7 +84,7 @@ def _print_commits(commits: dict[str, Any]) -> None:
         "other": "another one",
         "unknown": "not known",
     }
-    _heading(f"Commit: {words[commits['relation']]}")
+    _heading(f"Commit: {sentences[commits['relation']]}")
     if commits["reason"]:
         click.echo(harmless(commits["reason"], colours=False))
     rows = [{**one, "commit": one["commit"][:8], "in": "+" if one["in"] == "after" else "-"} for one in commits["log"]]

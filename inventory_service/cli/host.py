@@ -138,11 +138,11 @@ def _host_path(client: Client, text: str) -> str:
     return f"/api/v1/hosts/{found[0]['id']}"
 
 
-def _change(text: str, words: str, **fields: Any) -> None:
+def _change(text: str, message: str, **fields: Any) -> None:
     """Change a host and say so; `{name}` in the words is its name."""
     client = Client()
     row = client.send("PATCH", _host_path(client, text), given(**fields))
-    click.echo(words.format(name=row["name"]))
+    click.echo(message.format(name=row["name"]))
 
 
 @host.command()
@@ -178,8 +178,8 @@ def drain(host_id: str, off: bool) -> None:
 @click.option("--off", is_flag=True, help="Release it from quarantine.")
 def quarantine(host_id: str, reason: str | None, off: bool) -> None:
     """Keep convergence away from a host, or let it back."""
-    words = "{name} is released from quarantine." if off else "{name} is quarantined."
-    _change(host_id, words, quarantined=not off, reason=reason)
+    message = "{name} is released from quarantine." if off else "{name} is quarantined."
+    _change(host_id, message, quarantined=not off, reason=reason)
 
 
 @host.command()

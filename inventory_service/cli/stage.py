@@ -204,8 +204,8 @@ def show_variables(name: str, as_json: bool) -> None:
         return
     print_variables(found["items"])
     for change in found["changed_since_release"]:
-        words = f"{change['name']} was {change['change']} since the desired release was made"
-        click.echo(f"{words}: convergence brings the release's value until the next deploy.", err=True)
+        message = f"{change['name']} was {change['change']} since the desired release was made"
+        click.echo(f"{message}: convergence brings the release's value until the next deploy.", err=True)
 
 
 @stage.command()

@@ -86,8 +86,8 @@ def _make_token(client: Client, stage: str, options: dict[str, Any]) -> str:
 
 def first_boot(stage: str, url: str, *, checksum: str | None, options: dict[str, Any]) -> str:
     """The script that a machine runs at its first boot, in a folder that holds `join-token`."""
-    words = {"--release-path": options.get("release_path"), "--health-url": options.get("health_url")}
-    extra = "".join(f" {name} {shlex.quote(value)}" for name, value in words.items() if value)
+    given = {"--release-path": options.get("release_path"), "--health-url": options.get("health_url")}
+    extra = "".join(f" {name} {shlex.quote(value)}" for name, value in given.items() if value)
     return _SCRIPT.format(
         stage=stage,
         folder=_FOLDER,

@@ -188,10 +188,10 @@ class Story:
     def _compare_deploys(self) -> None:
         self._say("What lay between the two deploys: commits, files, hosts, and each task with its time")
         first, second, *_ = self._deploys()
-        told = self._callboard("diff", first, second, quiet=True)
-        if "Sell compasses" not in told:
-            raise StoryError(f"The commit between v1 and v2 is missing:\n{told}")
-        for line in told[told.index("Commit:") :].split("\nVariables")[0].splitlines():
+        printed = self._callboard("diff", first, second, quiet=True)
+        if "Sell compasses" not in printed:
+            raise StoryError(f"The commit between v1 and v2 is missing:\n{printed}")
+        for line in printed[printed.index("Commit:") :].split("\nVariables")[0].splitlines():
             click.echo(f"   {line}")
 
     def _repeat_first(self) -> None:
@@ -339,5 +339,5 @@ def _try(call: Callable[[], str]) -> str:
 
 
 def _shown(arguments: tuple[str, ...]) -> str:
-    words = ["'…'" if word.startswith("{") else f'"{word}"' if " " in word else word for word in arguments]
-    return " ".join(words)
+    quoted = ["'…'" if word.startswith("{") else f'"{word}"' if " " in word else word for word in arguments]
+    return " ".join(quoted)

@@ -156,8 +156,8 @@ def _give_up(run: Run, rows: list[RunHost]) -> list[str]:
     known = [(row.host, wording.host_note(row.message_code, row.message_params)) for row in rows if row.host]
     hopeless = [(host, message) for host, message in known if host.converge_attempts >= _MOST_ATTEMPTS]
     for host, message in hopeless:
-        words = history.failure_of(run, host.name) or message
-        params = {"attempts": _MOST_ATTEMPTS, "release": run.release_number, "run": run.id, "words": words or None}
+        failure = history.failure_of(run, host.name) or message
+        params = {"attempts": _MOST_ATTEMPTS, "release": run.release_number, "run": run.id, "words": failure or None}
         why = because(Quarantine.CONVERGENCE, **params)
         records.quarantine(host, why, actor=SERVICE, at=run.ended_at)
     return [host.name for host, _ in hopeless]

@@ -103,20 +103,20 @@ def _rebuild_key(line: str) -> str:
     if len(line) > _LONGEST_KEY or not has_both_parts or parts[0] not in _KEY_TYPES or not is_plain_text(line):
         raise InvalidError.at("host_keys", "An SSH host key is not of the form 'type base64' with a known type.")
     kind, blob = parts[0], _decode(parts[1])
-    words = _words(blob)
-    if len(words) != _KEY_TYPES[kind] or words[0] != kind.encode():
+    fields = _fields(blob)
+    if len(fields) != _KEY_TYPES[kind] or fields[0] != kind.encode():
         raise InvalidError.at("host_keys", f"An SSH host key says {kind} but its data is of another type.")
     return f"{kind} {base64.b64encode(blob).decode()}"
 
 
-def _words(blob: bytes) -> list[bytes]:
+def _fields(blob: bytes) -> list[bytes]:
     """The length-prefixed strings that make up the blob; none when anything is left over."""
-    words, position = [], 0
+    fields, position = [], 0
     while position < len(blob):
         size = int.from_bytes(blob[position : position + 4], "big")
-        words.append(blob[position + 4 : position + 4 + size])
+        fields.append(blob[position + 4 : position + 4 + size])
         position += 4 + size
-    return words if position == len(blob) else []
+    return fields if position == len(blob) else []
 
 
 def _decode(text: str) -> bytes:

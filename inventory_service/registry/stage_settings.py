@@ -311,14 +311,14 @@ class StageChange(BaseModel):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """With the former names, as deprecated."""
-        told = handler.resolve_ref_schema(handler(schema))
+        document = handler.resolve_ref_schema(handler(schema))
         for former, name in _NOW.items():
-            told["properties"][former] = {
-                **told["properties"][name],
+            document["properties"][former] = {
+                **document["properties"][name],
                 "deprecated": True,
                 "description": f"The former name of `{name}`.",
             }
-        return told
+        return document
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> StageChange:

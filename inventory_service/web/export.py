@@ -128,16 +128,16 @@ def _run_suite(xml: XMLGenerator, run: Run) -> None:
 
 
 def _host_suite(xml: XMLGenerator, host: str, events: list[RunEvent]) -> None:
-    words = [_TROUBLE.get(event.status or "", event.status) for event in events]
+    outcomes = [_TROUBLE.get(event.status or "", event.status) for event in events]
     seconds = sum(event.duration_seconds or 0 for event in events)
-    counts = {name: words.count(word) for name, word in _COUNTED.items()}
+    counts = {name: outcomes.count(outcome) for name, outcome in _COUNTED.items()}
     with _element(xml, "testsuite", name=host, tests=len(events), **counts, time=f"{seconds:.3f}"):
-        for event, word in zip(events, words, strict=True):
+        for event, outcome in zip(events, outcomes, strict=True):
             case = {"classname": f"{host}.{event.play or ''}", "name": event.task or ""}
             with _element(xml, "testcase", **case, time=f"{event.duration_seconds or 0:.3f}"):
-                if word in ("failure", "error"):
-                    _trouble(xml, word, event.status or "", event.message or "")
-                elif word == "skipped":
+                if outcome in ("failure", "error"):
+                    _trouble(xml, outcome, event.status or "", event.message or "")
+                elif outcome == "skipped":
                     with _element(xml, "skipped"):
                         pass
 

@@ -66,8 +66,8 @@ def quarantine(code: str | None, params: Params) -> str | None:
     known = params or {}
     if code == Quarantine.CONVERGENCE and "attempts" in known:  # a row of an earlier version may have its text only
         template = "Convergence gave up: {attempts} attempts to bring it to release {release} failed; see run {run}"
-        told = fill({Quarantine.CONVERGENCE: template}, code, known)
-        return f"{told}: {known['words']}" if known.get("words") else told
+        sentence = fill({Quarantine.CONVERGENCE: template}, code, known)
+        return f"{sentence}: {known['words']}" if known.get("words") else sentence
     return known.get("text") or (f"by {known['by']}" if known.get("by") else None)
 
 

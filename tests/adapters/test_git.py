@@ -65,8 +65,8 @@ def test_it_keeps_commits_that_the_source_has_no_more(tmp_path: Path, repository
 
 
 def test_it_cuts_what_git_has_to_say() -> None:
-    assert git._last_words("\n".join(["x" * 400] * 9)) == ("x" * 400 + " " + "x" * 99)
-    assert git._last_words("") == "git failed without a word."
+    assert git._last_lines("\n".join(["x" * 400] * 9)) == ("x" * 400 + " " + "x" * 99)
+    assert git._last_lines("") == "git failed without a word."
 
 
 @pytest.mark.parametrize("revision", ["main", "abc", "-x", "g" * 40])

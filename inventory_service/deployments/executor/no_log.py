@@ -10,8 +10,8 @@ import re
 from typing import Any
 
 _COLOUR = r"(?:\x1b\[[0-9;]*m)*"
-_WORDS = re.compile(rf"^{_COLOUR}\[ERROR\]: .*?(?=^{_COLOUR}(?:fatal|failed): \[|\Z)", re.DOTALL | re.MULTILINE)
-_INSTEAD = "[ERROR]: Task failed; no_log hides its words.\n"
+_ERROR = re.compile(rf"^{_COLOUR}\[ERROR\]: .*?(?=^{_COLOUR}(?:fatal|failed): \[|\Z)", re.DOTALL | re.MULTILINE)
+_INSTEAD = "[ERROR]: Task failed; no_log hides its message.\n"
 
 
 def printed(event: dict[str, Any]) -> str:
@@ -19,4 +19,4 @@ def printed(event: dict[str, Any]) -> str:
     text: str = event.get("stdout") or ""
     result = (event.get("event_data") or {}).get("res")
     is_hidden = isinstance(result, dict) and "censored" in result
-    return _WORDS.sub(_INSTEAD, text).rstrip("\n") if is_hidden else text
+    return _ERROR.sub(_INSTEAD, text).rstrip("\n") if is_hidden else text

@@ -15,9 +15,9 @@ from inventory_service.codes import statuses
 from inventory_service.registry import liveness
 
 
-def one_of(*words: str) -> WithJsonSchema:
+def one_of(*values: str) -> WithJsonSchema:
     """Tells clients which words a text can be. It is not held against them: an answer beats none about an odd row."""
-    return WithJsonSchema({"type": "string", "enum": list(words)})
+    return WithJsonSchema({"type": "string", "enum": list(values)})
 
 
 _AS_TEXT = WithJsonSchema({"type": "string", "format": "date-time"})
@@ -53,8 +53,8 @@ def old_name(new: str, kind: Any) -> Any:
 
     `held_release = old_name("pinned_release", int | None)`
     """
-    told = f"The old name of `{new}`."
-    described = computed_field(return_type=kind, description=told, json_schema_extra={"deprecated": True})
+    description = f"The old name of `{new}`."
+    described = computed_field(return_type=kind, description=description, json_schema_extra={"deprecated": True})
     return described(property(operator.attrgetter(new)))
 
 

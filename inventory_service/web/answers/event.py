@@ -88,5 +88,5 @@ def _said(row: models.Event, why: str) -> list[str]:
     changed = [line for field, (old, new) in row.changes.items() for line in shown_change(field, old, new)]
     rest = wording.beside(row.reason_code, row.details)
     new = {name: value for name, value in rest.items() if value not in (None, "", [], {}) and name not in row.changes}
-    told = [f"{name}: {shown_detail(value)}" for name, value in new.items()]
-    return [*changed, *([why] if why else []), *told]
+    details = [f"{name}: {shown_detail(value)}" for name, value in new.items()]
+    return [*changed, *([why] if why else []), *details]

@@ -30,13 +30,13 @@ class ExpiryPaused(Answer):
         for pause, scope in ((pause_of(row), "stage"), (expiry_guard.pause_of_all(), "all")):
             if pause.paused_at is not None:
                 why = pause.reason
-                told = stage_wording.expiry_pause(why.code, why.params) if why else None
-                return ExpiryPaused(since=pause.paused_at, reason=told or "", scope=scope)
+                sentence = stage_wording.expiry_pause(why.code, why.params) if why else None
+                return ExpiryPaused(since=pause.paused_at, reason=sentence or "", scope=scope)
         failing_since = context.services().intake.failing_since()
         if failing_since is None:
             return None
-        told = stage_wording.expiry_pause(ExpiryPause.WRITES_FAIL, None)
-        return ExpiryPaused(since=failing_since, reason=told or "", scope="all")
+        sentence = stage_wording.expiry_pause(ExpiryPause.WRITES_FAIL, None)
+        return ExpiryPaused(since=failing_since, reason=sentence or "", scope="all")
 
 
 class Lock(Answer):

@@ -20,8 +20,8 @@ from inventory_service.web.pages import (
     session,
     stage,
     stage_settings,
+    template_filters,
     timeline,
-    words,
 )
 from inventory_service.web.pages.common import pages
 
@@ -50,6 +50,6 @@ _MODULES = (
 def register(app: Flask) -> None:
     """Add the pages, with sign-in and the templates' own words."""
     session.install(app)
-    words.install(app)
+    template_filters.install(app)
     app.register_blueprint(pages)
     session.limit_sign_in(app)

@@ -22,14 +22,14 @@ _FILTERS = ("action", "actor", "target")
 def audit_log() -> str:
     """?action= ?actor= ?target= ?before= (an entry's number). For admins of all projects, as in the API."""
     auth.caller().require(ADMIN, is_everywhere=True)
-    wish = {name: request.args.get(name, "").strip()[:200] for name in _FILTERS}
+    query = {name: request.args.get(name, "").strip()[:200] for name in _FILTERS}
     before = request.args.get("before", type=int)
     rows = events.list_events(
         limit=_PAGE + 1,
         before=usable_id(before),
-        name=wish["action"] or None,
-        actor=wish["actor"] or None,
-        about=wish["target"] or None,
+        name=query["action"] or None,
+        actor=query["actor"] or None,
+        about=query["target"] or None,
     )
     names = dict.fromkeys(stage_name(row) for row in stages.list_stages())
     return render_template(
@@ -37,7 +37,7 @@ def audit_log() -> str:
         entries=[(AuditEntry.of(row), _stage_of(row.target_path, names)) for row in rows[:_PAGE]],
         stages=names,
         older=rows[_PAGE - 1].id if len(rows) > _PAGE else None,
-        wish=wish,
+        query=query,
         before=before,
         kinds=events.filters(),
     )

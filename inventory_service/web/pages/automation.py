@@ -53,8 +53,8 @@ def _act(row: Stage, form: str, work: Callable[[], object], said: str = "") -> R
         made = work()
     except CallboardError as error:
         found = [item for item in error.errors if len(item["loc"]) > 1]  # type: ignore[arg-type]
-        words = [f"{item['loc'][1]}: {item['msg']}" for item in found]  # type: ignore[index]
-        page = _show(row, error=" ".join([error.detail, *words]), error_in=form)
+        lines = [f"{item['loc'][1]}: {item['msg']}" for item in found]  # type: ignore[index]
+        page = _show(row, error=" ".join([error.detail, *lines]), error_in=form)
         return make_response(page, problems.status_of(error))
     if isinstance(made, Response):
         return made
@@ -89,8 +89,8 @@ def add_schedule(project: str, stage: str) -> Response:
     return _act(row, "schedule", work, f"The schedule {_text('name')} was added.")
 
 
-@pages.post("/stages/<project>/<stage>/schedules/<schedule>/<word>")
-def change_schedule(project: str, stage: str, schedule: str, word: str) -> Response:
+@pages.post("/stages/<project>/<stage>/schedules/<schedule>/<action>")
+def change_schedule(project: str, stage: str, schedule: str, action: str) -> Response:
     """Pause, resume or remove a schedule."""
     row = auth.reach_stage(project, stage)
     require_operator()
@@ -98,12 +98,12 @@ def change_schedule(project: str, stage: str, schedule: str, word: str) -> Respo
 
     def work() -> None:
         found = schedules.find(row, schedule)
-        if word == "remove":
+        if action == "remove":
             schedules.remove(found, actor=actor, at=at)
         else:
-            schedules.switch(found, is_enabled=word == "resume", actor=actor, at=at)
+            schedules.switch(found, is_enabled=action == "resume", actor=actor, at=at)
 
-    return _act(row, "schedule", work, f"The schedule {schedule} {_DONE.get(word, 'was paused')}.")
+    return _act(row, "schedule", work, f"The schedule {schedule} {_DONE.get(action, 'was paused')}.")
 
 
 @pages.post("/stages/<project>/<stage>/webhooks")
@@ -167,15 +167,15 @@ def add_notification(project: str, stage: str) -> Response:
     )
 
 
-@pages.post("/stages/<project>/<stage>/notifications/<notification>/<word>")
-def change_notification(project: str, stage: str, notification: str, word: str) -> Response:
+@pages.post("/stages/<project>/<stage>/notifications/<notification>/<action>")
+def change_notification(project: str, stage: str, notification: str, action: str) -> Response:
     """Remove a notification, or send a test."""
     row = auth.reach_stage(project, stage)
     auth.caller().require(ADMIN)
 
     def work() -> Response | None:
         found = notifications.find(row, notification)
-        if word == "remove":
+        if action == "remove":
             notifications.remove(found, actor=auth.caller().actor, at=context.now())
             return None
         error = notifications.test(found, settings=context.services().settings)

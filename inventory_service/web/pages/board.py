@@ -79,13 +79,13 @@ def tally(rows: Iterable[HostRow]) -> Counter[str]:
 
 def chosen(rows: Iterable[HostRow], *, state: str, text: str) -> list[HostRow]:
     """The rows that fit a filter and hold the text in name, address or a group."""
-    words = text.lower().split()
-    return [one for one in rows if (not state or state in one.tags) and _holds(one.host, words)]
+    terms = text.lower().split()
+    return [one for one in rows if (not state or state in one.tags) and _contains(one.host, terms)]
 
 
-def _holds(host: Host, words: list[str]) -> bool:
+def _contains(host: Host, terms: list[str]) -> bool:
     searched = " ".join((host.name, host.address, *host.groups, host.revision or "")).lower()
-    return all(word in searched for word in words)
+    return all(term in searched for term in terms)
 
 
 def releases_in_use(rows: Iterable[HostRow]) -> Counter[int]:

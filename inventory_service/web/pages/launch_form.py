@@ -101,8 +101,8 @@ class LaunchForm:
             self.question(),
             limit=self.limit or None,
             exclude=tuple(self.excluded & live),
-            tags=_words(self.tags),
-            skip_tags=_words(self.skip_tags),
+            tags=_split_list(self.tags),
+            skip_tags=_split_list(self.skip_tags),
             is_check=self.is_check,
             is_diff=self.is_diff,
             extra_vars={**variables_in(self.extra_vars, "extra_vars"), **_given(self.answers)},
@@ -160,5 +160,5 @@ def _given(answers: Answers) -> dict[str, Any]:
     return {name: texts[0] if len(texts) == 1 else list(texts) for name, texts in answers.items()}
 
 
-def _words(text: str) -> tuple[str, ...]:
+def _split_list(text: str) -> tuple[str, ...]:
     return tuple(text.replace(",", " ").split())

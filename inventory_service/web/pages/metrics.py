@@ -12,7 +12,7 @@ from inventory_service.scaling import charts, windows
 from inventory_service.web import answers, auth, context
 from inventory_service.web.pages.common import pages
 
-SPAN_WORDS = {"1h": "1 hour", "24h": "24 hours", "14d": "14 days", "90d": "90 days"}
+SPAN_LABELS = {"1h": "1 hour", "24h": "24 hours", "14d": "14 days", "90d": "90 days"}
 _TITLES = {
     "load1_per_cpu": "Load per CPU",
     "memory_used_ratio": "Memory used",
@@ -34,8 +34,8 @@ class Plot:
 def title(metric: str) -> str:
     """`queue_depth` → `Queue depth`."""
     plain = metric.removeprefix(_CLOUDWATCH).removesuffix(_RATIO).removesuffix(_RATE).replace("_", " ")
-    words = _TITLES.get(metric) or plain[:1].upper() + plain[1:]
-    return f"{words} (CloudWatch)" if metric.startswith(_CLOUDWATCH) else words
+    shown = _TITLES.get(metric) or plain[:1].upper() + plain[1:]
+    return f"{shown} (CloudWatch)" if metric.startswith(_CLOUDWATCH) else shown
 
 
 def unit(metric: str) -> str:
@@ -83,5 +83,5 @@ def _plot_of_host(row: Host, metric: str, span: str) -> Plot:
 
 
 def _show(stage: Stage, host: Host | None, span: str, plots: list[Plot]) -> str:
-    facts = {"stage": answers.Stage.of(stage), "host": host, "plots": plots, "span": span, "spans": SPAN_WORDS}
+    facts = {"stage": answers.Stage.of(stage), "host": host, "plots": plots, "span": span, "spans": SPAN_LABELS}
     return render_template("metrics.html", **facts)

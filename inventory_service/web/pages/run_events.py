@@ -23,25 +23,25 @@ _STATUSES = ("ok", "changed", "failed", "unreachable", "skipped", "ignored")
 def run_events(run: int) -> str:
     """?q= ?host= ?task= ?status= ?after= (an event's number)."""
     row = auth.reach_run(requests.get(run))
-    wish = {name: request.args.get(name, "").strip()[:most] for name, most in _FILTERS.items()}
+    query = {name: request.args.get(name, "").strip()[:most] for name, most in _FILTERS.items()}
     after = request.args.get("after", 0, type=int)
-    rows = _find(row, wish, usable_id(after) or 0)
+    rows = _find(row, query, usable_id(after) or 0)
     return render_template(
         "run_events.html",
         run=answers.Run.of(row),
         stage=answers.Stage.of(row.stage),
         rows=rows[:_PAGE],
         further=rows[_PAGE - 1]["event"].counter if len(rows) > _PAGE else None,
-        wish=wish,
+        query=query,
         after=after,
         statuses=_STATUSES,
         hosts=[one.name for one in history.hosts_of_run(row)],
     )
 
 
-def _find(run: Run, wish: dict[str, str], after: int) -> list[dict[str, Any]]:
+def _find(run: Run, query: dict[str, str], after: int) -> list[dict[str, Any]]:
     log = logs.open_log(run, context.services().settings)
-    wanted = history.EventFilter(wish["host"], wish["task"], wish["status"], wish["q"], has_result=True)
+    wanted = history.EventFilter(query["host"], query["task"], query["status"], query["q"], has_result=True)
     found = history.list_events(run, log=log, after=after, limit=_PAGE + 1, wanted=wanted)
     return [{"event": answers.Event.of(event), "text": _excerpt(log, event)} for event in found]
 

@@ -6,17 +6,17 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
-from inventory_service.codes import results as words
+from inventory_service.codes import results as codes
 from inventory_service.deployments.runs import history
 from inventory_service.deployments.runs.outcome import HostCount
 from inventory_service.models import Run, RunEvent, RunHost
 from inventory_service.text import natural
 from inventory_service.wording import run as wording
 
-_BAD = (words.FAILED, words.UNREACHABLE)
+_BAD = (codes.FAILED, codes.UNREACHABLE)
 _TASK_STARTS = ("playbook_on_task_start", "playbook_on_handler_task_start")
-_TROUBLE = (words.FAILED, words.UNREACHABLE, words.LOST, words.LEFT_OUT)
-_ORDER = {word: place for place, word in enumerate((*_TROUBLE, words.CHANGED, words.OK))}
+_TROUBLE = (codes.FAILED, codes.UNREACHABLE, codes.LOST, codes.LEFT_OUT)
+_ORDER = {result: place for place, result in enumerate((*_TROUBLE, codes.CHANGED, codes.OK))}
 _MOST_FAILURES = 500
 _MOST_NAMED = 12
 
@@ -59,7 +59,7 @@ def results(run: Run, *, is_active: bool) -> list[Result]:
 
 def _result(row: RunHost, seen: HostCount | None, *, is_active: bool) -> Result:
     count = seen if is_active and seen else HostCount(**{name: getattr(row, name) for name in HostCount().columns()})
-    status = seen.status if seen and row.status == words.PENDING else row.status
+    status = seen.status if seen and row.status == codes.PENDING else row.status
     note = wording.host_note(row.message_code, row.message_params)
     return Result(row.name, row.address, row.host_id, status, count, note)
 

@@ -20,14 +20,14 @@ _FILTERS = ("stage", "status", "kind", "user", "q")
 @pages.get("/runs")
 def runs() -> str:
     """?stage= ?status= ?kind= ?user= ?q= ?before= (a run's number)."""
-    wish = {name: request.args.get(name, "").strip()[:130] for name in _FILTERS}
+    query = {name: request.args.get(name, "").strip()[:130] for name in _FILTERS}
     before = request.args.get("before", type=int)
-    rows = _find(wish, before)
+    rows = _find(query, before)
     return render_template(
         "runs.html",
         rows=[answers.Run.of(row) for row in rows[:_PAGE]],
         older=rows[_PAGE - 1].id if len(rows) > _PAGE else None,
-        wish=wish,
+        query=query,
         before=before,
         kinds=statuses.KINDS,
         statuses=statuses.STATUSES,
@@ -35,14 +35,14 @@ def runs() -> str:
     )
 
 
-def _find(wish: dict[str, str], before: int | None) -> list[Any]:
-    project, _, name = wish["stage"].partition("/")
+def _find(query: dict[str, str], before: int | None) -> list[Any]:
+    project, _, name = query["stage"].partition("/")
     return requests.list_runs(
         stage=auth.reach_stage(project, name) if project else None,
-        status=wish["status"] or None,
-        kind=wish["kind"] or None,
-        user=wish["user"] or None,
-        text=wish["q"] or None,
+        status=query["status"] or None,
+        kind=query["kind"] or None,
+        user=query["user"] or None,
+        text=query["q"] or None,
         projects=auth.caller().projects,
         before=usable_id(before),
         limit=_PAGE + 1,

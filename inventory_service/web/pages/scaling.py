@@ -17,7 +17,7 @@ from inventory_service.scaling.policies import SUM, Scheduled, StepScaling, Targ
 from inventory_service.web import answers, auth, context, problems
 from inventory_service.web.pages import machines, scaling_form
 from inventory_service.web.pages.common import pages, require_operator
-from inventory_service.web.pages.metrics import SPAN_WORDS, Plot, chosen_span, plot_of_stage, title
+from inventory_service.web.pages.metrics import SPAN_LABELS, Plot, chosen_span, plot_of_stage, title
 
 _MOST_GROUPS = 200
 _MOST_CHARTS = 4
@@ -132,7 +132,7 @@ def _show(row: Stage, *, body: dict[str, Any] | None = None, **more: Any) -> str
         "form": scaling_form,
         "sources": _SOURCES,
         "span": span,
-        "spans": SPAN_WORDS,
+        "spans": SPAN_LABELS,
         "groups": [(group, answers.ScalingDecision.of(group.newest)) for group in found],
         "is_more": is_more,
         "may_manage": auth.caller().may(ADMIN),

@@ -20,7 +20,7 @@ from inventory_service.web import answers, auth, context, problems
 from inventory_service.web.pages import board, launch_fields, machines
 from inventory_service.web.pages.common import pages, require_operator, running_of
 from inventory_service.web.pages.launch_form import LaunchForm
-from inventory_service.web.pages.words import stage_link
+from inventory_service.web.pages.template_filters import stage_link
 
 _RECENT_RUNS, _RECENT_RELEASES = 8, 12
 _LIFETIMES = {"1h": dt.timedelta(hours=1), "1d": dt.timedelta(days=1), "7d": dt.timedelta(days=7), "never": None}
@@ -43,8 +43,10 @@ def show(row: Stage, form: LaunchForm, *, patience_seconds: float = launch.QUEST
     listed = [one.host.name for one in facts["all_rows"] if one.is_listed]
     findings = checks.check_surroundings(row, context.services().settings, expiry=context.expiry())
     facts |= {"form": form, "listed": listed, "goals": _goals(row), "findings": findings}
-    is_asking = form.asks_at_once and auth.caller().may(OPERATOR)
-    asked = launch_fields.asked(row, form, patience_seconds=patience_seconds) if is_asking else launch_fields.Asked()
+    shows_prompts = form.asks_at_once and auth.caller().may(OPERATOR)
+    asked = (
+        launch_fields.asked(row, form, patience_seconds=patience_seconds) if shows_prompts else launch_fields.Asked()
+    )
     facts |= {"asked": asked}
     facts |= {"settings": context.services().settings, "may_manage": auth.caller().may(ADMIN)}
     return render_template("stage.html", **facts, **more)
@@ -78,14 +80,14 @@ def _facts(row: Stage) -> dict[str, Any]:
     rows = [one for one in found if one.host.state != liveness.GONE]
     rows.sort(key=lambda one: natural(one.host.name))
     state = request.args.get("state", "")
-    wish = {"state": board.FORMER_FILTERS.get(state, state), "text": request.args.get("q", "")[:100]}
+    query = {"state": board.FORMER_FILTERS.get(state, state), "text": request.args.get("q", "")[:100]}
     shown = answers.Stage.of(row)
     return {
         "stage": shown,
         "terms": liveness.terms(row),
         "all_rows": rows,
-        "rows": board.chosen(rows, **wish),
-        "wish": wish,
+        "rows": board.chosen(rows, **query),
+        "query": query,
         "filters": board.FILTERS,
         "counts": board.tally(rows),
         "poll_seconds": next((seconds for most, seconds in _POLLS if len(rows) <= most), _SLOWEST_POLL),

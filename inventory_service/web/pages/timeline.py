@@ -15,7 +15,7 @@ from inventory_service.registry import liveness, past
 from inventory_service.text import natural
 from inventory_service.web import answers, auth, context, problems
 from inventory_service.web.pages.common import pages
-from inventory_service.web.pages.words import moment as exact
+from inventory_service.web.pages.template_filters import moment as exact
 
 _DAY = 24
 # Hours that the picture can show, with the seconds between two ticks of its axis.
@@ -136,8 +136,8 @@ def _visible(lines: list[Line]) -> list[Line]:
 def _ticks(frame: Frame, step: int) -> list[Tick]:
     first = int(frame.since.timestamp()) // step * step + step
     moments = [dt.datetime.fromtimestamp(at, dt.UTC) for at in range(first, int(frame.until.timestamp()) + 1, step)]
-    words = "%d %b" if step >= max(_TICKS.values()) else "%H:%M"
-    return [Tick(frame.percent(at), at.strftime(words), _side(frame.percent(at))) for at in moments]
+    layout = "%d %b" if step >= max(_TICKS.values()) else "%H:%M"
+    return [Tick(frame.percent(at), at.strftime(layout), _side(frame.percent(at))) for at in moments]
 
 
 def _side(x: float) -> str:

@@ -11,7 +11,7 @@ FATAL = '\x1b[0;31mfatal: [web-1]: FAILED! => {"censored": "hidden"}\x1b[0m'
 @pytest.mark.parametrize("fatal", [FATAL, FATAL.replace("fatal", "failed"), ""])
 def test_it_takes_out_the_words_of_a_censored_failure(fatal: str) -> None:
     event = {"stdout": ERROR + fatal, "event_data": {"res": {"censored": "hidden"}}}
-    assert no_log.printed(event) == f"[ERROR]: Task failed; no_log hides its words.\n{fatal}".strip("\n")
+    assert no_log.printed(event) == f"[ERROR]: Task failed; no_log hides its message.\n{fatal}".strip("\n")
 
 
 @pytest.mark.parametrize("data", [None, {}, {"res": None}, {"res": {"msg": "hidden"}}])

@@ -1,4 +1,4 @@
-"""The templates' own words: times, revisions, links to static files that change with their content."""
+"""The templates' filters: times, revisions, links to static files that change with their content."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def install(app: Flask) -> None:
     """Add filters and globals to the application's templates."""
     app.jinja_env.add_extension(LineBreaks)
     app.add_template_filter(iso, "iso")
-    for word in (ago, moment, duration, took, short, shown, seconds, secret_named):
-        app.add_template_filter(word, word.__name__)
+    for function in (ago, moment, duration, took, short, shown, seconds, secret_named):
+        app.add_template_filter(function, function.__name__)
     for name, said in _SAID.items():
         app.add_template_filter(said, name)
     app.context_processor(_for_every_page)
