@@ -138,8 +138,8 @@ def doctor() -> None:
     checks = {name: _program(name, package) for name, package in _NEEDED_PROGRAMS.items()}
     checks["ansible-core"] = _ansible()
     click.echo()
-    told = {name: text for name, (_, text) in checks.items()}
-    print_fields({"data folder": str(settings.data_dir), "free space": f"{free} MB", **told})
+    found = {name: text for name, (_, text) in checks.items()}
+    print_fields({"data folder": str(settings.data_dir), "free space": f"{free} MB", **found})
     if not all(is_well for is_well, _ in checks.values()):
         sys.exit(1)
 

@@ -71,13 +71,13 @@ def _card(stage: Stage, present: list[Host], expiry: liveness.Expiry) -> StageCa
     desired = hosts.desired_release(stage)
     rows = [board.row(answers.Host.of(host, stage, expiry, desired)) for host in present]
     shown = [one for one in rows if one.host.state != liveness.GONE]
-    told = answers.Stage.of(stage)
+    answer = answers.Stage.of(stage)
     failed = requests.last_failure(stage)
     return StageCard(
-        told,
+        answer,
         board.tally(shown),
         len(shown),
-        running_of(told),
+        running_of(answer),
         answers.Run.of(failed) if failed is not None else None,
         expiry.is_paused(stage),
     )
