@@ -54,7 +54,7 @@ def prepare(settings: Settings, *, hears: bool = True) -> FirstSignIn | None:
     source_credentials.take_out_of_addresses(settings, at=at)
     sign_in = first_start.make_first_admin(at=at)
     if hears:
-        liveness.begin_grace(at=at)
+        liveness.begin_grace(at=SystemClock().now())  # migrations may have taken long
         self_check.forget()
     database.close()
     return sign_in

@@ -9,6 +9,7 @@ import mimetypes
 from pathlib import Path
 from typing import Any
 
+import peewee
 from flask import Response
 from flask_openapi import OpenAPI
 from flask_openapi.models import Info, SecurityScheme
@@ -21,7 +22,7 @@ from inventory_service.adapters.group_commit import GroupCommit
 from inventory_service.clock import Clock, SystemClock
 from inventory_service.content import agent_path
 from inventory_service.database import database, open_database, release_connection
-from inventory_service.registry import instance_identity
+from inventory_service.registry import instance_identity, liveness
 from inventory_service.registry.enrolment import IdentityRules
 from inventory_service.registry.heartbeat_intake import HeartbeatIntake
 from inventory_service.settings import Settings
@@ -33,6 +34,8 @@ from inventory_service.web.log_stream import Streams
 from inventory_service.web.refusals import Refusals
 from inventory_service.web.shedding import ReadLimiter
 from inventory_service.web.strict_json import StrictRequest
+
+log = logging.getLogger(__name__)
 
 _BESIDE_REQUESTS = 2  # the writer of heartbeats, and one to spare
 _LARGEST_BODY = 1024 * 1024
@@ -140,6 +143,14 @@ def _harden(response: Response) -> Response:
     return response
 
 
+def begin_to_hear(*, at: dt.datetime) -> None:
+    """Take heartbeats from now on: what could not be heard while the process was loaded is no silence of hosts."""
+    try:
+        liveness.begin_grace(at=at)
+    except peewee.PeeweeException:
+        log.exception("the fresh lease could not be written; the intake of heartbeats gives it once it can write")
+
+
 def from_environment() -> Any:
     """The WSGI application for granian and any other server: settings from CALLBOARD_*."""
     mimetypes.add_type("text/javascript", ".js")
@@ -147,6 +158,7 @@ def from_environment() -> Any:
     settings = settings_module.load()
     open_database(settings.database_url, connections=settings.web_threads + _BESIDE_REQUESTS)
     app = create_app(settings)
+    begin_to_hear(at=SystemClock().now())
     database.close()
     processes.spare_the_collector()
     services: Services = app.extensions["callboard"]

@@ -1,4 +1,5 @@
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 from playwright.sync_api import expect
 
@@ -124,8 +125,9 @@ def test_it_refuses_at_a_locked_stage_when_asked_to(browse, service):
 
 def test_it_shows_paused_expiry_and_lets_people_end_it(browse, service):
     token = service.join_token("shop/quake")
-    for number in range(6):
-        service.enrol(token, f"web-{number}", f"10.7.0.{number + 1}")
+    hosts = [service.enrol(token, f"web-{number}", f"10.7.0.{number + 1}") for number in range(6)]
+    with ThreadPoolExecutor(6) as pool:  # their last words come at the same moment, however long they took to enrol
+        list(pool.map(service.beat, hosts))
     page = browse("/stages/shop/quake")
     expect(page.locator("#expiry-banner")).to_contain_text("fell silent within one ttl", timeout=15_000)
     page.get_by_role("button", name="Deploy to shop/quake").click()

@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import os
+import subprocess
+import sys
 
 import pytest
 from flask import Flask
+from peewee import Database
 from prometheus_client.parser import text_string_to_metric_families
 
 from inventory_service.models import Host, JobTick, Run, ScalingDecision, Stage, StageScaling
+from inventory_service.registry import liveness
 from inventory_service.scaling import settings, windows
 from inventory_service.settings import Settings
 from inventory_service.web import scaling_metrics
@@ -154,3 +159,13 @@ def test_it_can_be_made_twice(settings: Settings, app: Flask) -> None:
     assert {str(rule) for rule in create_app(settings).url_map.iter_rules()} == {
         str(rule) for rule in app.url_map.iter_rules()
     }
+
+
+def test_a_web_process_gives_grace_once_it_can_hear(database: Database, app: Flask) -> None:
+    """However long it took to load: what nobody could hear is no silence."""
+    known: Settings = app.extensions["callboard"].settings
+    own = {"CALLBOARD_DATA_DIR": str(known.data_dir), "CALLBOARD_DATABASE_URL": known.database_url}
+    load = "from inventory_service.web.app import from_environment; from_environment()"
+    began = dt.datetime.now(dt.UTC)
+    subprocess.run([sys.executable, "-c", load], env={**os.environ, **own}, check=True)
+    assert liveness.expiry(at=began, gone_after_seconds=0).grace_from > began
