@@ -39,11 +39,13 @@ def reason(name: str, code: str | None, details: Mapping[str, Any]) -> str:
 
 
 def beside(code: str | None, details: Mapping[str, Any]) -> dict[str, Any]:
-    """What belongs to an event beside its reason, whose sentence has the parameters in it."""
+    """What belongs to an event beside its reason, whose sentence has the parameters in it. A `lock` that was passed is
+    told by its reasons; events of earlier versions hold a sentence.
+    """
     if code is not None:
         return {name: details[name] for name in ("name", "decision") if name in details}
     rest = {name: value for name, value in details.items() if name != "reason"}
-    return {**rest, "lock": lock.why(rest["lock"])} if "lock" in rest else rest
+    return {**rest, "lock": lock.why(rest["lock"])} if isinstance(rest.get("lock"), list) else rest
 
 
 _REASONS: dict[str, Callable[[str, Mapping[str, Any]], str | None]] = {

@@ -134,6 +134,7 @@ def test_it_shows_what_was_before_and_what_is_now(
     admin.patch(f"/api/v1/hosts/{web_1.host_id}", {"groups": ["db", "web"]})
     admin.patch(f"/api/v1/hosts/{web_1.host_id}", {"quarantined": True, "reason": "a bad disk"})
     admin.put(f"{path}/lock", {"reason": "migration"})
+    admin.post("/api/v1/runs", {"stage": "shop/production", "kind": "deploy", "override_lock": "it burns"})
     admin.post("/api/v1/tokens", {"name": "ci", "role": "operator", "projects": ["shop"]})
     told = admin.get(f"{AUDIT}?limit=200").json["items"][::-1][before:]
     said = [(row["action"], [line for line in row["said"] if not line.startswith("id: ")]) for row in told]
@@ -153,6 +154,8 @@ def test_it_shows_what_was_before_and_what_is_now(
         ("host.update", ["groups: none → db, web"]),
         ("host.quarantine", ["a bad disk"]),
         ("stage.lock", ["migration"]),
+        ("run.deploy", []),
+        ("stage.override_lock", ["it burns", "run: 1", "locked_by: token:admin-everywhere", "lock: migration"]),
         ("token.create", ["role: operator", "projects: shop"]),
     ]  # fmt: skip
     shown = str(told)
