@@ -252,16 +252,3 @@ def prune(*, at: dt.datetime, days: int) -> int:
     old = (WebhookDelivery.at < at - dt.timedelta(days=days)) & (WebhookDelivery.detail_code != str(Delivery.FORGOTTEN))
     forgotten = columns("detail", because(Delivery.FORGOTTEN))
     return int(WebhookDelivery.update(**forgotten, ref=None, revision=None).where(old).execute())
-
-
-def as_shown(webhook: Webhook, url: str) -> dict[str, Any]:
-    """The webhook without its secret; `url` is the service's own."""
-    return {
-        "id": webhook.id,
-        "provider": webhook.provider,
-        "description": webhook.description,
-        "refs": webhook.refs,
-        "extra_vars": webhook.extra_vars or {},
-        "url": f"{url}/api/v1/webhooks/{webhook.id}",
-        "created_by": webhook.created_by,
-    }

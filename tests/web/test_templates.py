@@ -27,11 +27,17 @@ ANSWERS: dict[str, type[Answer]] = {
     "before": answers.Run,
     "after": answers.Run,
     "event": answers.Event,
+    "schedule": answers.Schedule,
+    "hook": answers.WebhookWithDeliveries,
+    "delivery": answers.Delivery,
+    "place": answers.Notification,
+    "secret": answers.Secret,
 }
 # Where the name stands for something else.
 OTHERS = {
     **dict.fromkeys(("_timeline.html", "timeline.html", "metrics.html", "run_diff.html"), ("host",)),
     "automation.html": ("event",),
+    "webhook.html": ("hook",),
 }
 
 

@@ -30,12 +30,15 @@ def automation(project: str, stage: str) -> str:
 
 
 def _show(row: Stage, **more: Any) -> str:
-    hooks = [(hook, webhooks.deliveries(hook, limit=_RECENT)) for hook in webhooks.list_of(row)]
-    places = [(place, notifications.last_notice(place)) for place in notifications.list_of(row)]
+    found = ((hook, webhooks.deliveries(hook, limit=_RECENT)) for hook in webhooks.list_of(row))
+    hooks = [answers.WebhookWithDeliveries.with_deliveries(hook, recent) for hook, recent in found]
+    places = [
+        (answers.Notification.of(place), notifications.last_notice(place)) for place in notifications.list_of(row)
+    ]
     return render_template(
         "automation.html",
         stage=answers.Stage.of(row),
-        schedules=schedules.list_of(row),
+        schedules=[answers.Schedule.of(one) for one in schedules.list_of(row)],
         hooks=hooks,
         places=places,
         kinds=_KINDS,
@@ -124,10 +127,8 @@ def add_webhook(project: str, stage: str) -> Response:
             actor=auth.caller().actor,
             at=context.now(),
         )
-        shown = webhooks.as_shown(hook, settings.url)
-        return make_response(
-            render_template("webhook.html", stage=answers.Stage.of(row), hook=shown, secret=secret), 201
-        )
+        shown, stage = answers.NewWebhook.with_secret(hook, secret), answers.Stage.of(row)
+        return make_response(render_template("webhook.html", stage=stage, hook=shown), 201)
 
     return _act(row, "webhook", work)
 

@@ -13,6 +13,7 @@ from inventory_service.deployments.runs import history, snapshot
 from inventory_service.errors import InvalidError, NotFoundError
 from inventory_service.models import Run
 from inventory_service.web import answers, auth, context
+from inventory_service.web.pages import run_view
 from inventory_service.web.pages.common import pages
 
 _MOST_HOSTS = 300  # that differ, listed on the page
@@ -35,7 +36,7 @@ def run_snapshot(run: int) -> str:
     if row.snapshot is None:
         raise NotFoundError(f"Run {row.id} has frozen nothing; it is {row.status}.")
     found = snapshot.effective_variables(row) if snapshot.is_full(row) else None
-    hosts = history.hosts_of_run(row)
+    hosts = [run_view.result(one) for one in history.hosts_of_run(row)]
     shown, stage = answers.RunWithHosts.with_hosts(row, ()), answers.Stage.of(row.stage)
     return render_template("run_snapshot.html", run=shown, stage=stage, variables=found, hosts=hosts)
 

@@ -27,6 +27,7 @@ class Result:
 
     name: str
     address: str
+    port: int | None
     host_id: str | None
     status: str
     count: HostCount
@@ -53,15 +54,16 @@ def results(run: Run, *, is_active: bool) -> list[Result]:
     """Each host of the run, those in trouble first."""
     rows = history.hosts_of_run(run)
     seen = history.count_results(run) if is_active else {}
-    found = [_result(row, seen.get(row.name) if is_active else None, is_active=is_active) for row in rows]
+    found = [result(row, seen.get(row.name)) for row in rows]
     return sorted(found, key=lambda one: (_ORDER.get(one.status, len(_ORDER)), natural(one.name)))
 
 
-def _result(row: RunHost, seen: HostCount | None, *, is_active: bool) -> Result:
-    count = seen if is_active and seen else HostCount(**{name: getattr(row, name) for name in HostCount().columns()})
+def result(row: RunHost, seen: HostCount | None = None) -> Result:
+    """One host of a run. `seen`: the counts of its events, while the run goes on."""
+    count = seen or HostCount(**{name: getattr(row, name) for name in HostCount().columns()})
     status = seen.status if seen and row.status == codes.PENDING else row.status
     note = wording.host_note(row.message_code, row.message_params)
-    return Result(row.name, row.address, row.host_id, status, count, note)
+    return Result(row.name, row.address, row.port, row.host_id, status, count, note)
 
 
 def progress(rows: Sequence[Result]) -> Counter[str]:

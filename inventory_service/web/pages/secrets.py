@@ -28,7 +28,7 @@ def _show(row: Stage, **more: Any) -> str:
     return render_template(
         "secrets.html",
         stage=answers.Stage.of(row),
-        secrets=store.list_for_stage(row),
+        secrets=[answers.Secret.of(one) for one in store.list_for_stage(row)],
         kinds=kinds.KINDS,
         may_manage=auth.caller().may(ADMIN),
         typed=typed,

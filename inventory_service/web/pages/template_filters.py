@@ -7,7 +7,6 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,7 @@ from flask import Flask, url_for
 from flask_login import current_user
 
 import inventory_service
-import inventory_service.wording.automation
 import inventory_service.wording.run
-from inventory_service import wording
 from inventory_service.accounts.roles import ADMIN, OPERATOR, Principal
 from inventory_service.clock import iso
 from inventory_service.text import secret_named, shown_value
@@ -38,17 +35,7 @@ def install(app: Flask) -> None:
     app.add_template_filter(iso, "iso")
     for function in (ago, moment, duration, took, short, shown, seconds, secret_named):
         app.add_template_filter(function, function.__name__)
-    for name, said in _SAID.items():
-        app.add_template_filter(said, name)
     app.context_processor(_for_every_page)
-
-
-# What is said of a row, from its codes.
-_SAID: dict[str, Callable[[Any], Any]] = {
-    "run_host_note": lambda host: wording.run.host_note(host.message_code, host.message_params),
-    "why_failed": lambda row: wording.automation.schedule_failure(row.last_failure_code, row.last_failure_params),
-    "delivery_detail": lambda row: wording.automation.delivery(row.detail_code, row.detail_params),
-}
 
 
 def _for_every_page() -> dict[str, Any]:
