@@ -206,7 +206,12 @@ NOTIFIED = (
         is_usual=True,
     ),
     Notified("lock", "somebody locked or unlocked the stage", (EventName.STAGE_LOCK, EventName.STAGE_UNLOCK)),
-    Notified("quarantine", "a host was quarantined", (EventName.HOST_QUARANTINE,), is_usual=True),
+    Notified(
+        "quarantine",
+        "a host was quarantined (excluded from convergence)",
+        (EventName.HOST_QUARANTINE,),
+        is_usual=True,
+    ),
     Notified(
         "conflict",
         "two hosts contradict each other",

@@ -78,7 +78,7 @@ def _notes(row: dict[str, Any]) -> list[str]:
         "conflict": row["conflict"],
         "suspect": row["suspect"],
         "other host key": row["host_key_mismatch"],
-        "quarantined": row["quarantined"],
+        "excluded from convergence": row["quarantined"],
         "draining": row["draining"],
         "unhealthy": row["healthy"] is False,
         "out of date": not row["up_to_date"],
@@ -177,8 +177,9 @@ def drain(host_id: str, off: bool) -> None:
 @click.option("--reason", help="Why; shown beside the host.")
 @click.option("--off", is_flag=True, help="Release it from quarantine.")
 def quarantine(host_id: str, reason: str | None, off: bool) -> None:
-    """Keep convergence away from a host, or let it back."""
-    message = "{name} is released from quarantine." if off else "{name} is quarantined."
+    """Exclude a host from convergence, or let it back. Runs by hand still reach it."""
+    kept = "{name} is quarantined: convergence leaves it alone, runs by hand still reach it."
+    message = "{name} is released from quarantine." if off else kept
     _change(host_id, message, quarantined=not off, reason=reason)
 
 

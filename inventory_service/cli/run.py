@@ -144,7 +144,11 @@ def run(stage: str, playbook: str, revision: str | None, **options: Any) -> None
 
 @click.command()
 @click.argument("stage")
-@click.option("--release-quarantined", is_flag=True, help="Let the stage's quarantined hosts be tried again, first.")
+@click.option(
+    "--release-quarantined",
+    is_flag=True,
+    help="First try again what is quarantined (excluded from convergence).",
+)
 @_with_options
 def converge(stage: str, release_quarantined: bool, **options: Any) -> None:
     """Bring the hosts that are out of date to the desired release now, and follow it."""

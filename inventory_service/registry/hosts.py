@@ -289,7 +289,8 @@ def refuse_up_to_date(stage: Stage, *, released: Collection[Host], expiry: liven
     why = f"every live host of {stage_name(stage)} runs what it should."
     if left_alone:
         names = ", ".join(left_alone[:5])
-        why = f"who is out of date in {stage_name(stage)} is in quarantine ({names}). Release it first."
+        apart = f"is quarantined, excluded from convergence ({names})"
+        why = f"who is out of date in {stage_name(stage)} {apart}. Release it first."
     raise ConflictError(f"Nobody to converge: {why}")
 
 

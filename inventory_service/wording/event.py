@@ -18,7 +18,7 @@ _WHAT = {
     "expiry.resume": "expiry goes on",
     "host.conflict": "a host is in conflict",
     "host.key_mismatch": "a host has other SSH host keys",
-    "host.quarantine": "a host is in quarantine",
+    "host.quarantine": "a host is quarantined (excluded from convergence)",
     "stage.lock": "locked",
     "stage.unlock": "unlocked",
     "schedule.fail": "a schedule started nothing",

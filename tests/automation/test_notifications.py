@@ -60,7 +60,7 @@ def test_it_tells_why(told: Notification, inbox: Inbox, web_1: Machine, settings
     page = f"{settings.url}/stages/shop/production"
     assert [(message["title"], message["message"]) for message in inbox.messages] == [
         ("shop/production: locked by ada", f"migration\n{page}"),
-        ("shop/production: a host is in quarantine", f"{gave_up}\n{page}"),
+        ("shop/production: a host is quarantined (excluded from convergence)", f"{gave_up}\n{page}"),
     ]
 
 

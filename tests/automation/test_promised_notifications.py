@@ -293,7 +293,7 @@ def fail_to_roll_back(service: Service) -> None:
 
 @produces(
     EventName.HOST_QUARANTINE,
-    "shop/production: a host is in quarantine by token:admin-everywhere",
+    "shop/production: a host is quarantined (excluded from convergence) by token:admin-everywhere",
     Quarantine.PERSON,
 )
 def quarantine(service: Service) -> None:
@@ -301,7 +301,11 @@ def quarantine(service: Service) -> None:
     service.call("PATCH", f"/api/v1/hosts/{host}", {"quarantined": True, "reason": "a bad disk"})
 
 
-@produces(EventName.HOST_QUARANTINE, "shop/production: a host is in quarantine", Quarantine.CONVERGENCE)
+@produces(
+    EventName.HOST_QUARANTINE,
+    "shop/production: a host is quarantined (excluded from convergence)",
+    Quarantine.CONVERGENCE,
+)
 def give_up_to_converge(service: Service) -> None:
     """A release that web-1 has does not come to web-2; its last attempt fails for real."""
     service.part("local")

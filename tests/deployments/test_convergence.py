@@ -346,7 +346,7 @@ def test_it_rejects_to_converge_nobody(
     released: Release, web_1: Machine, clock: FakeClock, ask: Callable[..., Run]
 ) -> None:
     Host.update(quarantine_code="person").execute()
-    with pytest.raises(ConflictError, match=r"is in quarantine \(web-1\)\. Release it first"):
+    with pytest.raises(ConflictError, match=r"is quarantined, excluded from convergence \(web-1\)\. Release it first"):
         ask()
     releases.record_on_hosts(released, [web_1.host_id], is_pinned=False)
     Host.update(quarantine_code=None).execute()

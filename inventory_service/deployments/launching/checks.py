@@ -97,7 +97,7 @@ def _about_hosts(stage: Stage, live: list[Host], *, expiry: liveness.Expiry) -> 
         yield Finding(
             UNWISE,
             "quarantined",
-            f"In quarantine: {lists.first(quarantined)}.",
+            f"Quarantined, that is, excluded from convergence: {lists.first(quarantined)}.",
             "Mend them, or release them from quarantine.",
         )
 

@@ -27,7 +27,7 @@ class Host(Answer):
     groups: list[str]
     description: str
     draining: bool
-    quarantined: bool
+    quarantined: bool = Field(description="Excluded from convergence; runs by hand still reach it")
     quarantine_reason: str | None
     release: int | None = Field(description="The release that the host reports")
     revision: str | None

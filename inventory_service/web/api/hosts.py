@@ -81,7 +81,7 @@ class HeartbeatQuery(BaseModel):
 class HostChange(Strict):
     approved: Literal[True] | None = Field(None, description="Let a pending host in")
     draining: bool | None = None
-    quarantined: bool | None = None
+    quarantined: bool | None = Field(None, description="Exclude it from convergence, or let it back")
     reason: str | None = Field(None, max_length=500)
     groups: list[Group] | None = Field(None, max_length=32)
     description: str | None = Field(None, max_length=500)
