@@ -78,7 +78,7 @@ def _notes(row: dict[str, Any]) -> list[str]:
         "conflict": row["conflict"],
         "suspect": row["suspect"],
         "other host key": row["host_key_mismatch"],
-        "excluded from convergence": row["quarantined"],
+        "quarantined (excluded from convergence)": row["quarantined"],
         "draining": row["draining"],
         "unhealthy": row["healthy"] is False,
         "out of date": not row["up_to_date"],
