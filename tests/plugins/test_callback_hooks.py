@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.executor import task_result
 from ansible.executor.stats import AggregateStats
 from ansible.executor.task_result import CallbackTaskResult
 from ansible.inventory.manager import InventoryManager
@@ -20,6 +21,11 @@ from ansible_collections.callboard.callboard.plugins.plugin_utils import recorde
 
 from .conftest import ROOT, TOKEN, Service
 from .test_callback import take
+
+try:
+    from ansible._internal._task import UnifiedTaskResult  # since 2.21
+except ImportError:
+    UnifiedTaskResult = None
 
 PLAYBOOK = """
 - name: Work
@@ -74,11 +80,18 @@ class Ansible:
         one = self.inventory.get_host(host)
         self.callback.v2_runner_on_start(one, self.running)
         self.stats.increment("ok", host)
-        result = CallbackTaskResult(one, self.running, told, self.running.dump_attrs())
-        getattr(self.callback, f"v2_runner_on_{hook}")(result, **more)
+        getattr(self.callback, f"v2_runner_on_{hook}")(shown_result(one, self.running, told), **more)
 
     def end(self) -> None:
         self.callback.v2_playbook_on_stats(self.stats)
+
+
+def shown_result(host: Any, task: Any, told: dict[str, Any]) -> Any:
+    """What a module told, as Ansible shows it to callbacks."""
+    if UnifiedTaskResult is not None:
+        return CallbackTaskResult(host, task, UnifiedTaskResult.from_action_result_dict(told))
+    raw: Any = task_result._RawTaskResult(host, task, told, task.dump_attrs())
+    return raw.as_callback_task_result()
 
 
 @pytest.fixture
@@ -113,7 +126,7 @@ def results(service: Service) -> list[tuple[str, str, str | None]]:
         (("ok", {"changed": True}, {}), ("changed", None)),
         (("failed", {"msg": "no route"}, {}), ("failed", "no route")),
         (("failed", {"msg": "no route"}, {"ignore_errors": True}), ("ignored", "no route")),
-        (("failed", {"censored": "hidden", "msg": "secret"}, {}), ("failed", "(hidden by no_log)")),
+        (("failed", {"_ansible_no_log": True, "msg": "secret"}, {}), ("failed", "(hidden by no_log)")),
         (("unreachable", {"unreachable": True, "msg": "gone"}, {}), ("unreachable", "gone")),
         (("skipped", {"skipped": True, "skip_reason": "when"}, {}), ("skipped", None)),
     ],
