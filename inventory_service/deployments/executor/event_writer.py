@@ -23,7 +23,7 @@ from inventory_service.codes.run import End, HostNote
 from inventory_service.database import database, execute_many, to_microseconds
 from inventory_service.deployments.executor import host_keys, no_log
 from inventory_service.deployments.runs.outcome import HostCount, from_stats
-from inventory_service.models import RunLogChunk
+from inventory_service.models import RunEvent, RunLogChunk
 from inventory_service.reasons import Reason, because
 from inventory_service.records import runs
 from inventory_service.vault.masking import Masker
@@ -60,8 +60,7 @@ _KEPT = frozenset(
         "warning",
     }
 )
-_COLUMNS = ("run_id", "counter", "at", "event", "host", "play", "task", "action", "status", "is_changed",
-            "duration_seconds", "message", "log_start", "log_end")  # fmt: skip
+_COLUMNS = tuple(RunEvent._meta.columns)  # noqa: SLF001
 _INSERT = (
     f"INSERT INTO run_event ({', '.join(_COLUMNS)}) "  # noqa: S608
     f"VALUES ({', '.join('?' * len(_COLUMNS))}) ON CONFLICT DO NOTHING"
