@@ -17,7 +17,7 @@ from tests.simulation.truth import ALL, Lease, Truth
 
 UNNOTICED_JUMP = _SLACK = 5.0  # a jump of the wall clock up to this goes unnoticed, by design
 STALL = 30.0
-_FLOOR, _SHARE = 3, 0.25  # of the freeze, said again on purpose: the simulator must not believe the code
+_FLOOR, _SHARE = 3, 0.25  # of the pause, said again on purpose: the simulator must not believe the code
 _THOROUGH_EVERY = 40
 _COLUMNS = (
     Host.id,
@@ -34,8 +34,8 @@ _COLUMNS = (
 
 
 @dataclasses.dataclass
-class Freeze:
-    """A freeze as it is seen from outside, by true time. `worked`: how long the worker ran meanwhile."""
+class Pause:
+    """A pause as it is seen from outside, by true time. `worked`: how long the worker ran meanwhile."""
 
     began: float
     worked: float = 0.0
@@ -58,10 +58,10 @@ class Invariants:
         self.listed: dict[int, set[str]] = {}
         self.holders: dict[tuple[int, str], str] = {}
         self.failing_since: float | None = None
-        self.excused_freeze_until = -math.inf
-        self.freezes_begun = 0
+        self.excused_pause_until = -math.inf
+        self.pauses_begun = 0
         self._service, self._truth, self._step = service, truth, step
-        self._freezes: dict[int, Freeze] = {}
+        self._pauses: dict[int, Pause] = {}
         self._open_until: dict[int, float] = {}
         self._generations: dict[int, int] = {}
         self._cursor = 0
@@ -74,7 +74,7 @@ class Invariants:
         self._ticks += 1
         stages, expiry = list_stages(), self._service.expiry()
         self._notice_stall()
-        yield from self._check_freezes(stages, t)
+        yield from self._check_pauses(stages, t)
         yield from self._check_history(t)
         self.holders.clear()
         rows = list(Host.select(*_COLUMNS).where(Host.gone_at.is_null()).namedtuples())
@@ -85,13 +85,13 @@ class Invariants:
         self._service.has_swept = False
 
     def open_for_expiry(self, stage_id: int, until: float) -> None:
-        """An operator or the freeze's bound lets any number of hosts expire."""
+        """An operator or the pause's bound lets any number of hosts expire."""
         for key in (stage_id, ALL):
             self._open_until[key] = max(until, self._open_until.get(key, 0.0))
 
-    def frozen_since(self, stage_id: int) -> float | None:
-        """When the freeze of this stage, or of all, began; None when there is none. Deafness is one for all."""
-        began = [self._freezes[key].began for key in (ALL, stage_id) if key in self._freezes]
+    def paused_since(self, stage_id: int) -> float | None:
+        """When the pause of this stage, or of all, began; None when there is none. A failing service is one for all."""
+        began = [self._pauses[key].began for key in (ALL, stage_id) if key in self._pauses]
         return min(
             [*began, *([] if self._truth.failing_since is None else [self._truth.failing_since])],
             default=None,
@@ -104,44 +104,44 @@ class Invariants:
             self._truth.excuse(claimed)
         self._claimed = claimed
 
-    # --- freezes ---
+    # --- pauses ---
 
-    def _check_freezes(self, stages: list[Stage], t: float) -> Iterator[Problem]:
-        frozen = {stage.id: stage.expiry_paused_at is not None for stage in stages}
-        frozen[ALL] = expiry_guard.pause_of_all().paused_at is not None
+    def _check_pauses(self, stages: list[Stage], t: float) -> Iterator[Problem]:
+        paused = {stage.id: stage.expiry_paused_at is not None for stage in stages}
+        paused[ALL] = expiry_guard.pause_of_all().paused_at is not None
         longest = max(stage.ttl_seconds for stage in stages)
         ttls = {ALL: longest, **{stage.id: stage.ttl_seconds for stage in stages}}
-        for key, is_frozen in frozen.items():
-            freeze = self._freezes.get(key)
-            if is_frozen and freeze is None:
-                self._freezes[key] = Freeze(t)
-                self.freezes_begun += 1
+        for key, is_paused in paused.items():
+            pause = self._pauses.get(key)
+            if is_paused and pause is None:
+                self._pauses[key] = Pause(t)
+                self.pauses_begun += 1
                 yield from self._check_cause(key, t)
-            elif freeze is not None and is_frozen:
-                yield from self._check_bound(freeze)
-            elif freeze is not None:
-                self._end_freeze(key, freeze, ttls[key], t)
+            elif pause is not None and is_paused:
+                yield from self._check_bound(pause)
+            elif pause is not None:
+                self._end_pause(key, pause, ttls[key], t)
 
-    def _check_bound(self, freeze: Freeze) -> Iterator[Problem]:
-        freeze.worked += self._step if self._service.has_swept else 0.0
+    def _check_bound(self, pause: Pause) -> Iterator[Problem]:
+        pause.worked += self._step if self._service.has_swept else 0.0
         limit = self._service.timing.pause_limit + 2 * max(self._service.timing.sweep, self._step)
-        if freeze.worked > limit:
-            yield Problem("a freeze ends", f"it has lasted for {freeze.worked:.0f} s of sweeping")
+        if pause.worked > limit:
+            yield Problem("a pause ends", f"it has lasted for {pause.worked:.0f} s of sweeping")
 
-    def _end_freeze(self, key: int, freeze: Freeze, ttl: float, t: float) -> None:
-        del self._freezes[key]
-        if t - freeze.began >= self._service.timing.pause_limit - _SLACK:
+    def _end_pause(self, key: int, pause: Pause, ttl: float, t: float) -> None:
+        del self._pauses[key]
+        if t - pause.began >= self._service.timing.pause_limit - _SLACK:
             self._open_until[key] = t + 2 * ttl
         else:
-            self._truth.thaw(t, key)
+            self._truth.resume(t, key)
 
     def _check_cause(self, key: int, t: float) -> Iterator[Problem]:
-        """A freeze has a reason: more than the floor are silent, or the service is deaf."""
+        """A pause has a reason: more than the floor are silent, or the service fails."""
         leases = [one for one in self._truth.leases.values() if key in (ALL, one.machine.stage.id)]
         silent = sum(self._is_silent(lease, t) for lease in leases)
-        is_deaf = self.failing_since is not None or t < self.excused_freeze_until
-        if silent <= _FLOOR and not is_deaf:
-            yield Problem("a freeze has a cause", f"it began when {silent} hosts were silent")
+        is_failing = self.failing_since is not None or t < self.excused_pause_until
+        if silent <= _FLOOR and not is_failing:
+            yield Problem("a pause has a cause", f"it began when {silent} hosts were silent")
 
     def _is_silent(self, lease: Lease, t: float) -> bool:
         if lease.expired_at is not None and t - lease.expired_at <= lease.machine.stage.ttl_seconds + self._step:
@@ -207,7 +207,7 @@ class Invariants:
         return any(one.machine.address == lease.machine.address for one in others)
 
     def _check_crowd(self, rows: list[Any], t: float) -> Iterator[Problem]:
-        """No more expire within one ttl than the freeze's rule allows."""
+        """No more expire within one ttl than the pause's rule allows."""
         for stage_id in {row.stage for row in rows}:
             if t <= max(self._open_until.get(key, -1.0) for key in (stage_id, ALL)):
                 continue
@@ -222,8 +222,8 @@ class Invariants:
         is_own = lease.machine.stage.id == stage_id and not lease.has_ended
         if not is_own or lease.expired_at is None or lease.is_in_conflict:
             return False
-        is_beyond_freezes = self._truth.overtime(lease, lease.expired_at) > -_SLACK
-        return t - lease.expired_at < ttl and not is_beyond_freezes
+        is_beyond_pauses = self._truth.overtime(lease, lease.expired_at) > -_SLACK
+        return t - lease.expired_at < ttl and not is_beyond_pauses
 
     def _check_generations(self, counts: Counter[int]) -> Iterator[Problem]:
         found: Any = Stage.select(Stage.id, Stage.generation).tuples()
@@ -263,32 +263,30 @@ class Invariants:
             yield Problem("no live host is out", words, lease)
 
     def _must_be_listed(self, lease: Lease, t: float) -> bool:
-        """Within its ttl, or kept by a freeze that began before its lease ran out."""
+        """Within its ttl, or kept by a pause that began before its lease ran out."""
         is_out = lease.has_ended or lease.is_in_conflict or lease.machine.is_cloned or not lease.is_approved
         if is_out or lease.is_expired_by_word:
             return False
         end = lease.kept_from + lease.machine.stage.ttl_seconds - _SLACK
-        frozen = self.frozen_since(lease.machine.stage.id)
-        is_kept = frozen is not None and frozen <= end and lease.was_listed
-        is_over = frozen is None or t - frozen >= self._service.timing.pause_limit - _SLACK
+        paused = self.paused_since(lease.machine.stage.id)
+        is_kept = paused is not None and paused <= end and lease.was_listed
+        is_over = paused is None or t - paused >= self._service.timing.pause_limit - _SLACK
         return t < end or (is_kept and not is_over and self._truth.overtime(lease, t) < -_SLACK)
 
     def _check_deadline(self, lease: Lease, t: float) -> Iterator[Problem]:
-        """Who is silent for longer than ttl + sweep is listed only in a freeze that began before the lease ran out, and
-        by all freezes together no longer than their limit.
+        """Who is silent for longer than ttl + sweep is listed only in a pause that began before the lease ran out, and
+        by all pauses together no longer than their limit.
         """
         if self._truth.overtime(lease, t) > max(self._service.timing.sweep, _SLACK):
-            words = f"freezes have kept it since it was heard {t - lease.heard:.0f} s ago"
+            words = f"pauses have kept it since it was heard {t - lease.heard:.0f} s ago"
             yield Problem("no silent host is in", words, lease)
         silence, ttl = self._truth.silence(lease, t), lease.machine.stage.ttl_seconds
         over = silence - ttl - max(self._service.timing.sweep, _SLACK)
         if over <= 0:
             return
-        frozen = self.frozen_since(lease.machine.stage.id)
-        if frozen is None or t - frozen < over:
-            words = f"it has been silent for {silence:.0f} s" + (
-                "" if frozen is None else ", and the freeze is younger"
-            )
+        paused = self.paused_since(lease.machine.stage.id)
+        if paused is None or t - paused < over:
+            words = f"it has been silent for {silence:.0f} s" + ("" if paused is None else ", and the pause is younger")
             yield Problem("no silent host is in", words, lease)
 
     def _check_recorded(self, stage: Stage, rows: list[Any], expiry: liveness.Expiry) -> Iterator[Problem]:

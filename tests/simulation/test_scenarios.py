@@ -166,13 +166,13 @@ def test_it_takes_duplicate_late_and_replayed_heartbeats(make_world: MakeWorld) 
 
 
 @pytest.mark.parametrize(
-    ("silent", "listed", "is_frozen"), [(1, 19, False), (8, 20, True), (18, 20, True), (20, 20, True)]
+    ("silent", "listed", "is_paused"), [(1, 19, False), (8, 20, True), (18, 20, True), (20, 20, True)]
 )
-def test_it_freezes_when_a_crowd_falls_silent(make_world: MakeWorld, silent: int, listed: int, is_frozen: bool) -> None:
+def test_it_pauses_when_a_crowd_falls_silent(make_world: MakeWorld, silent: int, listed: int, is_paused: bool) -> None:
     world = make_world(hosts=20, minutes=15)
     cut(world, world.machines[:silent], 5 * MINUTE, 1000 * MINUTE)
     assert len(run(world)) == listed
-    assert (world.invariants.frozen_since(world.stages[0].id) is not None) is is_frozen
+    assert (world.invariants.paused_since(world.stages[0].id) is not None) is is_paused
 
 
 def test_it_believes_the_silence_of_all_when_the_bound_is_over(make_world: MakeWorld) -> None:
@@ -181,14 +181,14 @@ def test_it_believes_the_silence_of_all_when_the_bound_is_over(make_world: MakeW
     assert run(world) == set()
 
 
-def test_it_keeps_no_dead_host_by_one_freeze_after_the_other(make_world: MakeWorld) -> None:
+def test_it_keeps_no_dead_host_by_one_pause_after_the_other(make_world: MakeWorld) -> None:
     world = make_world(hosts=8, minutes=55, timing=timing(pause_limit=900))
     dead, often_late = world.machines[0], world.machines[1:5]
     world.at(6 * MINUTE, lambda: dead.die(world.t))
     for minute in range(5, 55, 5):
         cut(world, often_late, minute * MINUTE, (minute + 3) * MINUTE)
     assert dead.name not in run(world)
-    assert (expired(), world.invariants.freezes_begun > 5) == (1, True)
+    assert (expired(), world.invariants.pauses_begun > 5) == (1, True)
 
 
 def test_it_gives_a_stale_host_up_although_the_service_starts_often(make_world: MakeWorld) -> None:
@@ -208,7 +208,7 @@ def test_it_believes_an_operator(make_world: MakeWorld) -> None:
     assert len(run(world)) == 4
 
 
-def test_it_freezes_one_stage_that_is_cut_off(make_world: MakeWorld) -> None:
+def test_it_pauses_one_stage_that_is_cut_off(make_world: MakeWorld) -> None:
     world = make_world(hosts=30, minutes=20, stages=("production", "staging", "test"))
     world.during(
         5 * MINUTE,
@@ -219,7 +219,7 @@ def test_it_freezes_one_stage_that_is_cut_off(make_world: MakeWorld) -> None:
     assert (len(run(world)), expired()) == (30, 0)
 
 
-def test_it_freezes_when_its_address_is_shut_off(make_world: MakeWorld) -> None:
+def test_it_pauses_when_its_address_is_shut_off(make_world: MakeWorld) -> None:
     world = make_world(hosts=3)
     world.during(
         5 * MINUTE,

@@ -1,4 +1,4 @@
-"""What is really so, worked out from the messages alone: who was heard when, who left, when the service was deaf.
+"""What is really so, worked out from the messages alone: who was heard when, who left, when the service could not hear.
 
 Nothing here reads a host's row. The invariants compare this with what the registry made of it.
 """
@@ -23,7 +23,7 @@ from tests.simulation.machines import (
 )
 
 ALL = 0  # no stage has this id
-LONG_DEAFNESS = 15.0  # after which the first heartbeat that is taken in excuses everybody
+LONG_FAILURE = 15.0  # after which the first heartbeat that is taken in excuses everybody
 
 
 @dataclasses.dataclass(eq=False)
@@ -50,15 +50,15 @@ class Lease:
 
 
 class Truth:
-    """`leases` by host id. `grace`: until when the service could not hear. `thaws` by stage id or ALL: when a freeze
-    ended well. `failing_since`: since when heartbeats come and can't be written. `pause_limit`: how long freezes,
-    thaws and failure together may keep a host beyond its lease, in seconds.
+    """`leases` by host id. `grace`: until when the service could not hear. `resumptions` by stage id or ALL: when a
+    pause ended well. `failing_since`: since when heartbeats come and can't be written. `pause_limit`: how long pauses,
+    resumptions and failure together may keep a host beyond its lease, in seconds.
     """
 
     def __init__(self, *, pause_limit: float) -> None:
         self.leases: dict[str, Lease] = {}
         self.grace = 0.0
-        self.thaws: dict[int, float] = {}
+        self.resumptions: dict[int, float] = {}
         self.failing_since: float | None = None
         self.rotations = 0
         self._pause_limit = pause_limit
@@ -66,7 +66,7 @@ class Truth:
     def take(self, message: Message, reply: Reply, t: float) -> None:
         """The service has decided about a message."""
         if message.kind == BEAT and not isinstance(reply, InvalidError):
-            self._notice_deafness(reply, t)
+            self._notice_failure(reply, t)
         if message.kind == ENROL and isinstance(reply, Admission):
             self._admit(message, reply, t)
         elif message.kind == BEAT and isinstance(reply, Renewal | ConflictError):
@@ -76,11 +76,11 @@ class Truth:
         elif message.kind == GOODBYE and isinstance(reply, Farewell):
             self.end(_id(message.token))
 
-    def _notice_deafness(self, reply: Reply, t: float) -> None:
+    def _notice_failure(self, reply: Reply, t: float) -> None:
         if reply is None:
             self.failing_since = t if self.failing_since is None else self.failing_since
         elif self.failing_since is not None:
-            if t - self.failing_since >= LONG_DEAFNESS:
+            if t - self.failing_since >= LONG_FAILURE:
                 self.excuse(t)
             self.failing_since = None
 
@@ -96,24 +96,24 @@ class Truth:
             if lease.was_listed:
                 lease.kept_from = t
 
-    def thaw(self, t: float, stage_id: int) -> None:
-        """A freeze ended well: whoever is listed keeps a whole ttl, as far as its limit goes."""
-        self.thaws[stage_id] = t
+    def resume(self, t: float, stage_id: int) -> None:
+        """A pause ended well: whoever is listed keeps a whole ttl, as far as its limit goes."""
+        self.resumptions[stage_id] = t
         for lease in self.leases.values():
             if lease.was_listed and stage_id in (ALL, lease.machine.stage.id):
                 lease.kept_from = max(lease.kept_from, self.excused_until(lease))
 
     def excused_until(self, lease: Lease) -> float:
         """Until when this host's silence was excused, however long ago it was heard."""
-        thaw = max(self.thaws.get(ALL, 0.0), self.thaws.get(lease.machine.stage.id, 0.0))
-        return max(self.grace, min(thaw, max(lease.heard, self.grace) + self._pause_limit))
+        resume = max(self.resumptions.get(ALL, 0.0), self.resumptions.get(lease.machine.stage.id, 0.0))
+        return max(self.grace, min(resume, max(lease.heard, self.grace) + self._pause_limit))
 
     def silence(self, lease: Lease, t: float) -> float:
         """How long it has been silent without an excuse."""
         return t - max(lease.heard, self.excused_until(lease))
 
     def overtime(self, lease: Lease, t: float) -> float:
-        """How long it has been silent beyond what a lease and all freezes together excuse."""
+        """How long it has been silent beyond what a lease and all pauses together excuse."""
         return t - max(lease.heard, self.grace) - lease.machine.stage.ttl_seconds - self._pause_limit
 
     def forget_ended(self) -> None:

@@ -206,7 +206,7 @@ class World:
         if self._jump:
             jump, self._jump = self._jump, 0.0
             self.clock.jump(jump)
-            self.invariants.excused_freeze_until = self.t  # an odd moment for a self-check once a tick
+            self.invariants.excused_pause_until = self.t  # an odd moment for a self-check once a tick
             if self.service.is_working and not self.service.is_broken and abs(jump) > UNNOTICED_JUMP:
                 self.truth.excuse(self.t)
 
@@ -265,10 +265,10 @@ class World:
         if not self.service.is_up or not self.ticks:
             return
         has_short_stall = not self.service.is_sweeping and self.t - self.service.claimed_at <= self._patience
-        is_deaf = self.network.is_door_shut or self.service.is_broken or has_short_stall
-        self.invariants.failing_since = (self.invariants.failing_since or self.t) if is_deaf else None
-        if is_deaf:  # the self-check needs a tick to be heard again, and so does a stall too short for a grace
-            self.invariants.excused_freeze_until = self.t + 2 * self.plan.step
+        is_failing = self.network.is_door_shut or self.service.is_broken or has_short_stall
+        self.invariants.failing_since = (self.invariants.failing_since or self.t) if is_failing else None
+        if is_failing:  # the self-check needs a tick to be heard again, and so does a stall too short for a grace
+            self.invariants.excused_pause_until = self.t + 2 * self.plan.step
         problems = [*self.invariants.check(self.t), *self._unlisted()]
         if problems:
             raise ViolationError(self._report(problems))
