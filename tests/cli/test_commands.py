@@ -77,13 +77,15 @@ def test_it_changes_and_locks_a_stage(call: Call, shop: str) -> None:
     shown = read(call("stage", "show", shop, "--json"))
     assert (shown["ttl_seconds"], shown["lock"]["reason"]) == (600, "Black Friday")
     refused = call("deploy", shop, "--refuse-if-locked")
-    assert (refused.exit_code, "locked by token:first-start: Black Friday" in refused.stderr) == (1, True)
+    assert refused.exit_code == 1
+    assert "locked by token:first-start: Black Friday" in refused.stderr
     assert call("stage", "unlock", shop).exit_code == 0
 
 
 def test_it_rejects_a_change_of_nothing(call: Call, shop: str) -> None:
     done = call("stage", "set", shop)
-    assert (done.exit_code, "Nothing to change" in done.stderr) == (64, True)
+    assert done.exit_code == 64
+    assert "Nothing to change" in done.stderr
 
 
 def test_it_shows_where_a_stages_variables_come_from(call: Call, shop: str) -> None:
@@ -121,7 +123,8 @@ def test_it_takes_a_host_by_its_name_and_shows_what_to_know_of_it(
         ["web-10.example.org", "web-10.example.org", "live", "draining"],
     ]
     then = call("hosts", shop, "--at", dt.datetime.now(dt.UTC).isoformat()).stdout
-    assert ("web-9.example.org:2222" in then, "draining" in then) == (True, False), "what it was then is not recorded"
+    assert "web-9.example.org:2222" in then, "what it was then is not recorded"
+    assert "draining" not in then, "what it was then is not recorded"
     assert "taken out" in call("host", "remove", f"{shop}/web-9.example.org").stdout
     assert call("host", "remove", f"{shop}/web-9.example.org").exit_code == 1
     assert f"callboard hosts {shop}" in call("host", "show", f"{shop}/web-9.example.org").stderr
@@ -144,7 +147,8 @@ def test_it_manages_people_and_tokens(call: Call, shop: str) -> None:
     token = call("token", "add", "ci", "--role", "viewer", "--project", "shop").stdout.strip()
     assert read(call("runs", "--json", token=token)) == []
     refused = call("stage", "lock", shop, "no", token=token)
-    assert (refused.exit_code, "needs the role operator" in refused.stderr) == (1, True)
+    assert refused.exit_code == 1
+    assert "needs the role operator" in refused.stderr
     row = next(item for item in read(call("token", "list", "--json")) if item["name"] == "ci")
     assert call("token", "revoke", row["id"]).exit_code == 0
     assert call("runs", token=token).exit_code == 1
@@ -184,7 +188,8 @@ def test_it_rotates_the_keys_below_a_running_service(call: Call, shop: str, serv
     assert "encrypted with the new key" in done.output
     assert call("secret", "set", shop, "after", given="canary").exit_code == 0
     again = CliRunner().invoke(main, ["secrets", "rotate"], env=environment)
-    assert (again.exit_code, "new key" in again.output) == (0, True)
+    assert again.exit_code == 0
+    assert "new key" in again.output
 
 
 def test_it_says_that_there_is_nothing(call: Call, shop: str) -> None:
@@ -195,7 +200,8 @@ def test_it_says_that_there_is_nothing(call: Call, shop: str) -> None:
 
 def test_it_follows_a_run_that_fails_and_ends_with_2(call: Call, shop: str) -> None:
     done = call("deploy", shop, "-m", "first try")
-    assert (done.exit_code, "No hosts matched" in done.stdout) == (2, True), done.output
+    assert done.exit_code == 2, done.output
+    assert "No hosts matched" in done.stdout, done.output
     assert "(deploy): failed after" in done.stdout
     (row,) = read(call("runs", "--stage", shop, "--json"))
     assert (row["status"], row["comment"]) == ("failed", "first try")
@@ -212,7 +218,8 @@ def test_it_detaches_and_cancels(call: Call, shop: str) -> None:
     assert call("logs", "-f", number).exit_code == 3
     assert call("cancel", number).exit_code == 1
     overriding = call("deploy", shop, "--refuse-if-locked", "--override-lock", "the shop is down")
-    assert (overriding.exit_code, "No hosts matched" in overriding.stderr) == (2, True), overriding.stderr
+    assert overriding.exit_code == 2, overriding.stderr
+    assert "No hosts matched" in overriding.stderr, overriding.stderr
     call("stage", "unlock", shop)
 
 
@@ -238,7 +245,9 @@ def test_it_detaches_and_cancels(call: Call, shop: str) -> None:
 )
 def test_it_says_what_was_wrong(call: Call, shop: str, words: list[str], error: str) -> None:
     done = call(*words)
-    assert (done.exit_code, done.stderr.count(error), "Traceback" in done.output) == (1, 1, False), done.output
+    assert done.exit_code == 1, done.output
+    assert done.stderr.count(error) == 1, done.output
+    assert "Traceback" not in done.output, done.output
 
 
 def test_it_keeps_its_data_to_itself(service: RunningService, shop: str) -> None:

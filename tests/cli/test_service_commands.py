@@ -41,7 +41,8 @@ def names(file: Path) -> list[str]:
 
 def test_it_shows_the_first_sign_in_once(call: Call, tmp_path: Path) -> None:
     first, second = call("init"), call("init")
-    assert (first.exit_code, "admin token  cbu_" in first.output) == (0, True)
+    assert first.exit_code == 0
+    assert "admin token  cbu_" in first.output
     assert "was set up already" in second.output
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "data").iterdir()}
     assert {modes["callboard.db"], modes["secret_key"], modes["ssh"]} == {0o600, 0o700}
@@ -55,7 +56,8 @@ def test_it_migrates_and_then_has_nothing_to_do(call: Call) -> None:
 def test_it_shows_every_setting_with_its_source_and_no_secret(call: Call) -> None:
     done = call("doctor", CALLBOARD_SECRET_KEY="hunter2", CALLBOARD_PORT="9000")
     lines = {line.split()[0]: line for line in done.output.splitlines() if line.startswith("CALLBOARD_")}
-    assert (len(lines), "hunter2" in done.output) == (len(TABLE), False)
+    assert len(lines) == len(TABLE)
+    assert "hunter2" not in done.output
     assert lines["CALLBOARD_PORT"].split()[1:3] == ["9000", "environment"]
     assert lines["CALLBOARD_SECRET_KEY"].split()[1:3] == ["…", "environment"]
     assert lines["CALLBOARD_FORKS"].split()[1:3] == ["20", "default"]
@@ -73,7 +75,8 @@ def test_it_starts_with_the_settings_and_the_folder_of_an_earlier_version_and_sa
     told = [record.message for record in caplog.records if re.search("QUEUE_URL|queue.db", record.message)]
     assert [line.split(" ")[0] for line in told] == ["CALLBOARD_QUEUE_URL", "removed"], told
     doctor = call("doctor", CALLBOARD_QUEUE_URL="redis://:hunter2@queue.example/0").output
-    assert ("CALLBOARD_QUEUE_URL (environment) is ignored" in doctor, "hunter2" in doctor) == (True, False), doctor
+    assert "CALLBOARD_QUEUE_URL (environment) is ignored" in doctor, doctor
+    assert "hunter2" not in doctor, doctor
 
 
 def test_it_says_in_one_line_that_a_setting_is_wrong(call: Call) -> None:
@@ -105,7 +108,8 @@ def test_it_brings_a_backup_back(call: Call, tmp_path: Path) -> None:
 
 def test_it_backs_up_no_database_that_is_not_there(call: Call, tmp_path: Path) -> None:
     done = call("backup", str(tmp_path / "copy.db"))
-    assert (done.exit_code, "There is no database at" in done.stderr) == (1, True)
+    assert done.exit_code == 1
+    assert "There is no database at" in done.stderr
     assert not (tmp_path / "copy.db").exists()
 
 
@@ -113,7 +117,9 @@ def test_it_overwrites_no_backup(call: Call, tmp_path: Path) -> None:
     call("migrate")
     (tmp_path / "copy.db").write_text("mine")
     done = call("backup", str(tmp_path / "copy.db"))
-    assert (done.exit_code, "exists" in done.stderr, (tmp_path / "copy.db").read_text()) == (1, True, "mine")
+    assert done.exit_code == 1
+    assert "exists" in done.stderr
+    assert (tmp_path / "copy.db").read_text() == "mine"
 
 
 @pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\x00"])
@@ -123,7 +129,8 @@ def test_it_restores_nothing_that_is_no_backup(call: Call, tmp_path: Path, conte
     (tmp_path / "copy.db").write_bytes(content)
     before = live.read_bytes()
     done = call("restore", "--yes", str(tmp_path / "copy.db"))
-    assert (done.exit_code, "is no backup of Callboard" in done.stderr) == (1, True)
+    assert done.exit_code == 1
+    assert "is no backup of Callboard" in done.stderr
     assert live.read_bytes() == before
 
 
@@ -131,10 +138,12 @@ def test_it_asks_before_it_replaces_the_database(call: Call, tmp_path: Path) -> 
     call("migrate")
     call("backup", str(tmp_path / "copy.db"))
     done = call("restore", str(tmp_path / "copy.db"))
-    assert (done.exit_code, "Stop the service first" in done.output) == (1, True)
+    assert done.exit_code == 1
+    assert "Stop the service first" in done.output
 
 
 @pytest.mark.parametrize("words", [["backup", "x.db"], ["restore", "--yes", __file__]])
 def test_it_leaves_another_databases_backup_to_its_own_tools(call: Call, words: list[str]) -> None:
     done = call(*words, CALLBOARD_DATABASE_URL="postgresql://localhost/x")
-    assert (done.exit_code, "pg_dump" in done.stderr) == (1, True)
+    assert done.exit_code == 1
+    assert "pg_dump" in done.stderr

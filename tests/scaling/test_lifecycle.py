@@ -206,7 +206,8 @@ def test_a_drain_that_takes_too_long_is_canceled(hooked: Hooked) -> None:
     hooked.played.terminate(hooked.group, hooked.group.members[machine.name])
     hooked.answer()
     hooked.answer(3 * 3600 + 1)
-    assert (Run.get().status, machine.name in hooked.group.ended) == ("canceled", True)
+    assert Run.get().status == "canceled"
+    assert machine.name in hooked.group.ended
 
 
 def test_an_instance_without_a_live_host_ends_at_once(hooked: Hooked) -> None:

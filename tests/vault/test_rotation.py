@@ -57,7 +57,8 @@ def test_it_brings_everything_under_a_new_key(put: Callable[..., None], stage: S
     done = rotate(settings)
     assert (done.count, done.unreadable, done.has_new_key) == (2, 0, True)
     new = keyring.load(settings)
-    assert (len(new.texts), new.texts[0] in old.texts) == (1, False)
+    assert len(new.texts) == 1
+    assert new.texts[0] not in old.texts
     assert values(stage, settings) == {"value-of-a", "value-of-b"}
     assert (settings.data_dir / "keyring").stat().st_mode & 0o777 == 0o600
     assert not any(old.is_current(row.sealed) for row in Secret.select())

@@ -204,12 +204,14 @@ def test_it_takes_agentless_heartbeats_without_a_body(agentless: Caller) -> None
 def test_it_rejects_anothers_address_from_a_join_token(agentless: Caller) -> None:
     for method in ("PUT", "DELETE"):
         answer = agentless.send(method, f"{HOSTS}/10.0.0.2", {})
-        assert (answer.status_code, "own address, which is 10.0.0.1" in answer.json["detail"]) == (403, True)
+        assert answer.status_code == 403
+        assert "own address, which is 10.0.0.1" in answer.json["detail"]
 
 
 def test_it_rejects_agentless_heartbeats_where_the_stage_does_not_take_it(joining: Caller) -> None:
     answer = joining.put(f"{HOSTS}/10.0.0.1")
-    assert (answer.status_code, "switch them on (agentless)" in answer.json["detail"]) == (403, True)
+    assert answer.status_code == 403
+    assert "switch them on (agentless)" in answer.json["detail"]
 
 
 def test_it_rejects_a_join_token_of_another_stage(agentless: Caller, make_stage: Callable[..., Stage]) -> None:
@@ -255,7 +257,8 @@ def test_it_gives_a_machine_of_agentless_heartbeats_its_join_tokens_groups(
     _, token = join_tokens.create(stage, actor=ADA, at=clock.now(), groups=["web", "app"])
     machine = Caller(agentless.client, token, peer="10.0.0.3")
     refused = machine.put(f"{HOSTS}/10.0.0.3", {"groups": ["db"]})
-    assert (refused.status_code, "'db'" in refused.json["detail"]) == (403, True)
+    assert refused.status_code == 403
+    assert "'db'" in refused.json["detail"]
     assert machine.put(f"{HOSTS}/10.0.0.3").json["groups"] == ["app", "web"]
 
 
@@ -273,7 +276,8 @@ def test_it_keeps_agentless_heartbeats_away_from_hosts_with_a_credential(agentle
     agentless.post("/api/v1/enrol", {"name": "10.0.0.1"})
     for method in ("PUT", "DELETE"):
         answer = agentless.send(method, f"{HOSTS}/10.0.0.1", {})
-        assert (answer.status_code, "its own credential" in answer.json["detail"]) == (409, True)
+        assert answer.status_code == 409
+        assert "its own credential" in answer.json["detail"]
     assert operator.delete(f"{HOSTS}/10.0.0.1").status_code == 204
 
 
@@ -282,7 +286,8 @@ def test_it_rejects_agentless_heartbeats_where_machines_prove_who_they_are(agent
     rules = IdentityRules("eu-central-1", ("111122223333",))
     extensions["callboard"] = dataclasses.replace(extensions["callboard"], identity_rules=rules)
     answer = agentless.put(f"{HOSTS}/10.0.0.1")
-    assert (answer.status_code, "enrol with the agent" in answer.json["detail"]) == (403, True)
+    assert answer.status_code == 403
+    assert "enrol with the agent" in answer.json["detail"]
     assert operator.put(f"{HOSTS}/10.0.0.1").status_code == 201
 
 
@@ -342,7 +347,8 @@ def test_it_lists_hosts(viewer: Caller, fleet: object, query: str, found: list[s
 
 def test_it_rejects_a_state_that_there_is_not(viewer: Caller, fleet: object) -> None:
     answer = viewer.get(f"{HOSTS}?state=lvie")
-    assert (answer.status_code, "'lvie' is no state" in answer.json["detail"]) == (422, True)
+    assert answer.status_code == 422
+    assert "'lvie' is no state" in answer.json["detail"]
 
 
 @pytest.mark.each_database

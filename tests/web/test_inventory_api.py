@@ -39,7 +39,8 @@ def test_it_compresses_for_who_takes_it(viewer: Caller, web_1: Machine, clock: F
     web_1.beat(clock.now(), facts={f"fact_{number}": "x" * 100 for number in range(9)})
     plain = viewer.get(INVENTORY)
     packed = viewer.get(INVENTORY, headers={"Accept-Encoding": "gzip"})
-    assert ("Content-Encoding" in plain.headers, packed.headers["Content-Encoding"]) == (False, "gzip")
+    assert "Content-Encoding" not in plain.headers
+    assert packed.headers["Content-Encoding"] == "gzip"
     assert json.loads(gzip.decompress(packed.data)) == plain.json
     assert plain.headers["ETag"] == packed.headers["ETag"]
 
@@ -53,7 +54,8 @@ def test_it_keeps_hosts_listed_while_heartbeats_can_not_be_written(
         locker.execute("BEGIN IMMEDIATE")
         for _ in range(7):
             answer = Caller(viewer.client, web_1.token).post("/api/v1/heartbeat", {"boot_id": "b007", "seq": 5000})
-            assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
+            assert answer.status_code == 503
+            assert "Retry-After" in answer.headers
             clock.advance(60)
         shown = viewer.get(INVENTORY).json["_meta"]
         stage = viewer.get("/api/v1/stages/shop/production").json
@@ -128,7 +130,8 @@ def test_it_gives_the_inventory_of_the_past_to_the_second(
 
 def test_it_rejects_an_inventory_of_hosts_that_have_gone(viewer: Caller, stage: Stage) -> None:
     answer = viewer.get("/api/v1/stages/shop/production/inventory?state=live,gone")
-    assert (answer.status_code, "in no inventory" in answer.json["detail"]) == (422, True)
+    assert answer.status_code == 422
+    assert "in no inventory" in answer.json["detail"]
 
 
 def test_it_gives_the_inventory_that_a_run_froze(viewer: Caller, run: Run) -> None:

@@ -63,7 +63,8 @@ def test_it_refuses_a_key_with_another_body(launch: Launch) -> None:
     key = {"Idempotency-Key": "build-42"}
     launch(headers=key)
     answer = launch(headers=key, revision="v2")
-    assert (answer.status_code, "asked for something else" in answer.json["detail"]) == (409, True)
+    assert answer.status_code == 409
+    assert "asked for something else" in answer.json["detail"]
 
 
 def test_it_tells_a_queued_runs_place_and_what_it_waits_for(launch: Launch, operator: Caller) -> None:
@@ -109,7 +110,8 @@ def test_it_waits_or_refuses_as_the_request_says(launch: Launch, operator: Calle
     operator.put("/api/v1/stages/shop/production/lock", {"reason": "Black Friday"})
     assert launch().status_code == 202
     answer = launch(if_locked="refuse")
-    assert (answer.status_code, "Black Friday" in answer.json["detail"]) == (409, True)
+    assert answer.status_code == 409
+    assert "Black Friday" in answer.json["detail"]
 
 
 @pytest.mark.parametrize("name", ["allow_paused_expiry", "allow_frozen"])
@@ -178,14 +180,16 @@ def test_it_rejects_a_status_that_no_event_has(viewer: Caller, run: Run) -> None
 def test_it_says_that_events_and_log_were_removed(viewer: Caller, run: Run, what: str) -> None:
     Run.update(status="failed", events_removed_at=START).execute()
     answer = viewer.get(f"/api/v1/runs/{run.id}/{what}")
-    assert (answer.status_code, "were removed on 2026-11-23" in answer.json["detail"]) == (410, True)
+    assert answer.status_code == 410
+    assert "were removed on 2026-11-23" in answer.json["detail"]
 
 
 def test_it_serves_no_more_live_logs_than_it_has_places(viewer: Caller, run: Run, app: Flask) -> None:
     services = app.extensions["callboard"]
     held = [services.streams.counted(iter("")) for _ in range(services.settings.most_log_streams)]
     answer = viewer.get(f"/api/v1/runs/{run.id}/log?follow=1")
-    assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
+    assert answer.status_code == 503
+    assert "Retry-After" in answer.headers
     assert viewer.get(f"/api/v1/runs/{run.id}/log").status_code == 200
     held[0].close()
     Run.update(status="failed").execute()
@@ -274,7 +278,8 @@ def test_it_shows_a_runs_variables_with_their_sources(viewer: Caller, run: Run) 
 def test_it_repeats_a_run(operator: Caller, launch: Launch, settings: Settings) -> None:
     launch(comment="first", extra_vars={"size": 3})
     url = "/api/v1/runs/1/repeat"
-    assert (operator.post(url).status_code, "has frozen nothing" in operator.post(url).json["detail"]) == (409, True)
+    assert operator.post(url).status_code == 409
+    assert "has frozen nothing" in operator.post(url).json["detail"]
     Run.update(source_commit="a" * 40, snapshot={"format": 1}, release_number=4, status="successful").execute()
     answers = [operator.post(url, {"mode": "live"}, headers={"Idempotency-Key": "again"}) for _ in range(2)]
     assert [(answer.status_code, answer.json["id"]) for answer in answers] == [(202, 2), (202, 2)]

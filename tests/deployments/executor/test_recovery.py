@@ -49,7 +49,9 @@ def test_it_marks_a_run_lost_and_frees_its_stage(
 ) -> None:
     assert recovery.recover_lost(settings, at=clock.advance(16)) == [orphan.id]
     run = requests.get(orphan.id)
-    assert (run.status, run.ended_at, "executor died" in why(run)) == ("lost", clock.now(), True)
+    assert run.status == "lost"
+    assert run.ended_at == clock.now()
+    assert "executor died" in why(run)
     assert [row.status for row in RunHost.select().order_by(RunHost.name)] == ["lost", "ok"]
     assert claim(queue(orphan.stage), clock) is not None
     assert Event.select().where(Event.name == "run.lost").count() == 1

@@ -85,7 +85,9 @@ def test_it_rejects_a_launch_without_its_answers_and_names_all(asked: Callable[.
 
 def test_it_rejects_a_secret_among_what_everybody_sees_without_repeating_it(asked: Callable[..., Any]) -> None:
     (error,) = errors_of(lambda: asked(amount=5, **PIN))
-    assert (error[:2], "secret extra vars" in error[2], "canary" in error[2]) == (("extra_vars", "pin"), True, False)
+    assert error[:2] == ("extra_vars", "pin")
+    assert "secret extra vars" in error[2]
+    assert "canary" not in error[2]
     (short,) = errors_of(lambda: asked({"pin": "47"}, amount=5))
     assert short == ("extra_vars_secret", "pin", "It is shorter than 4 characters and could not be masked.")
 
