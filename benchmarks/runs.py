@@ -32,14 +32,14 @@ from inventory_service.database import database, migrate, open_database
 from inventory_service.demo.service import RunningService, free_port
 from inventory_service.deployments.launching import launch
 from inventory_service.deployments.launching.requests import RunRequest
-from inventory_service.events import Actor
+from inventory_service.events import Actor, ActorKind
 from inventory_service.first_start import make_ssh_key
 from inventory_service.models import Host
 from inventory_service.registry import inventory, liveness, stages
 from inventory_service.registry.stage_settings import StageChange
 
 ANSIBLE = Path(sysconfig.get_path("scripts")) / "ansible-playbook"
-ME = Actor("benchmark", None)
+ME = Actor("benchmark", kind=ActorKind.PERSON)
 ROOT = Path(__file__).parents[1]
 TASK = """
     - name: Task {number}
@@ -151,7 +151,7 @@ class Site:
         """Seconds of a run's executor from its start to its end, and what it measured."""
         request = RunRequest(kind="playbook", playbook="play.yml")
         expiry = liveness.expiry(at=self.clock.now(), gone_after_seconds=86400)
-        run = launch.launch(self.stage, request, actor=ME, expiry=expiry).run
+        run = launch.launch(self.stage, request, actor=ME, expiry=expiry)
         database.close()
         began = time.perf_counter()
         done = subprocess.run(

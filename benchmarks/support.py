@@ -339,8 +339,8 @@ def seed(stage: Stage, count: int) -> list[str]:
             [tuple(row.values()) for row in rows],
         )
         execute_many(
-            "INSERT INTO transition (host_id, stage_id, at, from_state, to_state, reason) "
-            "VALUES (?, ?, ?, NULL, 'live', 'enrolled')",
+            "INSERT INTO transition (host_id, stage_id, at, from_state, to_state, reason_code, reason_params) "
+            "VALUES (?, ?, ?, NULL, 'live', 'enrolled', '{}')",
             [(row["id"], stage.id, now) for row in rows],
         )
     return [one.token for one in minted]
