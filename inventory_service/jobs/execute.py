@@ -9,25 +9,20 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import time
 from pathlib import Path
-
-import peewee as pw
 
 from inventory_service import settings as settings_module
 from inventory_service.adapters import processes
-from inventory_service.clock import Clock, SystemClock
+from inventory_service.clock import SystemClock
 from inventory_service.database import open_database
 from inventory_service.deployments import convergence
 from inventory_service.deployments.executor import execution
 from inventory_service.deployments.launching import requests
-from inventory_service.models import Run
 from inventory_service.vault import masking
 from inventory_service.vault.masking import MaskingFormatter
 
 log = logging.getLogger("inventory_service.jobs.execute")
 
-_TRIES = 30
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
@@ -39,26 +34,13 @@ def main(run_id: int) -> int:
     processes.adopt_orphans()
     processes.spare_the_collector()
     open_database(settings.database_url)
-    run = _take(run_id, clock)
+    run = execution.insist(lambda: execution.claimed(run_id) or execution.claim(run_id, at=clock.now()))
     if run is None:
         return 0
     status = execution.execute(run, settings=settings, clock=clock)
     convergence.conclude(requests.get(run.id))
     log.info("run %s: %s", run_id, status)
     return 0
-
-
-def _take(run_id: int, clock: Clock) -> Run | None:
-    """The run, if it is this process's. Asked again for a while where the database does not answer: the run is claimed,
-    and would be lost with this process.
-    """
-    for _ in range(_TRIES):
-        try:
-            return execution.claimed(run_id) or execution.claim(run_id, at=clock.now())
-        except pw.OperationalError:
-            log.exception("run %s could not be read yet", run_id)
-            time.sleep(1)
-    return execution.claimed(run_id)
 
 
 def _log_without_secrets() -> None:

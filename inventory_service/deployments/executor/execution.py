@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
+import functools
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import peewee as pw
 
@@ -55,11 +56,12 @@ from inventory_service.vault import masking
 from inventory_service.wording import run as wording
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 MARKER = "CALLBOARD_RUN"
 _REPORTS = "heartbeats"
 _RESERVE_BYTES = 4 * 2**20
-_FINISH_TRIES = 60
+_TRIES = 60
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -135,8 +137,9 @@ def execute(run: Run, *, settings: Settings, clock: Clock) -> str:
     masked = (because(one.code, **writer.masker.value(dict(one.params))) for one in result.ending.reasons)
     result = dataclasses.replace(result, ending=dataclasses.replace(result.ending, reasons=tuple(masked)))
     reserve.unlink(missing_ok=True)
-    status = _insist(lambda: _finish(run, result, writer.counts, at=clock.now()), work)
-    shutil.rmtree(work, ignore_errors=True)
+    make_room = functools.partial(shutil.rmtree, work, ignore_errors=True)
+    status = insist(lambda: _finish(run, result, writer.counts, at=clock.now()), between=make_room)
+    make_room()
     return status
 
 
@@ -156,16 +159,18 @@ def _make_reserve(path: Path) -> Path:
     return path
 
 
-def _insist(write: Callable[[], str], work: Path) -> str:
-    """Write the outcome; where the database does not take it, make room and try again for a while."""
-    for _ in range(_FINISH_TRIES):
+def insist(ask: Callable[[], T], *, between: Callable[[], None] = lambda: None) -> T:
+    """What a question or a write gives; where the database does not take it, tried again for a minute, with `between`
+    before each. A run that is claimed would be lost with this process.
+    """
+    for _ in range(_TRIES):
         try:
-            return write()
+            return ask()
         except pw.OperationalError:
-            log.exception("the outcome could not be written yet")
-            shutil.rmtree(work, ignore_errors=True)
+            log.exception("the database does not answer yet")
+            between()
             time.sleep(1)
-    return write()
+    return ask()
 
 
 def _work(
